@@ -1,0 +1,310 @@
+"""The typed tree of settings, validated as a whole before anything is loaded.
+
+A config file in configs/ returns an `Experiment` from `get_config()`; the command line changes
+single fields (`--config.optimizer.weight_decay=0.1`, `--config.phases[0].epochs=2`). Fields that
+define a run must be equal when it is resumed; `differences` lists those that are not.
+"""
+
+import dataclasses
+import math
+import re
+import typing
+from dataclasses import dataclass, field
+
+from trainer.errors import UserError
+
+SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "float64")
+
+
+def _one_of(*values: str, default: str | None = None) -> typing.Any:
+    """A text field that takes one of `values`; the first is the default unless one is named."""
+    return field(default=default or values[0], metadata={"choices": values})
+
+
+def _number(default: float, low: float, high: float = math.inf) -> typing.Any:
+    """A number field bounded by `low` <= value <= `high`."""
+    return field(default=default, metadata={"low": low, "high": high})
+
+
+def _how(default: typing.Any, **metadata: typing.Any) -> typing.Any:
+    """A field that says how a run is executed, not what it computes: it may change on resume."""
+    return field(default=default, metadata={"how": True, **metadata})
+
+
+@dataclass
+class Data:
+    """Which texts and labels, and how they are cut."""
+
+    source: str = _one_of("tfds", "files")
+    name: str = "imdb_reviews"  # TFDS dataset, with its config after a slash ("glue/mrpc")
+    data_dir: str = _how("")  # folder of prepared TFDS datasets; empty: TFDS's own default
+    train: str = "train"  # a split (tfds) or the path of a .csv, .tsv or .jsonl file (files)
+    validation: str = ""  # a split or file of its own; empty: cut from train by text hash
+    validation_share: float = _number(0.1, 0.0, 0.9)  # of train, where validation is empty
+    test: str = "test"
+    text: str = "text"  # feature or column names
+    text_pair: str = ""  # a second text, for sentence pairs
+    label: str = "label"
+    max_length: int = _number(384, 8)  # tokens, special ones included
+    cut: str = _one_of("head+tail", "head", "tail")  # which part of a long text is kept
+    buckets: int = _number(8, 1)  # how many fixed lengths batches are padded to
+
+
+@dataclass
+class Tokenizer:
+    """A subword tokenizer trained on the training split, or a pretrained one."""
+
+    kind: str = _one_of("wordpiece", "bpe", "unigram")
+    vocab_size: int = _number(8000, 32)
+    lowercase: bool = True
+    pretrained: str = ""  # AutoTokenizer name or folder; when set, nothing is trained
+
+
+@dataclass
+class Model:
+    """The encoder and its head. A factory of your own reads the fields it needs."""
+
+    factory: str = "trainer.models.classifier:build"  # "package.module:function"
+    width: int = _number(128, 1)
+    depth: int = _number(1, 0)  # Transformer blocks
+    heads: int = _number(4, 1)
+    ffn_width: int = _number(256, 1)
+    activation: str = _one_of("gelu", "relu", "silu", "gelu_tanh")
+    norm: str = _one_of("post", "pre")
+    positions: str = _one_of("sinusoidal", "learned", "none")
+    causal: bool = False
+    pooling: str = _one_of("mean+max", "mean", "max", "cls")
+    head_width: int = _number(0, 0)  # a dense layer before the logits; 0: none
+    dropout: float = _number(0.1, 0.0, 0.95)
+    attention_dropout: float = _number(0.1, 0.0, 0.95)
+    embedding_dropout: float = _number(0.1, 0.0, 0.95)
+    head_dropout: float = _number(0.1, 0.0, 0.95)
+    vocab_size: int = _number(0, 0)  # 0: the tokenizer's
+    initial_run: str = ""  # workdir of an earlier run to take weights from
+    initial_patterns: tuple[str, ...] = ("encoder/.*",)  # which weights are taken from it
+
+
+@dataclass
+class Objective:
+    """What is learned from a batch."""
+
+    loss: str = "cross_entropy"  # cross_entropy | focal | "package.module:function"
+    label_smoothing: float = _number(0.0, 0.0, 0.99)
+    class_weights: tuple[float, ...] = ()  # one a class; empty: all 1
+    focal_gamma: float = _number(2.0, 0.0)
+    mask_share: float = _number(0.0, 0.0, 0.95)  # of input tokens replaced by the mask token
+    metrics: tuple[str, ...] = ()  # further metrics, each "package.module:function"
+
+
+@dataclass
+class Optimizer:
+    """AdamW (Loshchilov & Hutter, 2019)."""
+
+    beta1: float = _number(0.9, 0.0, 0.9999999)
+    beta2: float = _number(0.999, 0.0, 0.9999999)
+    epsilon: float = _number(1e-8, 0.0)
+    weight_decay: float = _number(0.01, 0.0)  # decoupled; none on biases and norms
+    clip_norm: float = _number(1.0, 0.0)  # of the global gradient; 0: no clipping
+    ema: float = _number(0.0, 0.0, 0.9999999)  # decay of averaged weights; 0: none
+    initial_loss_scale: float = _number(32768.0, 1.0)  # mixed_float16 only
+    loss_scale_growth_steps: int = _number(2000, 1)  # finite steps before the scale doubles
+
+
+@dataclass
+class Phase:
+    """Which parameters train, for how long, at what rate."""
+
+    name: str = "all"
+    train: tuple[str, ...] = (".*",)  # regular expressions, each matched on a whole parameter name
+    steps: int = _number(0, 0)  # give steps or epochs
+    epochs: float = _number(0.0, 0.0)
+    learning_rate: float = _number(1e-3, 0.0)  # the peak
+    warmup_steps: int = _number(0, 0)
+    schedule: str = _one_of(*SCHEDULES, default="cosine")
+    layer_decay: float = _number(1.0, 1e-6, 1.0)  # factor on the rate for each layer further down
+    patience: int = _number(0, 0)  # evaluations without a better one that end it; 0: never
+
+
+@dataclass
+class Evaluation:
+    """When validation is scored, and what is best."""
+
+    every_steps: int = _number(0, 0)  # give steps or epochs; both 0: only at the end of a phase
+    every_epochs: float = _number(1.0, 0.0)
+    metric: str = "accuracy"  # of validation, chooses the best weights
+    batch_size: int = _how(256, low=1)
+
+
+@dataclass
+class Runtime:
+    """How the run is executed: nothing here but `precision` changes what it computes."""
+
+    precision: str = _one_of(*PRECISIONS)
+    max_rows_per_device: int = _how(0, low=0)  # gradient accumulation above this; 0: no limit
+    steps_per_call: int = _how(10, low=1)  # training steps run on the device for one host call
+    xla: bool = _how(False)  # compile forward and backward
+    deterministic: bool = _how(True)  # TensorFlow's deterministic kernels
+    tf32: bool = _how(False)  # TensorFloat-32 matrix products on GPUs
+    memory_growth: bool = _how(True)  # take GPU memory as it is needed
+    gpus: tuple[int, ...] = _how(())  # which GPUs; empty: all
+    cpu_devices: int = _how(0, low=0)  # logical CPU devices instead of GPUs; 0: off
+    intra_op_threads: int = _how(0, low=0)  # 0: TensorFlow's choice
+    inter_op_threads: int = _how(0, low=0)
+
+
+@dataclass
+class Experiment:
+    """Everything that defines a run, and how it is executed."""
+
+    data: Data = field(default_factory=Data)
+    tokenizer: Tokenizer = field(default_factory=Tokenizer)
+    model: Model = field(default_factory=Model)
+    objective: Objective = field(default_factory=Objective)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    phases: list[Phase] = field(default_factory=lambda: [Phase(epochs=3)])
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    runtime: Runtime = field(default_factory=Runtime)
+    seed: int = _number(0, 0, 2**31 - 1)
+    global_batch_size: int = _number(64, 1)
+    max_steps: int = _how(0, low=0)  # cuts the run short, schedules unchanged; 0: no limit
+    log_every_steps: int = _how(10, low=1)
+    histograms_every_steps: int = _how(200, low=0)  # 0: none
+    save_every_steps: int = _how(200, low=1)
+    keep_checkpoints: int = _how(2, low=1)
+
+
+def validate(config: Experiment) -> None:
+    """Checks every field on its own and against the others.
+
+    Raises:
+      UserError: the first field that is wrong, its value, and what it may be.
+    """
+    for path, spec, value in _walk(config):
+        _check_field(path, spec, value)
+    if not config.phases:
+        raise UserError("config.phases is empty: give at least one trainer.config.Phase")
+    names = [phase.name for phase in config.phases]
+    for i, phase in enumerate(config.phases):
+        at = f"config.phases[{i}]"
+        if bool(phase.steps) == bool(phase.epochs):
+            raise UserError(
+                f"{at} ({phase.name!r}) needs either steps or epochs, and not both:"
+                f" steps={phase.steps}, epochs={phase.epochs}"
+            )
+        if names.count(phase.name) > 1:
+            raise UserError(f"{at}.name={phase.name!r} is used twice: give each phase its own name")
+        if not phase.train:
+            raise UserError(f"{at}.train is empty: name at least one pattern of parameters")
+        for pattern in phase.train:
+            _check_pattern(f"{at}.train", pattern)
+    for pattern in config.model.initial_patterns:
+        _check_pattern("config.model.initial_patterns", pattern)
+    if config.model.width % config.model.heads:
+        raise UserError(
+            f"config.model.width={config.model.width} is not a multiple of"
+            f" config.model.heads={config.model.heads}"
+        )
+    if config.model.positions == "sinusoidal" and config.model.width % 2:
+        raise UserError("config.model.width must be even for sinusoidal positions")
+    if config.evaluation.every_steps and config.evaluation.every_epochs != Evaluation.every_epochs:
+        raise UserError("give config.evaluation.every_steps or every_epochs, not both")
+    data = config.data
+    if not data.validation and not data.validation_share:
+        raise UserError(
+            "config.data.validation is empty and config.data.validation_share is 0:"
+            " name a validation split, or a share of train to cut one from"
+        )
+    for name in ("train", "test", "text", "label"):
+        if not getattr(data, name):
+            raise UserError(f"config.data.{name} is empty: name the split, file, feature or column")
+
+
+def _walk(node: typing.Any, path: str = "config"):
+    """Yields (path, dataclass field, value) for every leaf."""
+    hints = typing.get_type_hints(type(node))
+    for spec in dataclasses.fields(node):
+        value, at = getattr(node, spec.name), f"{path}.{spec.name}"
+        if spec.name == "phases":
+            for i, phase in enumerate(value):
+                if not isinstance(phase, Phase):
+                    raise UserError(f"{at}[{i}] must be a trainer.config.Phase, is {phase!r}")
+                yield from _walk(phase, f"{at}[{i}]")
+        elif dataclasses.is_dataclass(hints[spec.name]):
+            if not isinstance(value, hints[spec.name]):
+                raise UserError(f"{at} must be a {hints[spec.name].__name__}, is {value!r}")
+            yield from _walk(value, at)
+        else:
+            yield at, (spec, hints[spec.name]), value
+
+
+def _check_field(path: str, spec_and_type: tuple, value: typing.Any) -> None:
+    spec, kind = spec_and_type
+    if typing.get_origin(kind) is tuple:
+        inner = typing.get_args(kind)[0]
+        if not isinstance(value, tuple) or not all(_is(inner, v) for v in value):
+            raise UserError(f"{path} must be a tuple of {inner.__name__}, is {value!r}")
+        return
+    if not _is(kind, value):
+        raise UserError(f"{path} must be of type {kind.__name__}, is {value!r}")
+    choices = spec.metadata.get("choices")
+    if choices and value not in choices:
+        raise UserError(f"{path}={value!r} is not one of: {', '.join(choices)}")
+    low, high = spec.metadata.get("low"), spec.metadata.get("high", math.inf)
+    if low is not None and not low <= value <= high:
+        bound = f"at least {low}" if high == math.inf else f"between {low} and {high}"
+        raise UserError(f"{path}={value!r} must be {bound}")
+
+
+def _is(kind: type, value: typing.Any) -> bool:
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _check_pattern(path: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"{path}: {pattern!r} is not a regular expression: {error}") from error
+
+
+def to_dict(config: Experiment) -> dict[str, typing.Any]:
+    """The whole tree as plain dicts, lists, numbers and texts, for config.json."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: dict[str, typing.Any]) -> Experiment:
+    """The inverse of `to_dict`, from parsed JSON. Raises UserError for an unknown field."""
+    return _build(Experiment, values, "config")
+
+
+def _build(kind: type, values: dict[str, typing.Any], path: str) -> typing.Any:
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise UserError(f"{path} has an unknown field: {unknown[0]}")
+    made = {}
+    for name, value in values.items():
+        hint, at = hints[name], f"{path}.{name}"
+        if dataclasses.is_dataclass(hint):
+            made[name] = _build(typing.cast(type, hint), value, at)
+        elif name == "phases":
+            made[name] = [_build(Phase, v, f"{at}[{i}]") for i, v in enumerate(value)]
+        else:
+            made[name] = tuple(value) if typing.get_origin(hint) is tuple else value
+    return kind(**made)
+
+
+def differences(old: Experiment, new: Experiment) -> list[str]:
+    """The fields that define a run and are not equal, as "config.seed: 0 -> 1" lines."""
+    before, after = ({p: (s, v) for p, s, v in _walk(c)} for c in (old, new))
+    lines = []
+    for path in sorted(before.keys() | after.keys()):
+        spec = (before.get(path) or after[path])[0][0]
+        values = [side[path][1] if path in side else "absent" for side in (before, after)]
+        if values[0] != values[1] and not spec.metadata.get("how"):
+            lines.append(f"{path}: {values[0]!r} -> {values[1]!r}")
+    return lines
