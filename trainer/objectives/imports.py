@@ -1,0 +1,45 @@
+"""Functions that a config names by import path: model factories, losses, metrics."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from trainer.errors import UserError
+
+
+def load(path: str, what: str) -> Callable[..., Any]:
+    """The function at `path`, written "package.module:function".
+
+    Args:
+      path: the import path; the module is imported if it was not yet.
+      what: the config field that named it, for the message ("config.objective.loss").
+
+    Raises:
+      UserError: no colon, no such module, no such attribute, not callable, or an error that the
+        module itself raised while it was imported.
+    """
+    module_name, colon, name = path.partition(":")
+    if not (module_name and colon and name):
+        raise UserError(f'{what}={path!r} is not an import path: write "package.module:function"')
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = f"there is no module {error.name!r}"
+        if error.name and not f"{module_name}.".startswith(f"{error.name}."):
+            missing = f"{module_name} itself needs a module that is missing: {error.name!r}"
+        raise UserError(
+            f"{what}={path!r}: {missing}; is it installed, or its folder on PYTHONPATH?"
+        ) from error
+    except Exception as error:  # whatever the user's own module does wrong is theirs to mend
+        said = " ".join(str(error).split())
+        raise UserError(
+            f"{what}={path!r}: importing {module_name} failed: {type(error).__name__}: {said}"
+        ) from error
+    function = module
+    for part in name.split("."):
+        if not hasattr(function, part):
+            raise UserError(f"{what}={path!r}: module {module_name} has no {name!r}")
+        function = getattr(function, part)
+    if not callable(function):
+        raise UserError(f"{what}={path!r} is a {type(function).__name__}, not a function")
+    return function

@@ -1,0 +1,158 @@
+"""The loss of each example, and how much each example counts.
+
+A step's loss is sum(weight × loss) / sum(weight) over the global batch, so nothing here takes a
+mean: `Loss` gives the two factors, and whoever holds the whole batch divides.
+"""
+
+import math
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from trainer.config import Objective
+from trainer.errors import UserError
+from trainer.objectives.imports import load
+
+ExampleLosses = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+class Loss:
+    """The loss of each example of a batch, and its weight.
+
+    Shapes: labels int32 [B]; logits [B, C] of any float type; weights float [B], 0 for a padding
+    row; losses float32 [B], float64 where the logits are.
+    """
+
+    def __init__(self, function: ExampleLosses, class_weights: tuple[float, ...] = ()):
+        self._function = function
+        self._class_weights = class_weights
+
+    def example_losses(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """The loss of each example [B], unweighted, in at least float32."""
+        losses = self._function(labels, _wide(logits))
+        if losses.shape.rank != 1:
+            raise UserError(
+                f"config.objective.loss must return one loss per example, shape [B]:"
+                f" it returned shape {losses.shape}"
+            )
+        return losses
+
+    __call__ = example_losses
+
+    def example_weights(self, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """`weights` [B] times the class weight of each example's label, in the type of `weights`.
+
+        A class weight multiplies the example's weight, not its loss alone: the mean is weighted,
+        as torch.nn.CrossEntropyLoss does it.
+        """
+        if not self._class_weights:
+            return weights
+        return weights * tf.gather(tf.constant(self._class_weights, weights.dtype), labels)
+
+    def sums(
+        self, labels: tf.Tensor, logits: tf.Tensor, weights: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Sum of weighted losses, sum of weights (both scalars), and the example losses [B].
+
+        A row of weight 0 has loss 0 and passes an exactly zero gradient to its logits, even where
+        they are infinite or NaN: they are replaced before the loss sees them, because in the
+        backward pass 0 × NaN would be NaN.
+        """
+        logits = _wide(logits)
+        weights = tf.cast(self.example_weights(labels, weights), logits.dtype)
+        counts = weights > 0
+        logits = tf.where(counts[:, None], logits, tf.zeros_like(logits))
+        losses = self.example_losses(labels, logits)
+        losses = tf.where(counts, losses, tf.zeros_like(losses))
+        weights = tf.cast(weights, losses.dtype)
+        return tf.reduce_sum(weights * losses), tf.reduce_sum(weights), losses
+
+
+def make_loss(objective: Objective, classes: int) -> Loss:
+    """The loss that `objective` names, for `classes` classes.
+
+    Raises:
+      UserError: an unknown loss, class weights that do not fit, or a setting without effect.
+    """
+    _check_class_weights(objective.class_weights, classes)
+    smoothing, gamma = objective.label_smoothing, objective.focal_gamma
+    if objective.loss != "cross_entropy" and smoothing:
+        raise UserError(
+            f"config.objective.label_smoothing={smoothing} has no effect on"
+            f" config.objective.loss={objective.loss!r}: leave it at 0"
+        )
+    if objective.loss != "focal" and gamma != Objective.focal_gamma:
+        raise UserError(
+            f"config.objective.focal_gamma={gamma} has no effect on"
+            f" config.objective.loss={objective.loss!r}: leave it out"
+        )
+    if objective.loss == "cross_entropy":
+        return Loss(_cross_entropy(smoothing), objective.class_weights)
+    if objective.loss == "focal":
+        return Loss(_focal(gamma), objective.class_weights)
+    if ":" not in objective.loss:
+        raise UserError(
+            f"config.objective.loss={objective.loss!r} is not one of: cross_entropy, focal,"
+            ' or an import path "package.module:function"'
+        )
+    return Loss(load(objective.loss, "config.objective.loss"), objective.class_weights)
+
+
+def _cross_entropy(smoothing: float) -> ExampleLosses:
+    """Cross-entropy against (1 - smoothing) on the label plus smoothing / C on every class.
+
+    Szegedy et al. 2016, section 7 (https://arxiv.org/abs/1512.00567).
+    """
+
+    def losses(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        log_probabilities = tf.nn.log_softmax(logits)
+        own = _of_label(labels, log_probabilities)
+        if not smoothing:
+            return -own
+        return -(1 - smoothing) * own - smoothing * tf.reduce_mean(log_probabilities, axis=-1)
+
+    return losses
+
+
+def _focal(gamma: float) -> ExampleLosses:
+    """-(1 - p)^gamma log p, p being the probability of the label.
+
+    Lin et al. 2017 (https://arxiv.org/abs/1708.02002); their alpha is our class weights.
+    """
+
+    def losses(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        log_probabilities = tf.nn.log_softmax(logits)
+        # log(1 - p) from the other classes: 1 - p itself would round to 0 for a sure example, and
+        # the derivative of its power would be infinite there for gamma < 1.
+        is_label = tf.one_hot(labels, logits.shape[-1], on_value=True, off_value=False)
+        minus_infinity = tf.constant(-math.inf, logits.dtype)
+        others = tf.where(is_label, minus_infinity, log_probabilities)
+        log_rest = tf.reduce_logsumexp(others, axis=-1)
+        return -tf.exp(gamma * log_rest) * _of_label(labels, log_probabilities)
+
+    return losses
+
+
+def _of_label(labels: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """values[i, labels[i]]: [B]. By mask and sum, whose gradient is deterministic everywhere."""
+    is_label = tf.one_hot(labels, values.shape[-1], on_value=True, off_value=False)
+    return tf.reduce_sum(tf.where(is_label, values, tf.zeros_like(values)), axis=-1)
+
+
+def _wide(logits: tf.Tensor) -> tf.Tensor:
+    """The logits in float32, or in float64 if that is what they are."""
+    return logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32)
+
+
+def _check_class_weights(weights: tuple[float, ...], classes: int) -> None:
+    if not weights:
+        return
+    if len(weights) != classes:
+        raise UserError(
+            f"config.objective.class_weights has {len(weights)} values, the data {classes} classes:"
+            " give one a class"
+        )
+    if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
+        raise UserError(
+            f"config.objective.class_weights={weights} must be finite, not negative, and not all 0"
+        )

@@ -1,0 +1,142 @@
+"""The metrics of an evaluation, from every example's label and logits at once, in float64.
+
+They are computed from the gathered arrays, not averaged over batches or replicas, so they are
+exact however the work was shared out. Padding rows must be dropped before.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import sklearn.metrics
+from absl import logging
+
+from trainer.config import Objective
+from trainer.errors import UserError
+from trainer.objectives.imports import load
+
+METRICS = ("loss", "accuracy", "precision", "recall", "f1", "auc")
+
+Metric = Callable[[np.ndarray, np.ndarray], float]  # (labels [N], probabilities [N, C])
+
+
+def classification_metrics(
+    labels: np.ndarray,
+    logits: np.ndarray,
+    weights: np.ndarray | None,
+    losses: np.ndarray,
+    extra: Mapping[str, Metric] | None = None,
+) -> dict[str, float]:
+    """Every metric of one evaluation.
+
+    With two classes precision, recall, F1 and AUC are those of class 1; with more they are the
+    plain mean over the classes that occur (macro), AUC one class against the rest. What divides
+    by zero counts as 0. AUC is left out, and the log says why, where it is not defined.
+
+    Args:
+      labels: int [N].
+      logits: float [N, C].
+      weights: float [N], what each example counts in "loss" (class weights); None: all the same.
+        Every other metric counts each example once.
+      losses: float [N], the unweighted loss of each example.
+      extra: further metrics by name, from `own_metrics`.
+
+    Returns:
+      loss, accuracy, precision, recall, f1, auc, examples (an int), and the extra ones.
+
+    Raises:
+      ValueError: there are no examples.
+    """
+    count, classes = logits.shape
+    if not count:
+        raise ValueError("no examples to score")
+    logits = np.asarray(logits, np.float64)
+    predictions = logits.argmax(axis=-1)
+    weights = np.ones(count) if weights is None else np.asarray(weights, np.float64)
+    precision, recall, f1, _ = sklearn.metrics.precision_recall_fscore_support(
+        labels, predictions, average="binary" if classes == 2 else "macro", zero_division=0
+    )
+    metrics = {
+        "loss": float(np.sum(weights * np.asarray(losses, np.float64)) / np.sum(weights)),
+        "accuracy": float(np.mean(predictions == labels)),
+        "precision": float(precision),
+        "recall": float(recall),
+        "f1": float(f1),
+    }
+    area = _auc(np.asarray(labels), logits)
+    if area is not None:
+        metrics["auc"] = area
+    metrics["examples"] = count
+    for name, function in (extra or {}).items():
+        metrics[name] = float(function(labels, softmax(logits)))
+    return metrics
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities [N, C] in float64 of `logits` [N, C]."""
+    logits = np.asarray(logits, np.float64)
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
+    """How often class i (row) was taken for class j (column): int64 [C, C]."""
+    cells = np.asarray(labels, np.int64) * classes + np.asarray(predictions, np.int64)
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+
+
+def own_metrics(objective: Objective) -> dict[str, Metric]:
+    """The metrics that `objective` names by import path, each under its function's name.
+
+    Raises:
+      UserError: a path that does not load, or a name that is taken.
+    """
+    found: dict[str, Metric] = {}
+    for path in objective.metrics:
+        name = path.rpartition(":")[2]
+        if name in (*METRICS, "examples", *found):
+            raise UserError(f"config.objective.metrics: {path!r}: the name {name!r} is taken")
+        found[name] = load(path, "config.objective.metrics")
+    return found
+
+
+def known_metric(name: str, objective: Objective) -> None:
+    """Checks that `name` is a metric that can choose the best weights.
+
+    Raises:
+      UserError: it is not; the message lists those that are.
+    """
+    names = (*METRICS, *own_metrics(objective))
+    if name not in names:
+        raise UserError(f"config.evaluation.metric={name!r} is not one of: {', '.join(names)}")
+
+
+def better(metric_name: str, new: float, old: float) -> bool:
+    """Whether `new` is better than `old`: lower for "loss", higher for all others.
+
+    NaN is never better, and any number is better than NaN.
+    """
+    if math.isnan(new) or math.isnan(old):
+        return not math.isnan(new)
+    return new < old if metric_name == "loss" else new > old
+
+
+def _auc(labels: np.ndarray, logits: np.ndarray) -> float | None:
+    """Area under the ROC curve; None, and a warning, where it is not defined."""
+    if not np.isfinite(logits).all():
+        logging.warning("auc is left out: some logits are not finite")
+        return None
+    present = np.unique(labels)
+    if len(present) < 2:
+        logging.warning("auc is left out: every example has label %s", present[0])
+        return None
+    if logits.shape[1] == 2:
+        # The difference of the logits ranks as the probability does, which rounds to 1 above 37.
+        return float(sklearn.metrics.roc_auc_score(labels, logits[:, 1] - logits[:, 0]))
+    absent = sorted(set(range(logits.shape[1])) - set(present.tolist()))
+    if absent:
+        logging.warning("auc is the mean over the classes that occur: none has label %s", absent)
+    scores = softmax(logits)
+    return float(
+        np.mean([sklearn.metrics.roc_auc_score(labels == c, scores[:, c]) for c in present])
+    )
