@@ -1,0 +1,112 @@
+# Everything from a bare Python 3.11 to 3.13: `make help` lists what there is.
+
+# PYTHON is the interpreter that makes .venv; ARGS is passed on to the program a target runs.
+PYTHON ?=
+ARGS ?=
+
+PY := .venv/bin/python
+# Written when an installation is whole; holds the folder it was made in.
+STAMP := .venv/.installed
+
+# A .venv that lost its interpreter, or was copied or moved here, is installed again.
+WHOLE := import os; print(open("$(STAMP)").read() == os.getcwd())
+ifneq "$(shell $(PY) -c '$(WHOLE)' 2>/dev/null)" "True"
+.PHONY: $(STAMP)
+endif
+
+FITS := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+
+.DEFAULT_GOAL := help
+.PHONY: help install data train test torture lint format constraints clean distclean
+
+help:
+	@echo 'Thaw: train Transformers from scratch, or freeze and thaw BERT.'
+	@echo
+	@echo '  make train        train configs/quickstart.py into runs/quickstart'
+	@echo '  make test         run the tests, but for the slow ones'
+	@echo '  make torture      run the slow tests: kills, restarts, long comparisons'
+	@echo '  make lint         ruff and mypy, changing nothing'
+	@echo '  make format       let ruff rewrite the code'
+	@echo '  make install      make .venv with every dependency at its pinned version'
+	@echo '  make data         fetch the sample reviews into data/'
+	@echo '  make constraints  pin again after a change of setup.py (ARGS=--upgrade: newest versions)'
+	@echo '  make clean        remove what builds and tools left; keeps .venv, data and runs'
+	@echo '  make distclean    remove .venv and data too; keeps runs'
+	@echo
+	@echo 'train, test, torture and lint install and fetch what they need first.'
+	@echo '  PYTHON=python3.12          the interpreter for a new .venv (3.11 to 3.13)'
+	@echo '  ARGS="-k attention"        more arguments for the program, here pytest'
+
+install: $(STAMP)
+
+# An interrupted installation is repaired: pip writes RECORD last, so a package without one is
+# half there and is forgotten, to be installed anew. One installation at a time, by flock.
+$(STAMP): setup.py constraints.txt
+	@set -e; \
+	exec 9<Makefile; if command -v flock >/dev/null; then flock 9; fi; \
+	if ! $(PY) -c '$(FITS)' 2>/dev/null || ! $(PY) -m pip --version >/dev/null 2>&1; then \
+	    set -- '$(PYTHON)'; \
+	    if [ -z "$$1" ]; then \
+	        set -- python3.13 python3.12 python3.11 python3 \
+	            "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1[123].*/bin/python3; \
+	    fi; \
+	    for python; do \
+	        if "$$python" -c '$(FITS)' 2>/dev/null; then break; fi; \
+	        python=; \
+	    done; \
+	    if [ -z "$$python" ]; then \
+	        echo 'error: no Python 3.11, 3.12 or 3.13 with its venv module among:' "$$@" \
+	            '(install one, or name it: make PYTHON=/path/to/python3.12 ...)' >&2; \
+	        exit 2; \
+	    fi; \
+	    echo "Making .venv with $$("$$python" --version)"; \
+	    "$$python" -m venv --clear .venv; \
+	elif [ "$$($(PY) -c '$(WHOLE)' 2>/dev/null)" = True ] \
+	        && [ $@ -nt setup.py ] && [ $@ -nt constraints.txt ]; then \
+	    exit 0; \
+	fi; \
+	rm -f $@; \
+	for info in .venv/lib/python3.*/site-packages/*.dist-info; do \
+	    if [ -d "$$info" ] && [ ! -e "$$info/RECORD" ]; then rm -rf "$$info"; fi; \
+	done; \
+	rm -rf .venv/lib/python3.*/site-packages/~*; \
+	$(PY) -m pip install --quiet --constraint constraints.txt setuptools wheel; \
+	$(PY) -m pip install --no-build-isolation --constraint constraints.txt --editable '.[dev]'; \
+	$(PY) -c 'import os; open("$@", "w").write(os.getcwd())'
+
+data: install
+	$(PY) scripts/fetch_sample.py --output=data
+
+train: install data
+	$(PY) -m launch.train --config=configs/quickstart.py --workdir=runs/quickstart $(ARGS)
+
+test: install data
+	$(PY) -m pytest -m "not slow" $(ARGS)
+
+torture: install data
+	$(PY) -m pytest -m slow --timeout=3600 $(ARGS)
+
+lint: install
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy trainer launch
+
+format: install
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+# The pins fit Python 3.11 to 3.13 on Linux and macOS alike; pins that still fit are kept.
+constraints: install
+	$(PY) -m venv build/constraints
+	build/constraints/bin/python -m pip install --quiet uv
+	build/constraints/bin/uv pip compile setup.py --quiet --universal --python-version=3.11 \
+	    --all-extras --annotation-style=line --custom-compile-command='make constraints' \
+	    --output-file=constraints.txt $(ARGS)
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find . \( -name .venv -o -name .git -o -name data -o -name runs \) -prune \
+	    -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean
+	rm -rf .venv data

@@ -1,0 +1,50 @@
+"""Metadata and dependencies of Thaw. BUILD.md says what each dependency is for."""
+
+from setuptools import find_packages, setup
+
+REQUIRES = [
+    "absl-py",
+    "filelock",
+    "importlib_resources",  # tensorflow-datasets imports it and does not declare it
+    "keras>=3.15,<4",
+    "ml-collections",
+    "numpy",
+    "safetensors",
+    "scikit-learn",
+    "setuptools",  # tensorflow and tensorboard ask for it; a venv of Python 3.12+ comes without
+    "tensorboard",
+    "tensorflow==2.21.*",
+    "tensorflow-datasets",
+    "tokenizers",
+    "tqdm",
+    "transformers>=5,<6",
+]
+
+EXTRAS = {
+    "gpu": ["tensorflow[and-cuda]==2.21.*; sys_platform == 'linux'"],
+    "dev": [
+        "build",
+        "matplotlib",
+        "mypy",
+        "pillow",
+        "pre-commit",
+        "psutil",
+        "pytest",
+        "pytest-timeout",
+        "ruff",
+        "types-tqdm",
+    ],
+}
+
+setup(
+    name="thaw",
+    version="0.1.0",
+    description="Train Transformers from scratch, or freeze and thaw BERT, on TensorFlow and Keras",
+    author="The Thaw authors",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["trainer", "trainer.*", "launch", "launch.*"]),
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+)
