@@ -21,7 +21,7 @@ REQUIRES = [
 ]
 
 EXTRAS = {
-    "gpu": ["tensorflow[and-cuda]==2.21.*; sys_platform == 'linux'"],
+    "gpu": ["tensorflow[and-cuda]==2.21.*"],
     "dev": [
         "build",
         "matplotlib",
