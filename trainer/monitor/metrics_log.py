@@ -1,0 +1,81 @@
+"""metrics.jsonl: one JSON object a line, for people with a script."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from trainer.monitor.records import belongs, is_evaluation, replace
+
+
+class MetricsLog:
+    """Appends lines such as {"step": 10, "train/loss": 0.6931, "wall_seconds": 3.2}.
+
+    Numbers have every digit that they need to be read back exactly. NaN and infinities, which JSON
+    does not have, are null. A line reaches the operating system before `write` returns, so a killed
+    process loses none.
+    """
+
+    def __init__(self, path: Path, resume_step: int, evaluated_at: int):
+        """Opens `path`, and first drops the lines that a run resumed at `resume_step` will write.
+
+        A half-written last line is dropped too. The file is replaced as a whole.
+        """
+        kept, self.wall_seconds = [], 0.0
+        self._written: set[str] = set()  # names that have a value at the step of the resume
+        for line, record in _read(path):
+            evaluation = any(map(is_evaluation, record))
+            if not belongs(record["step"], evaluation, resume_step, evaluated_at):
+                continue
+            kept.append(line)
+            self.wall_seconds = record.get("wall_seconds") or self.wall_seconds
+            if record["step"] == resume_step:
+                self._written |= record.keys() - {"step", "wall_seconds"}
+        self._resume_step = resume_step
+        replace(path, "".join(kept))
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
+        """Appends one line; what the resumed run already has at this step is not written again."""
+        if step == self._resume_step:
+            values = {k: v for k, v in values.items() if k not in self._written}
+            if not values.keys() - {"wall_seconds"}:
+                return
+        self._file.write(to_json({"step": step, **values}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file. May be called twice."""
+        self._file.close()
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """`value` as strict JSON: NumPy numbers as numbers, NaN and infinities as null."""
+    return json.dumps(_plain(value), indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy arrays and scalars
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _read(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each whole line, and what it says."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+        for line in file:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if line.endswith("\n") and isinstance(record, dict) and "step" in record:
+                yield line, record

@@ -1,0 +1,143 @@
+"""The one object that the loop tells what happens. It reads, and never steers."""
+
+import importlib.metadata
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.monitor.console import Console
+from trainer.monitor.metrics_log import MetricsLog, to_json
+from trainer.monitor.records import replace
+from trainer.monitor.tables import WrongPrediction
+from trainer.monitor.tensorboard import TensorBoard
+from trainer.monitor.throughput import Throughput
+
+_PACKAGES = ("tensorflow", "keras", "numpy", "transformers", "tokenizers", "tensorflow-datasets")
+
+
+class Monitor:
+    """Console, metrics.jsonl, TensorBoard and result.json of a run.
+
+    On workers that are not the chief (`writes=False`) it measures and writes nothing. A step must
+    be logged and evaluated before the checkpoint of that step is saved; `evaluated_at` of the
+    checkpoint then tells a resumed run which evaluations it has.
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        config: Mapping[str, Any],
+        resume_step: int,
+        evaluated_at: int,
+        total_steps: int,
+        writes: bool = True,
+    ):
+        """Opens the logs of `workdir`, less what the resumed run will write again.
+
+        Args:
+          workdir: the run's folder; it exists.
+          config: the settings, as `trainer.config.to_dict` gives them.
+          resume_step: the step of the checkpoint that the run goes on from; 0 for a new run.
+          evaluated_at: the last step that had been evaluated when it was saved; -1 for none.
+          total_steps: of all phases, for the progress shown.
+          writes: False on all workers but the chief.
+        """
+        self.throughput = Throughput()
+        self._workdir = workdir
+        self._writes = writes
+        self._began = time.perf_counter()
+        self._earlier_seconds = 0.0
+        if not writes:
+            return
+        self._log = MetricsLog(workdir / "metrics.jsonl", resume_step, evaluated_at)
+        self._earlier_seconds = self._log.wall_seconds
+        self._board = TensorBoard(workdir / "tensorboard", resume_step, evaluated_at)
+        self._board.config(config)
+        self._console = Console(total_steps, resume_step)
+
+    @property
+    def wall_seconds(self) -> float:
+        """Wall time of the run up to now: that of this process and what the log says of earlier."""
+        return self._earlier_seconds + time.perf_counter() - self._began
+
+    def training(
+        self, step: int, phase_name: str, phase_index: int, values: Mapping[str, float]
+    ) -> None:
+        """Logs `values` ("train/loss", "train/learning_rate", ...) with the throughput and phase.
+
+        The throughput is that since the last call.
+        """
+        if not self._writes:
+            return
+        values = {**values, "train/phase": phase_index, **self.throughput.read()}
+        self._record(step, values)
+        self._console.training(step, phase_name, values)
+
+    def evaluation(
+        self,
+        step: int,
+        split_name: str,
+        metrics: Mapping[str, float],
+        confusion: np.ndarray,
+        wrong_rows: Sequence[WrongPrediction],
+        id2label: Mapping[int, str],
+    ) -> None:
+        """Logs an evaluation: metrics as "validation/accuracy" and so on, the rest as text.
+
+        Args:
+          step: the step whose weights were scored.
+          split_name: "validation" or "test".
+          metrics: by name, as `trainer.objectives.metrics.classification_metrics` gives them.
+          confusion: int [C, C].
+          wrong_rows: some examples that the model got wrong.
+          id2label: the classes' names.
+        """
+        if not self._writes:
+            return
+        names = [id2label[i] for i in range(len(confusion))]
+        self._record(step, {f"{split_name}/{key}": value for key, value in metrics.items()})
+        self._board.confusion(step, confusion, names, split_name)
+        self._board.wrong_predictions(step, wrong_rows, names, split_name)
+        self._console.evaluation(step, split_name, metrics)
+
+    def _record(self, step: int, values: Mapping[str, float]) -> None:
+        self._board.scalars(step, values)
+        self._log.write(step, {**values, "wall_seconds": self.wall_seconds})
+
+    def histograms(self, step: int, arrays: Mapping[str, Any]) -> None:
+        """Distributions of parameters or gradients, by name."""
+        if self._writes:
+            self._board.histograms(step, arrays)
+
+    def message(self, text: str) -> None:
+        """Says something to the person who watches."""
+        if self._writes:
+            self._console.message(text)
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Writes result.json, whole or not at all, with the wall time and versions added."""
+        if self._writes:
+            whole = {**result, "wall_seconds": self.wall_seconds, "versions": versions()}
+            replace(self._workdir / "result.json", to_json(whole, indent=2) + "\n")
+
+    def close(self) -> None:
+        """Closes what is open. May be called twice."""
+        if self._writes:
+            self._console.close()
+            self._log.close()
+            self._board.close()
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on; a package that is not installed is left out."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

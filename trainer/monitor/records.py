@@ -1,0 +1,47 @@
+"""Which records of an interrupted run a resumed run keeps, and how a file is replaced.
+
+A resumed run starts again at the step of its checkpoint, so it writes again what the killed run had
+written after it. Every writer here drops those records when it opens, so that each point is there
+once.
+"""
+
+import os
+from pathlib import Path
+
+# What the names of records of an evaluation begin with; all others are records of training.
+_EVALUATION = ("validation/", "test/", "confusion", "wrong predictions")
+
+
+def is_evaluation(name: str) -> bool:
+    """Whether the record or tag `name` ("validation/loss") comes from an evaluation."""
+    return name.startswith(_EVALUATION)
+
+
+def belongs(step_of_record: int, is_evaluation: bool, resume_step: int, evaluated_at: int) -> bool:
+    """Whether a record stays in the history of a run that resumes at `resume_step`.
+
+    The loop logs a step, then evaluates it, then saves it; a save may also come before the
+    evaluation of its step. So a training record at the step of the checkpoint is part of its
+    history, and an evaluation record only if the checkpoint says that the evaluation was done.
+
+    Args:
+      step_of_record: the step that the record was written for.
+      is_evaluation: whether it comes from an evaluation.
+      resume_step: the step of the checkpoint; 0 for a new run.
+      evaluated_at: the last step that had been evaluated when the checkpoint was saved.
+    """
+    if not is_evaluation:
+        return step_of_record <= resume_step
+    if step_of_record == resume_step:
+        return evaluated_at == resume_step
+    return step_of_record < resume_step
+
+
+def replace(path: Path, content: str) -> None:
+    """Writes `content` to `path` so that it holds the old or the new text, never a part of it."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
