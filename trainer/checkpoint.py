@@ -1,0 +1,210 @@
+"""Checkpoints: whole or not at all, checked before they are trusted, with no clock inside.
+
+A checkpoint is a folder `step-00000120` that holds a TensorFlow checkpoint (`state.*`) and a
+`manifest.json` with the sha256 of every file. It is written under another name, flushed to the
+disk and renamed: at any instant a folder of that name is complete. Equal runs give equal bytes.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.errors import UserError
+
+_NAME = re.compile(r"step-(\d{8,})")
+_PREFIX = "state"
+_MANIFEST = "manifest.json"
+
+
+class DamagedCheckpoint(Exception):
+    """A checkpoint whose files are not those that were written."""
+
+
+class Store:
+    """The checkpoints in one folder, `checkpoints/` or `best/`."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+
+    def steps(self) -> list[int]:
+        """The steps of all checkpoints that are there, ascending."""
+        if not self.folder.is_dir():
+            return []
+        found = (_NAME.fullmatch(entry.name) for entry in self.folder.iterdir())
+        return sorted(int(match[1]) for match in found if match)
+
+    def path(self, step: int) -> Path:
+        """The folder of the checkpoint of `step`."""
+        return self.folder / f"step-{step:08d}"
+
+    def save(self, step: int, variables: Mapping[str, tf.Variable], meta: dict[str, Any]) -> None:
+        """Writes the checkpoint of `step`, or leaves everything as it was.
+
+        Args:
+          step: names the folder. One already there that is whole is kept: it is the same.
+          variables: by name.
+          meta: JSON values that belong with them.
+
+        Raises:
+          UserError: the disk is full or not writable.
+        """
+        with contextlib.suppress(DamagedCheckpoint):
+            self.verify(step)
+            return
+        final = self.path(step)
+        temporary = self.folder / f".{final.name}.partial"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            tf.train.Checkpoint(variables=_tree(variables)).write(str(temporary / _PREFIX))
+            files = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+            manifest = {"step": step, "meta": meta, "sha256": files}
+            (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+            for path in (*temporary.iterdir(), temporary):
+                _flush(path)
+            if final.exists():
+                shutil.rmtree(final)
+            temporary.rename(final)
+            _flush(self.folder)
+        except (OSError, tf.errors.OpError) as error:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(temporary, ignore_errors=True)
+            raise UserError(
+                f"cannot save the checkpoint of step {step} in {self.folder}: {_reason(error)};"
+                " earlier checkpoints are kept: make room there and run the same command again"
+            ) from error
+
+    def verify(self, step: int) -> dict[str, Any]:
+        """The `meta` of a checkpoint whose files are all as they were written.
+
+        Raises:
+          DamagedCheckpoint: they are not.
+        """
+        folder = self.path(step)
+        try:
+            manifest = json.loads((folder / _MANIFEST).read_text())
+            for name, digest in manifest["sha256"].items():
+                if _sha256(folder / name) != digest:
+                    raise DamagedCheckpoint(f"{folder / name} is not what was written")
+            return manifest["meta"]
+        except (OSError, ValueError, KeyError) as error:
+            raise DamagedCheckpoint(f"{folder}: {error}") from error
+
+    def restore(self, step: int, variables: Mapping[str, tf.Variable]) -> None:
+        """Reads values into `variables`; the checkpoint may hold more than these.
+
+        Raises:
+          UserError: one is missing or has another shape there.
+        """
+        prefix = str(self.path(step) / _PREFIX)
+        shapes = self.shapes(step)
+        for name, variable in variables.items():
+            if name not in shapes:
+                raise UserError(f"{self.path(step)} holds no {name}: it is of another model")
+            if shapes[name] != tuple(variable.shape):
+                raise UserError(
+                    f"{self.path(step)} holds {name} with shape {shapes[name]}, the model has"
+                    f" {tuple(variable.shape)}"
+                )
+        status = tf.train.Checkpoint(variables=_tree(variables)).read(prefix)
+        status.assert_existing_objects_matched().expect_partial()
+
+    def shapes(self, step: int) -> dict[str, tuple[int, ...]]:
+        """Name and shape of everything that a checkpoint holds."""
+        reader = tf.train.load_checkpoint(str(self.path(step) / _PREFIX))
+        return {
+            name: tuple(shape)
+            for key, shape in reader.get_variable_to_shape_map().items()
+            if (name := _name_of(key))
+        }
+
+    def values(self, step: int, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """Values of the named variables."""
+        reader = tf.train.load_checkpoint(str(self.path(step) / _PREFIX))
+        return {name: reader.get_tensor(_key_of(name)) for name in names}
+
+    def keep_only(self, steps: Iterable[int]) -> None:
+        """Deletes all other checkpoints, and what an interrupted save left."""
+        wanted = {self.path(step).name for step in steps}
+        for entry in self.folder.iterdir() if self.folder.is_dir() else ():
+            unfinished = entry.name.startswith(".step-")
+            if unfinished or (_NAME.fullmatch(entry.name) and entry.name not in wanted):
+                # Renamed first: a half-deleted folder must not look like a checkpoint.
+                doomed = entry
+                if not unfinished:
+                    doomed = entry.with_name(f".{entry.name}.partial")
+                    shutil.rmtree(doomed, ignore_errors=True)
+                    entry.rename(doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
+
+
+def newest_whole(store: Store, say) -> tuple[int, dict[str, Any]] | None:
+    """The newest checkpoint that is whole, as (step, meta); None if there is none at all.
+
+    Args:
+      store: where to look.
+      say: called with a line for each damaged one that is passed over.
+
+    Raises:
+      UserError: there are checkpoints, and all are damaged.
+    """
+    steps = store.steps()
+    for step in reversed(steps):
+        try:
+            return step, store.verify(step)
+        except DamagedCheckpoint as error:
+            say(f"The checkpoint of step {step} is damaged ({error}): trying the one before")
+    if steps:
+        raise UserError(
+            f"all checkpoints in {store.folder} are damaged: restore one from a backup, or start"
+            " afresh in another --workdir"
+        )
+    return None
+
+
+def _tree(variables: Mapping[str, tf.Variable]) -> dict[str, tf.Variable]:
+    return {name.replace("/", "|"): variable for name, variable in variables.items()}
+
+
+_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def _name_of(key: str) -> str | None:
+    if not (key.startswith("variables/") and key.endswith(_SUFFIX)):
+        return None
+    return key[len("variables/") : -len(_SUFFIX)].replace("|", "/")
+
+
+def _key_of(name: str) -> str:
+    return "variables/" + name.replace("/", "|") + _SUFFIX
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text:
+        return "the disk is full"
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,89 @@
+"""Every example once, on every device: logits in the order of the data, metrics over all of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.objectives.losses import Loss
+from trainer.step import FEATURES
+
+
+class Interrupted(Exception):
+    """A signal asked the run to end."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model says of a split, a row an example, in the order of the data.
+
+    Attributes:
+      ids: int64 [N]. labels: int32 [N]. logits: float [N, classes].
+      losses: float [N], each example's loss. weights: float [N], its class weight.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    logits: np.ndarray
+    losses: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """int [N], the class with the largest logit."""
+        return self.logits.argmax(-1)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """float64 [N, classes]."""
+        shifted = np.exp(self.logits.astype(np.float64) - self.logits.max(-1, keepdims=True))
+        return shifted / shifted.sum(-1, keepdims=True)
+
+
+class Evaluator:
+    """Scores splits with the model's present weights. Compiled once for all of them."""
+
+    def __init__(self, strategy: tf.distribute.Strategy, model: keras.Model, loss: Loss):
+        self.strategy, self.model, self.loss = strategy, model, loss
+        self._step = tf.function(self._all_rows)
+
+    def _all_rows(self, iterator):
+        """The next batch, scored: rows of all replicas, one after the other."""
+        per_replica = self.strategy.run(self._rows, args=(next(iterator),))
+        return tuple(self.strategy.gather(value, axis=0) for value in per_replica)
+
+    def _rows(self, batch):
+        logits = self.model({key: batch[key] for key in FEATURES}, training=False)
+        losses = self.loss.example_losses(batch["label"], logits)
+        weights = self.loss.example_weights(batch["label"], batch["weight"])
+        return batch["id"], batch["label"], tf.cast(logits, losses.dtype), losses, weights
+
+    def run(self, dataset, batches: int, examples: int, stop: Callable[[], bool]) -> Scores:
+        """Scores every example of a split.
+
+        Args:
+          dataset: distributed batches, padded with rows whose id is -1.
+          batches: how many there are.
+          examples: how many examples they hold.
+          stop: asked between batches.
+
+        Raises:
+          Interrupted: `stop` said so.
+          RuntimeError: an example is missing or came twice.
+        """
+        iterator = iter(dataset)
+        parts = []
+        for _ in range(batches):
+            if stop():
+                raise Interrupted
+            parts.append([value.numpy() for value in self._step(iterator)])
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        real = columns[0] >= 0
+        columns = [column[real] for column in columns]
+        order = np.argsort(columns[0], kind="stable")
+        scores = Scores(*(column[order] for column in columns))
+        if len(scores.ids) != examples or len(np.unique(scores.ids)) != examples:
+            raise RuntimeError(f"scored {len(scores.ids)} examples of {examples}")
+        return scores

@@ -1,0 +1,97 @@
+"""Devices, strategy, precision policy, determinism: set once, at the start."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer import config as config_lib
+from trainer.errors import UserError
+
+
+def start(runtime: config_lib.Runtime, seed: int) -> tf.distribute.Strategy:
+    """Sets up this process and returns the strategy to train under.
+
+    Must be called before TensorFlow touches a device.
+
+    Args:
+      runtime: `config.runtime`.
+      seed: of the initial weights.
+
+    Raises:
+      UserError: a GPU that is not there, or both GPUs and logical CPU devices asked for.
+    """
+    if runtime.gpus and runtime.cpu_devices:
+        raise UserError("config.runtime.gpus and cpu_devices exclude each other: give one of them")
+    if runtime.intra_op_threads:
+        tf.config.threading.set_intra_op_parallelism_threads(runtime.intra_op_threads)
+    if runtime.inter_op_threads:
+        tf.config.threading.set_inter_op_parallelism_threads(runtime.inter_op_threads)
+    keras.config.set_dtype_policy(runtime.precision)
+    keras.config.set_floatx("float64" if runtime.precision == "float64" else "float32")
+    keras.utils.set_random_seed(seed)
+    if runtime.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    tf.config.experimental.enable_tensor_float_32_execution(runtime.tf32)
+    devices = _devices(runtime)
+    if len(devices) == 1:
+        return tf.distribute.OneDeviceStrategy(devices[0])
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def _devices(runtime: config_lib.Runtime) -> list[str]:
+    """Names of the devices to train on: the GPUs asked for, else the CPU or parts of it."""
+    gpus = tf.config.list_physical_devices("GPU")
+    missing = [index for index in runtime.gpus if index not in range(len(gpus))]
+    if missing:
+        raise UserError(f"config.runtime.gpus names GPU {missing[0]}, this machine has {len(gpus)}")
+    if runtime.cpu_devices:
+        tf.config.set_visible_devices([], "GPU")
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        parts = [tf.config.LogicalDeviceConfiguration()] * runtime.cpu_devices
+        tf.config.set_logical_device_configuration(cpu, parts)
+        return [f"/cpu:{i}" for i in range(runtime.cpu_devices)]
+    chosen = [gpus[i] for i in runtime.gpus] or gpus
+    tf.config.set_visible_devices(chosen, "GPU")
+    for gpu in chosen:
+        tf.config.experimental.set_memory_growth(gpu, runtime.memory_growth)
+    return [f"/gpu:{i}" for i in range(len(chosen))] or ["/cpu:0"]
+
+
+def describe(strategy: tf.distribute.Strategy, runtime: config_lib.Runtime) -> str:
+    """What was set, in a line for the log."""
+    names = [f"{d.device_type} {d.name.split(':')[-1]}" for d in tf.config.list_logical_devices()]
+    switches = {
+        "XLA": runtime.xla,
+        "deterministic": runtime.deterministic,
+        "TF32": runtime.tf32,
+        "memory growth": runtime.memory_growth,
+    }
+    on = ", ".join(f"{name} {'on' if value else 'off'}" for name, value in switches.items())
+    threads = [
+        str(count or "auto") for count in (runtime.intra_op_threads, runtime.inter_op_threads)
+    ]
+    return (
+        f"{type(strategy).__name__} with {strategy.num_replicas_in_sync} replicas on"
+        f" {', '.join(names)}; {runtime.precision}; {on}; threads {'/'.join(threads)} (intra/inter)"
+    )
+
+
+def rows_and_parts(
+    global_batch_size: int, replicas: int, max_rows_per_device: int
+) -> tuple[int, int]:
+    """How a global batch is laid out: (rows on each replica, micro-batches they are cut into).
+
+    The rows are the smallest number, a multiple of the micro-batches, that holds the batch; the
+    places left over are filled with rows of weight 0.
+
+    Raises:
+      UserError: fewer rows than replicas.
+    """
+    if global_batch_size < replicas:
+        raise UserError(
+            f"config.global_batch_size={global_batch_size} is smaller than the {replicas} replicas:"
+            " make it larger or train on fewer devices"
+        )
+    rows = int(np.ceil(global_batch_size / replicas))
+    parts = int(np.ceil(rows / max_rows_per_device)) if max_rows_per_device else 1
+    return int(np.ceil(rows / parts)) * parts, parts

@@ -1,0 +1,219 @@
+"""One training step: forward and backward, all-reduce, check, clip, update.
+
+The order is what makes a step exact under any number of replicas. Each replica differentiates the
+*sum* of its weighted example losses; one all-reduce adds up gradients, losses and weights; only
+then is anything divided, checked for being finite, or clipped. So every replica sees the same
+numbers and takes the same decision.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from trainer.models.random import keep_mask, random_scope
+from trainer.objectives.losses import Loss
+from trainer.optim.adamw import AdamW
+from trainer.optim.loss_scale import LossScale
+from trainer.optim.schedules import learning_rate
+from trainer.phases import PhasePlan
+
+Batch = dict[str, tf.Tensor]
+FEATURES = ("input_ids", "attention_mask", "token_type_ids")
+METRICS = ("loss", "learning_rate", "gradient_norm", "update_norm", "loss_scale")
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Replaces a share of the input tokens while training (word dropout).
+
+    Attributes:
+      share: of the real tokens, special ones left out.
+      mask_id: what they are replaced by.
+      special_ids: tokens that are never replaced.
+    """
+
+    share: float
+    mask_id: int
+    special_ids: tuple[int, ...]
+
+    def __call__(self, batch: Batch) -> Batch:
+        ids = batch["input_ids"]
+        special = tf.reduce_any(ids[..., None] == tf.constant(self.special_ids, ids.dtype), -1)
+        kept = keep_mask(tf.shape(ids), self.share) | special
+        return {**batch, "input_ids": tf.where(kept, ids, self.mask_id)}
+
+
+class Progress:
+    """Where the run stands, on the device: steps done, steps skipped, whether it failed."""
+
+    def __init__(self):
+        self.step = _counter(0, tf.int64, "step")
+        self.skipped = _counter(0, tf.int64, "skipped")
+        self.failed = _counter(False, tf.bool, "failed")
+
+    def variables(self) -> dict[str, tf.Variable]:
+        """What a checkpoint must hold, by name. A failed run is never saved."""
+        return {"step": self.step, "skipped": self.skipped}
+
+
+class TrainStep:
+    """The training step of one phase, compiled once.
+
+    Args:
+      strategy: where the variables live and what `next(iterator)` is spread over.
+      model: takes a dict of FEATURES and `training`, returns logits [B, classes].
+      parameters: the model's trainable variables, by name.
+      loss: example losses and weights.
+      optimizer, loss_scale, progress: the run's state.
+      phase: which parameters train, and at what rate.
+      phase_start: the step at which the phase began.
+      seed: of dropout and token masks.
+      accumulate: micro-batches that each replica's rows are cut into.
+      masking: what happens to the input tokens, or None.
+      clip_norm: bound on the global norm of the gradient; 0: none.
+      xla: compile forward and backward; the all-reduce stays outside.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        model: keras.Model,
+        parameters: dict[str, tf.Variable],
+        loss: Loss,
+        optimizer: AdamW,
+        loss_scale: LossScale,
+        progress: Progress,
+        phase: PhasePlan,
+        phase_start: int,
+        seed: int,
+        accumulate: int = 1,
+        masking: Masking | None = None,
+        clip_norm: float = 0.0,
+        xla: bool = False,
+    ):
+        self.strategy, self.model, self.loss = strategy, model, loss
+        self.optimizer, self.loss_scale, self.progress = optimizer, loss_scale, progress
+        self.phase, self.phase_start = phase, phase_start
+        self.names = list(phase.factors)
+        self.variables = [parameters[name] for name in self.names]
+        self.seed, self.accumulate, self.masking = seed, accumulate, masking
+        self.clip_norm = clip_norm
+        self._micro = tf.function(self._micro_batch, jit_compile=True) if xla else self._micro_batch
+        self.run: Callable = tf.function(self._run)
+
+    def _run(self, iterator, steps):
+        """Up to `steps` steps without the host; stops at the first that is not finite.
+
+        Args:
+          iterator: of batches, one a replica and step.
+          steps: int32 scalar.
+
+        Returns:
+          float64 [len(METRICS)], of the last step.
+        """
+        metrics = tf.zeros([len(METRICS)], tf.float64)
+        for _ in tf.range(steps):
+            if not self.progress.failed:
+                per_replica = self.strategy.run(self._replica_step, args=(next(iterator),))
+                metrics = self.strategy.experimental_local_results(per_replica)[0]
+                if not self.progress.failed:
+                    self.progress.step.assign_add(1)
+        return metrics
+
+    def _replica_step(self, batch: Batch) -> tf.Tensor:
+        """The step on one replica's rows of the global batch."""
+        replica = tf.distribute.get_replica_context()
+        gradients, loss_sum, weight_sum = self._forward_backward(batch)
+        reduced = replica.all_reduce(
+            tf.distribute.ReduceOp.SUM, [*gradients, loss_sum, weight_sum]
+        )
+        *gradients, loss_sum, weight_sum = reduced
+        divisor = tf.cast(weight_sum, tf.float64) * self.loss_scale.scale
+        gradients = [tf.math.divide_no_nan(g, tf.cast(divisor, g.dtype)) for g in gradients]
+        norm = tf.linalg.global_norm(gradients)
+        loss = tf.math.divide_no_nan(loss_sum, weight_sum)
+        finite = tf.math.is_finite(norm) & tf.math.is_finite(loss)
+        if self.clip_norm:
+            factor = tf.minimum(tf.cast(1, norm.dtype), self.clip_norm / norm)
+            gradients = [g * tf.cast(factor, g.dtype) for g in gradients]
+        rate = learning_rate(
+            self.progress.step - self.phase_start,
+            self.phase.settings.schedule,
+            self.phase.settings.learning_rate,
+            self.phase.settings.warmup_steps,
+            self.phase.total_steps,
+        )
+        scale = tf.identity(self.loss_scale.scale)  # as it was during this step
+        update_norm = replica.merge_call(self._update, args=(gradients, finite, rate))
+        values = (loss, rate, norm, update_norm, scale)
+        return tf.stack([tf.cast(value, tf.float64) for value in values])
+
+    def _update(self, strategy, gradients, finite, rate):
+        """Updates every variable, or none: the same on all replicas. Cross-replica context."""
+        finite = strategy.experimental_local_results(finite)[0]
+        rate = strategy.experimental_local_results(rate)[0]
+
+        def apply():
+            rates = [rate * factor for factor in self.phase.factors.values()]
+            return tf.sqrt(self.optimizer.apply(strategy, self.names, gradients, rates))
+
+        def skip():
+            if self.loss_scale.dynamic:
+                self.progress.skipped.assign_add(1)
+            else:
+                self.progress.failed.assign(True)
+            return tf.zeros([], tf.float64)
+
+        update_norm = tf.cond(finite, apply, skip)
+        self.loss_scale.update(finite)
+        return update_norm
+
+    def _forward_backward(self, batch: Batch):
+        """Gradients of the scaled sum of losses over this replica's rows, and that sum.
+
+        Returns:
+          Dense gradients in the order of `self.names`, the sum of weighted losses (without the
+          loss scale), and the sum of weights.
+        """
+        scale = tf.identity(self.loss_scale.scale)
+        step, row_start = tf.identity(self.progress.step), batch["row_start"]
+        tensors = {key: batch[key] for key in (*FEATURES, "label", "weight")}
+        if self.accumulate == 1:
+            return self._micro(tensors, step, row_start, scale)
+        rows = tf.shape(batch["label"])[0] // self.accumulate
+
+        def body(i, sums):
+            part = {key: value[i * rows : (i + 1) * rows] for key, value in tensors.items()}
+            first = row_start + tf.cast(i * rows, tf.int64)
+            return i + 1, tf.nest.map_structure(
+                tf.add, sums, self._micro(part, step, first, scale)
+            )
+
+        dtype = self.variables[0].dtype
+        zeros = ([tf.zeros_like(v) for v in self.variables], tf.zeros([], dtype), tf.zeros([], dtype))
+        _, sums = tf.while_loop(lambda i, _: i < self.accumulate, body, (0, zeros))
+        return sums
+
+    def _micro_batch(self, batch: Batch, step, row_start, scale):
+        """Forward and backward on some rows; `row_start` is their place in the global batch."""
+        with random_scope(self.seed, step, row_start), tf.GradientTape() as tape:
+            masked = self.masking(batch) if self.masking else batch
+            logits = self.model({key: masked[key] for key in FEATURES}, training=True)
+            loss_sum, weight_sum, _ = self.loss.sums(batch["label"], logits, batch["weight"])
+            target = loss_sum * tf.cast(scale, loss_sum.dtype)
+        gradients = tape.gradient(target, self.variables, tf.UnconnectedGradients.ZERO)
+        dense = [tf.convert_to_tensor(g) for g in gradients]
+        dtype = self.variables[0].dtype
+        return dense, tf.cast(loss_sum, dtype), tf.cast(weight_sum, dtype)
+
+
+def _counter(value, dtype, name):
+    return tf.Variable(
+        value,
+        dtype=dtype,
+        trainable=False,
+        name=name,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
