@@ -1,0 +1,1 @@
+"""Text to token ids on disk, to planned batches, to tf.data."""

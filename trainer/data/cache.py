@@ -1,0 +1,158 @@
+"""A split's token ids on disk, made once, memory-mapped, gathered into padded batches."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+from transformers import PreTrainedTokenizerFast
+
+from trainer import config
+from trainer.data import store
+from trainer.data.encode import Encoder, plain_backend
+from trainer.data.progress import Progress
+from trainer.data.sources import Example, Source
+
+FORMAT = 1  # raise it when the files or the way they are made change
+CHUNK = 1000  # texts tokenised at once: enough to keep all cores busy, and little memory
+
+ARRAYS = {  # each a file of numbers without a header
+    "offsets": np.dtype(np.int64),  # where each example's tokens start; one more for the end
+    "second": np.dtype(np.int32),  # where its second text starts; = its length if there is none
+    "labels": np.dtype(np.int32),
+    "ids": np.dtype(np.int64),
+}
+
+
+class TokenSplit:
+    """N tokenised examples.
+
+    Attributes:
+      lengths: [N] int32 tokens, special ones included.
+      labels: [N] int32.
+      ids: [N] int64, the examples' row numbers in their source.
+      cut_count: how many examples were longer than max_length and cut.
+      empty_count: how many have an empty text; they are kept.
+    """
+
+    def __init__(self, folder: Path, notes: dict[str, Any]):
+        self.cut_count: int = notes["cut_count"]
+        self.empty_count: int = notes["empty_count"]
+        self._pad_id: int = notes["pad_id"]
+        self._tokens = _map(folder, "tokens", np.dtype(notes["dtype"]))
+        arrays = {name: _map(folder, name, dtype) for name, dtype in ARRAYS.items()}
+        self._offsets, self._second = arrays["offsets"], arrays["second"]
+        self.labels, self.ids = arrays["labels"], arrays["ids"]
+        self.lengths = np.diff(self._offsets).astype(np.int32)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def gather(self, rows: np.ndarray, length: int) -> dict[str, np.ndarray]:
+        """A batch of the examples `rows`, padded to `length`.
+
+        Args:
+          rows: [B] int64 places in this split; -1 for a padding row.
+          length: L tokens; at least that of the longest of the examples.
+
+        Returns:
+          input_ids, attention_mask, token_type_ids int32 [B, L]; label int32 [B]; weight float32
+          [B], 0 for a padding row; id int64 [B], -1 for a padding row. A padding row has one real
+          token, as a row that is all masked has no softmax.
+        """
+        real = rows >= 0
+        at = np.where(real, rows, 0)
+        lengths = np.where(real, self.lengths[at], 0)
+        if lengths.max(initial=0) > length:
+            raise ValueError(f"an example of {lengths.max()} tokens in a batch of {length}")
+        place = np.arange(length, dtype=np.int32)
+        held = place < lengths[:, None]
+        where = self._offsets[at][:, None] + place
+        tokens = self._tokens.take(where, mode="clip")
+        mask = held.astype(np.int32)
+        mask[~real, 0] = 1
+        return {
+            "input_ids": np.where(held, tokens, np.int32(self._pad_id)).astype(np.int32),
+            "attention_mask": mask,
+            "token_type_ids": (held & (place >= self._second[at][:, None])).astype(np.int32),
+            "label": np.where(real, self.labels[at], 0).astype(np.int32),
+            "weight": real.astype(np.float32),
+            "id": np.where(real, self.ids[at], -1).astype(np.int64),
+        }
+
+
+def load_or_build(
+    source: Source,
+    split: str,
+    tokenizer: PreTrainedTokenizerFast,
+    data: config.Data,
+    cache_dir: Path,
+    progress: Progress,
+) -> TokenSplit:
+    """The tokens of "train", "validation" or "test": from `cache_dir`, or made and kept there.
+
+    Raises:
+      UserError: the split cannot be read, or the folder not written.
+    """
+    encoder = Encoder(tokenizer, data.max_length, data.cut)
+    backend = plain_backend(tokenizer).to_str()
+    key = store.key_of(
+        FORMAT, source.fingerprint(split), backend, encoder.pad_id, data.max_length, data.cut
+    )
+
+    def build(folder: Path) -> dict[str, object]:
+        small = len(tokenizer) <= 2**16
+        with progress(f"Tokenising {split}", None) as advance:
+            return _write(folder, source.examples(split), encoder, small, advance)
+
+    what = f"token cache of {split}"
+    folder, notes = store.open_or_build(cache_dir, f"tokens-{key}", what, build)
+    tokens = TokenSplit(folder, notes)
+    logging.info(
+        "%s: %d examples, %d cut to %d tokens (%s), %d with an empty text",
+        *(split, len(tokens), tokens.cut_count, data.max_length, data.cut, tokens.empty_count),
+    )
+    return tokens
+
+
+def _write(folder: Path, examples: Iterator[Example], encoder: Encoder, small: bool, advance):
+    """Writes the arrays chunk by chunk, so that memory does not grow with the data."""
+    dtype = np.dtype(np.uint16 if small else np.int32)
+    files = {name: (folder / f"{name}.bin").open("wb") for name in ("tokens", *ARRAYS)}
+    cut_count = empty_count = total = 0
+    files["offsets"].write(np.zeros(1, np.int64).tobytes())
+    try:
+        while chunk := list(itertools.islice(examples, CHUNK)):
+            texts = [example.text for example in chunk]
+            pairs = [example.pair for example in chunk if example.pair is not None]
+            encoded = encoder.encode(texts, pairs or None)
+            ends = total + np.cumsum([len(each.ids) for each in encoded], dtype=np.int64)
+            total = int(ends[-1])
+            columns = {
+                "tokens": np.concatenate([each.ids for each in encoded]).astype(dtype),
+                "offsets": ends,
+                "second": [each.second_start for each in encoded],
+                "labels": [example.label for example in chunk],
+                "ids": [example.id for example in chunk],
+            }
+            for name, values in columns.items():
+                files[name].write(np.asarray(values, ARRAYS.get(name, dtype)).tobytes())
+            cut_count += sum(each.cut for each in encoded)
+            empty_count += sum(not example.text.strip() for example in chunk)
+            advance(len(chunk))
+    finally:
+        for file in files.values():
+            file.close()
+    return {
+        "cut_count": cut_count,
+        "empty_count": empty_count,
+        "pad_id": encoder.pad_id,
+        "dtype": dtype.name,
+    }
+
+
+def _map(folder: Path, name: str, dtype: np.dtype) -> np.ndarray:
+    """The array as a plain view of mapped memory: numpy's memmap class is slow to index."""
+    return np.asarray(np.memmap(folder / f"{name}.bin", dtype, mode="r"))

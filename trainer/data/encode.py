@@ -1,0 +1,128 @@
+"""Texts to token ids: cut to a length, special tokens around them, for any fast tokenizer."""
+
+from typing import NamedTuple
+
+import numpy as np
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from trainer.errors import UserError
+
+HEAD = 128  # tokens kept of the beginning by "head+tail" (Sun et al., 2019, arXiv:1905.05583)
+PROBES = ("a", "1", "the", ".")
+
+
+class Encoded(NamedTuple):
+    """The tokens of one text or pair."""
+
+    ids: np.ndarray  # [length] int64, special tokens included; at least one
+    second_start: int  # first place with token type 1; = length where there is none
+    cut: bool  # were tokens left out?
+
+
+class _Template(NamedTuple):
+    """The special tokens around one text, or around two."""
+
+    parts: list[np.ndarray]  # before, (between,) after
+    ones: int | None  # which place starts token type 1: content 1, or part number 0..; see below
+    between_zeros: int  # tokens of the middle part that have type 0
+
+
+class Encoder:
+    """Encodes texts in one way for training, evaluation and prediction.
+
+    A text that is too long keeps its head, its tail, or both: "head+tail" keeps the first 128
+    tokens and the rest from the end, or half and half where there is room for no more than 128.
+    A pair is trimmed longest text first, each text then cut in the same way.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, max_length: int, cut: str):
+        """Takes `cut` "head", "tail" or "head+tail"; `max_length` counts special tokens too."""
+        self._backend = plain_backend(tokenizer)
+        self._max_length, self._cut = max_length, cut
+        self._single = self._template(pair=False)
+        self._pair = self._template(pair=True)
+        self.pad_id = _pad_id(tokenizer)
+        for template in (self._single, self._pair):
+            if sum(map(len, template.parts)) >= max_length:
+                raise UserError(
+                    f"config.data.max_length={max_length} leaves no room beside the tokenizer's"
+                    f" {sum(map(len, template.parts))} special tokens: make it larger"
+                )
+
+    def encode(self, texts: list[str], pairs: list[str] | None = None) -> list[Encoded]:
+        """Encodes a batch of texts, each with its second text where `pairs` is given."""
+        firsts = self._contents(texts)
+        if pairs is None:
+            return [self._join_one(first) for first in firsts]
+        seconds = self._contents(pairs)
+        return [self._join_two(one, two) for one, two in zip(firsts, seconds, strict=True)]
+
+    def _contents(self, texts: list[str]) -> list[np.ndarray]:
+        encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
+        return [np.array(encoding.ids, np.int64) for encoding in encodings]
+
+    def _join_one(self, content: np.ndarray) -> Encoded:
+        before, after = self._single.parts
+        room = self._max_length - len(before) - len(after)
+        ids = np.concatenate([before, self._trim(content, room), after])
+        ids = ids if len(ids) else np.array([self.pad_id], np.int64)
+        return Encoded(ids, len(ids), len(content) > room)
+
+    def _join_two(self, first: np.ndarray, second: np.ndarray) -> Encoded:
+        before, between, after = self._pair.parts
+        room = self._max_length - len(before) - len(between) - len(after)
+        room_first = min(len(first), max(room - len(second), -(-room // 2)))
+        one = self._trim(first, room_first)
+        two = self._trim(second, room - len(one))
+        ids = np.concatenate([before, one, between, two, after])
+        ids = ids if len(ids) else np.array([self.pad_id], np.int64)
+        start = len(before) + len(one) + self._pair.between_zeros
+        second_start = len(ids) if self._pair.ones is None else min(start, len(ids))
+        return Encoded(ids, second_start, len(first) + len(second) > room)
+
+    def _trim(self, content: np.ndarray, room: int) -> np.ndarray:
+        if len(content) <= room:
+            return content
+        if self._cut == "head":
+            return content[:room]
+        head = 0 if self._cut == "tail" else HEAD if room > HEAD else room // 2
+        return np.concatenate([content[:head], content[len(content) - (room - head) :]])
+
+    def _template(self, pair: bool) -> _Template:
+        """Finds the special tokens by encoding a probe: a tokenizer tells them in no other way."""
+        for probe in PROBES:
+            encoding = self._backend.encode(probe, probe if pair else None)
+            sides = encoding.sequence_ids
+            ids, types = np.array(encoding.ids, np.int64), encoding.type_ids
+            if 0 not in sides or (pair and 1 not in sides):
+                continue
+            last = max(i for i, side in enumerate(sides) if side == 0)
+            first = sides.index(0)
+            if not pair:
+                return _Template([ids[:first], ids[last + 1 :]], None, 0)
+            start = sides.index(1)
+            end = max(i for i, side in enumerate(sides) if side == 1)
+            zeros = sum(kind == 0 for kind in types[last + 1 : start])
+            return _Template(
+                [ids[:first], ids[last + 1 : start], ids[end + 1 :]],
+                start if types[start] == 1 else None,
+                zeros,
+            )
+        raise UserError(f"the tokenizer makes no token of {PROBES[0]!r}: it cannot be used")
+
+
+def plain_backend(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
+    """A copy of the tokenizer inside that neither cuts nor pads, whatever its file says."""
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
+
+
+def _pad_id(tokenizer: PreTrainedTokenizerFast) -> int:
+    """The padding token; the end token, or 0, where there is none: padding is masked anyway."""
+    for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return int(token)
+    return 0

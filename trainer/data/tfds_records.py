@@ -1,0 +1,182 @@
+"""Datasets as TFDS prepares them: a split read in the fixed order of its files."""
+
+import contextlib
+import functools
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+
+from trainer import config
+from trainer.data.sources import Records, Row
+from trainer.errors import UserError
+
+READ_BATCH = 256  # examples taken from TFDS at once: one at a time is ten times slower
+
+
+class TfdsRecords:
+    """One split, or a part of one such as "test[:100]", of a prepared dataset."""
+
+    def __init__(self, builder: tfds.core.DatasetBuilder, data: config.Data, split: str):
+        self._builder, self._data, self._split = builder, data, split
+        self.title = f"split {split!r} of {builder.info.full_name}"
+        try:
+            self._files = builder.info.splits[split].file_instructions
+        except (KeyError, ValueError, AssertionError) as error:
+            names = ", ".join(sorted(builder.info.splits)) or "none"
+            raise UserError(f"no {self.title}; its splits: {names}") from error
+        if not sum(part.examples_in_shard and _taken(part) for part in self._files):
+            raise UserError(f"{self.title} is empty: name a split that has examples")
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """sha256 in hex of the record files, which rows of them are read, and the features."""
+        what = [[_content(p.filename), p.skip, _taken(p)] for p in self._files]
+        features = self._builder.info.features.to_json()
+        return hashlib.sha256(json.dumps([what, features], sort_keys=True).encode()).hexdigest()
+
+    def overlaps(self, other: Records) -> bool:
+        """Whether a row of a record file is read by both."""
+        assert isinstance(other, TfdsRecords)
+        return any(
+            mine.filename == its.filename
+            and max(mine.skip, its.skip) < min(mine.skip + _taken(mine), its.skip + _taken(its))
+            for mine in self._files
+            for its in other._files
+        )
+
+    def rows(self) -> Iterator[Row]:
+        """Raises UserError, with split and row, for a text that is not UTF-8 or has no label."""
+        data, number = self._data, 0
+        names = [data.text, data.label] + ([data.text_pair] if data.text_pair else [])
+        label_names = getattr(self._builder.info.features[data.label], "names", None)
+        with _quiet():
+            batches = self._builder.as_dataset(
+                split=self._split,
+                decoders=tfds.decode.PartialDecoding(dict.fromkeys(names, True)),
+                read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+                shuffle_files=False,
+            ).batch(READ_BATCH)
+        for batch in batches.as_numpy_iterator():
+            for cells in zip(*(batch[name] for name in names), strict=True):
+                number += 1
+                text, pair = (
+                    self._decode(c, number) if c is not None else None
+                    for c in (cells[0], cells[2] if data.text_pair else None)
+                )
+                assert text is not None
+                yield Row(text, pair, self._label(int(cells[1]), label_names, number))
+
+    def _decode(self, text: bytes, number: int) -> str:
+        try:
+            return text.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{self.title}, row {number}: text is not UTF-8: {error}") from error
+
+    def _label(self, label: int, names: list[str] | None, number: int) -> str:
+        if names is None:
+            return str(label)
+        if not 0 <= label < len(names):
+            raise UserError(
+                f"{self.title}, row {number} has no label ({label}): name a split with labels"
+            )
+        return names[label]
+
+
+def open_records(data: config.Data) -> tuple[dict[str, Records], list[str] | None]:
+    """The records of each split, and the class names where the dataset knows them."""
+    builder = _prepared_builder(data)
+    _check_features(builder, data)
+    records: dict[str, Records] = {
+        split: TfdsRecords(builder, data, getattr(data, split))
+        for split in ("train", "validation", "test")
+        if getattr(data, split)
+    }
+    label = builder.info.features[data.label]
+    return records, list(label.names) if isinstance(label, tfds.features.ClassLabel) else None
+
+
+def _prepared_builder(data: config.Data) -> tfds.core.DatasetBuilder:
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    where = data.data_dir or str(tfds.core.constants.DATA_DIR)
+    try:
+        with _quiet():
+            builder = tfds.builder(data.name, data_dir=data.data_dir or None)
+    except Exception as error:  # TFDS raises whatever its own parts raised
+        raise UserError(
+            f"no TFDS dataset config.data.name={data.name!r}: TFDS has none of that name, and the"
+            f" prepared ones in {where} are: {_prepared_in(where)}"
+        ) from error
+    if builder.is_prepared():
+        return builder
+    try:
+        download = tfds.download.DownloadConfig(try_download_gcs=False)
+        with _quiet():
+            builder.download_and_prepare(download_config=download)
+    except Exception as error:
+        raise UserError(
+            f"dataset {data.name} is not in {builder.data_dir} and could not be downloaded"
+            f" ({_one_line(error)}): prepare it there, pass --config.data.data_dir=FOLDER, or run"
+            " scripts/fetch_sample.py for a sample"
+        ) from error
+    return builder
+
+
+def _check_features(builder: tfds.core.DatasetBuilder, data: config.Data) -> None:
+    features = builder.info.features
+    for field in ("text", "text_pair", "label"):
+        name = getattr(data, field)
+        if name and name not in features:
+            raise UserError(
+                f"config.data.{field}={name!r} is no feature of {builder.info.full_name};"
+                f" its features: {', '.join(features)}"
+            )
+        if not name:
+            continue
+        feature, dtype = features[name], np.dtype(features[name].np_dtype)
+        is_label = isinstance(feature, tfds.features.ClassLabel) or dtype.kind in "iu"
+        if feature.shape != () or (is_label if field != "label" else not is_label):
+            wanted = "a class label or whole number" if field == "label" else "text"
+            raise UserError(f"config.data.{field}={name!r} must be {wanted}, is {feature!r}")
+        if field != "label" and dtype.kind not in "OSU":
+            raise UserError(f"config.data.{field}={name!r} must be text, is {feature!r}")
+
+
+def _taken(part: Any) -> int:
+    """How many rows of a file are read; TFDS writes "all" as -1."""
+    return part.examples_in_shard if part.take == -1 else part.take
+
+
+@functools.cache
+def _content(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _prepared_in(folder: str) -> str:
+    found = Path(folder).expanduser()
+    names = [p.name for p in found.iterdir() if p.is_dir()] if found.is_dir() else []
+    return ", ".join(sorted(names)) or "none"
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:160]}"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """TFDS logs what it does in detail: warnings only."""
+    level = logging.get_verbosity()
+    logging.set_verbosity(min(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
