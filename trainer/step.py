@@ -203,7 +203,9 @@ class TrainStep:
             logits = self.model({key: masked[key] for key in FEATURES}, training=True)
             loss_sum, weight_sum, _ = self.loss.sums(batch["label"], logits, batch["weight"])
             target = loss_sum * tf.cast(scale, loss_sum.dtype)
-        gradients = tape.gradient(target, self.variables, tf.UnconnectedGradients.ZERO)
+        gradients = tape.gradient(
+            target, self.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
         dense = [tf.convert_to_tensor(g) for g in gradients]
         dtype = self.variables[0].dtype
         return dense, tf.cast(loss_sum, dtype), tf.cast(weight_sum, dtype)

@@ -44,9 +44,9 @@ class Encoder(keras.layers.Layer):
             else None
         )
 
-    def build(self, ids_shape, mask_shape=None):
-        self.embeddings.build(ids_shape)
-        hidden_shape = (*ids_shape, self.settings.width)
+    def build(self, ids_BT_shape, mask_BT_shape=None):
+        self.embeddings.build(ids_BT_shape)
+        hidden_shape = (*ids_BT_shape, self.settings.width)
         for block in self.blocks:
             block.build(hidden_shape)
         if self.final_norm is not None:

@@ -215,12 +215,12 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         self.dropout = Dropout(dropout, name="dropout", dtype=policy)
         self.width = width
 
-    def build(self, ids_shape, types_shape=None):
+    def build(self, ids_BT_shape, types_BT_shape=None):
         for table in (self.tokens, self.positions, self.types):
             if table is not None:
-                table.build(ids_shape)
+                table.build(ids_BT_shape)
         if self.norm is not None:
-            self.norm.build((*ids_shape, self.width))
+            self.norm.build((*ids_BT_shape, self.width))
         self.built = True
 
     def call(self, ids_BT, types_BT=None, training=False):

@@ -87,7 +87,7 @@ class AdamW:
                 args=(gradient, rate, decay, *slots),
                 group=False,
             )
-            squares.append(strategy.experimental_local_results(change)[0])
+            squares.append(change[0])  # one a device, all the same
         return tf.add_n(squares)
 
     def _update(self, parameter, gradient, rate, decay, first, second, updates, average=None):
