@@ -41,5 +41,5 @@ def load(path: str, what: str) -> Callable[..., Any]:
             raise UserError(f"{what}={path!r}: module {module_name} has no {name!r}")
         function = getattr(function, part)
     if not callable(function):
-        raise UserError(f"{what}={path!r} is a {type(function).__name__}, not a function")
+        raise UserError(f"{what}={path!r} is of type {type(function).__name__}, not a function")
     return function

@@ -1,0 +1,86 @@
+"""The whole monitor: its files, a resume, and workers that write nothing."""
+
+import json
+
+import numpy as np
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from trainer import config
+from trainer.monitor.monitor import Monitor, versions
+from trainer.monitor.tables import WrongPrediction
+
+
+def _monitor(workdir, resume_step=0, evaluated_at=-1, writes=True):
+    settings = config.to_dict(config.Experiment())
+    return Monitor(workdir, settings, resume_step, evaluated_at, 40, writes)
+
+
+def _train(monitor, first, last):
+    for step in range(first, last + 1, 10):
+        monitor.throughput.add(90, 100, 4, 10)
+        monitor.training(step, "all", 0, {"train/loss": 1 / step})
+        if step % 20 == 0:
+            monitor.evaluation(
+                step,
+                "validation",
+                {"accuracy": 0.5, "examples": 4},
+                np.array([[1, 1], [1, 1]]),
+                [WrongPrediction(3, "fine", 0, 1, 0.7)],
+                {0: "neg", 1: "pos"},
+            )
+    monitor.histograms(last, {"encoder/w": np.ones(3)})
+    monitor.message("trained")
+
+
+def _lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_resumed_run_reads_like_one_run(tmp_path, capsys):
+    killed = _monitor(tmp_path)
+    _train(killed, 10, 40)
+    killed.close()
+    resumed = _monitor(tmp_path, 20, 20)
+    kept = _lines(tmp_path)[-1]["wall_seconds"]
+    assert kept > 0
+    assert kept <= resumed.wall_seconds
+    _train(resumed, 30, 40)
+    resumed.finish({"test": {"accuracy": np.float32(0.5), "auc": float("nan")}, "steps": 40})
+    resumed.close()
+    resumed.close()
+
+    lines = _lines(tmp_path)
+    assert [line["step"] for line in lines] == [10, 20, 20, 30, 40, 40]
+    assert lines[0]["train/loss"] == 0.1
+    assert lines[0]["train/phase"] == 0
+    assert abs(lines[0]["train/padding"] - 0.1) < 1e-12
+    assert lines[2]["validation/accuracy"] == 0.5
+    walls = [line["wall_seconds"] for line in lines]
+    assert walls == sorted(walls)
+
+    read = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in read.Tensors("train/loss")] == [10, 20, 30, 40]
+    assert [event.step for event in read.Tensors("validation/accuracy")] == [20, 40]
+    assert [event.step for event in read.Tensors("confusion/validation")] == [20, 40]
+
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["test"] == {"accuracy": 0.5, "auc": None}
+    assert result["wall_seconds"] >= walls[-1]
+    assert result["versions"] == versions()
+    assert "step 40/40 validation: accuracy 0.5000, examples 4" in capsys.readouterr().err
+
+
+def test_a_worker_that_is_not_the_chief_writes_nothing(tmp_path, capsys):
+    monitor = _monitor(tmp_path, writes=False)
+    _train(monitor, 10, 40)
+    monitor.finish({"steps": 40})
+    monitor.close()
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr() == ("", "")
+    assert monitor.wall_seconds > 0
+
+
+def test_versions_of_what_a_result_depends_on():
+    found = versions()
+    assert found["tensorflow"].startswith("2.21")
+    assert {"python", "keras", "numpy", "transformers", "tokenizers"} <= found.keys()

@@ -1,0 +1,52 @@
+"""Markdown tables of texts that may hold anything."""
+
+import html
+import re
+
+import numpy as np
+from tensorboard.plugins.text.text_plugin import text_array_to_html
+
+from trainer.monitor.tables import (
+    WrongPrediction,
+    confusion_table,
+    escape,
+    wrong_predictions_table,
+)
+
+EVIL = "a|b <br /><script>x</script> `c` **d** _e_ [f](http://g) & # h \\ ~~i~~\n\r\u2028\x85j\x00"
+
+
+def _cells(markdown: str) -> list[list[str]]:
+    """The cells of the table that TensorBoard makes of `markdown`, as a reader sees them."""
+    page = text_array_to_html(np.array(markdown), enable_markdown=True)
+    assert page.count("<table>") == 1
+    rows = re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
+    assert not any("<" in cell for row in cells for cell in row)
+    return [[html.unescape(cell) for cell in row] for row in cells]
+
+
+def test_an_evil_text_is_shown_as_it_is():
+    rows = [WrongPrediction(7, EVIL, 0, 1, 0.98765), WrongPrediction("x", "plain", 1, 0, 0.5)]
+    assert _cells(wrong_predictions_table(rows, ["neg|", "pos"])) == [
+        ["id", "label", "prediction", "probability", "text"],
+        ["7", "neg|", "pos", "0.9877", " ".join(EVIL.replace("\0", "").split())],
+        ["x", "pos", "neg|", "0.5000", "plain"],
+    ]
+
+
+def test_a_long_text_is_cut():
+    assert html.unescape(escape("ab" * 500)) == "ab" * 149 + "a…"
+    assert escape("x" * 300) == "x" * 300
+
+
+def test_confusion_table():
+    cells = _cells(confusion_table(np.array([[5, 1], [2, 6]]), ["neg", "pos"]))
+    assert cells == [["label \\ prediction", "neg", "pos"], ["neg", "5", "1"], ["pos", "2", "6"]]
+
+
+def test_many_classes_become_a_list_of_mistakes():
+    matrix = np.diag(np.full(40, 9))
+    matrix[3, 7], matrix[39, 0] = 2, 5
+    cells = _cells(confusion_table(matrix, [f"c{i}" for i in range(40)]))
+    assert cells == [["label", "prediction", "times"], ["c39", "c0", "5"], ["c3", "c7", "2"]]

@@ -1,0 +1,198 @@
+"""Event files: what TensorBoard reads, and no doubled points whenever the run was killed."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.proto.event_pb2 import Event
+
+from trainer.monitor import tensorboard
+from trainer.monitor.tables import WrongPrediction
+from trainer.monitor.tensorboard import TensorBoard
+
+NAMES = ["neg", "pos"]
+
+
+class Killed(BaseException):
+    """What happens to the process."""
+
+
+def _run(folder, resume_step, evaluated_at, last_step):
+    """A run that logs every 10 steps, evaluates every 20, and is killed after `last_step`."""
+    board = TensorBoard(folder, resume_step, evaluated_at)
+    board.config({"seed": 1, "resumed": resume_step})
+    for step in range(resume_step + 10, last_step + 1, 10):
+        board.scalars(step, {"train/loss": 1 / step, "train/rate": 0.1})
+        board.histograms(step, {"encoder/w": np.arange(5) * step})
+        if step % 20 == 0:
+            board.scalars(step, {"validation/loss": 2 / step})
+            board.confusion(step, np.eye(2, dtype=int), NAMES)
+            board.wrong_predictions(step, [WrongPrediction(1, "a", 0, 1, 0.5)], NAMES)
+    return board
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*tfevents*"))
+
+
+def _points(folder: Path) -> list[tuple[int, str]]:
+    """(step, tag) of everything in all event files; a truncated tail ends a file."""
+    found = []
+    for path in _files(folder):
+        try:
+            for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+                event = Event.FromString(record)
+                found += [(event.step, value.tag) for value in event.summary.value]
+        except tf.errors.DataLossError:
+            pass
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> list[tuple[int, str]]:
+    folder = tmp_path_factory.mktemp("whole")
+    _run(folder, 0, -1, 60)
+    return sorted(_points(folder))
+
+
+def test_tensorboard_reads_what_was_written(tmp_path):
+    _run(tmp_path, 0, -1, 40)
+    read = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0}).Reload()
+    tags = read.Tags()["tensors"]
+    assert set(tags) == {"config", "train/loss", "train/rate", "encoder/w", "validation/loss",
+                         "confusion/validation", "wrong predictions/validation"}  # fmt: skip
+    loss = [(e.step, tf.make_ndarray(e.tensor_proto).item()) for e in read.Tensors("train/loss")]
+    assert loss == [(s, np.float32(1 / s)) for s in (10, 20, 30, 40)]
+    plugins = {t: read.SummaryMetadata(t).plugin_data.plugin_name for t in tags}
+    assert plugins["train/loss"] == "scalars"
+    assert plugins["encoder/w"] == "histograms"
+    assert plugins["config"] == plugins["confusion/validation"] == "text"
+    config = tf.make_ndarray(read.Tensors("config")[0].tensor_proto).item().decode()
+    assert '    "seed": 1' in config
+
+
+def test_histograms_count_the_finite_values(tmp_path):
+    array = np.random.default_rng(0).normal(size=(40, 50)).astype(np.float32)
+    array[3, 4], array[0, 0] = np.nan, np.inf
+    board = TensorBoard(tmp_path, 0, -1)
+    board.histograms(1, {"w": array, "none": np.full(3, np.nan), "same": np.ones(7),
+                         "narrow": tf.constant([1, 2], tf.bfloat16)})  # fmt: skip
+    read = EventAccumulator(str(tmp_path)).Reload()
+    rows = {tag: tf.make_ndarray(read.Tensors(tag)[0].tensor_proto) for tag in
+            ("w", "none", "same", "narrow")}  # fmt: skip
+    assert {tag: row[:, 2].sum() for tag, row in rows.items()} == {
+        "w": 1998, "none": 0, "same": 7, "narrow": 2,
+    }  # fmt: skip
+    finite = array[np.isfinite(array)]
+    assert rows["w"][0, 0] == finite.min()
+    assert rows["w"][-1, 1] == finite.max()
+
+
+@pytest.mark.parametrize(("resume", "evaluated_at"), [(0, -1), (20, 20), (20, 0), (30, 20)])
+def test_a_resumed_run_has_each_point_once(tmp_path, undisturbed, resume, evaluated_at):
+    _run(tmp_path, 0, -1, 50)
+    board = TensorBoard(tmp_path, resume, evaluated_at)
+    kept = _points(tmp_path)
+    assert max(step for step, _ in kept or [(0, "")]) <= resume
+    assert ((20, "validation/loss") in kept) is (resume > 20 or evaluated_at == 20)
+    board.close()
+    _run(tmp_path, resume, evaluated_at, 60)
+    missing = set(undisturbed) - set(_points(tmp_path))
+    if evaluated_at == 0:  # this loop does not evaluate step 20 again; the real one does
+        assert {step for step, _ in missing} == {20}
+    else:
+        assert sorted(_points(tmp_path)) == undisturbed
+    assert len(_files(tmp_path)) == 1
+
+
+def test_the_config_is_that_of_the_last_start(tmp_path):
+    _run(tmp_path, 0, -1, 20)
+    _run(tmp_path, 20, 20, 40)
+    read = EventAccumulator(str(tmp_path)).Reload()
+    (config,) = read.Tensors("config")
+    assert '"resumed": 20' in tf.make_ndarray(config.tensor_proto).item().decode()
+
+
+def test_what_the_resumed_run_has_is_not_written_again(tmp_path):
+    _run(tmp_path, 0, -1, 20)
+    before = _points(tmp_path)
+    board = TensorBoard(tmp_path, 20, 20)
+    board.config({})
+    board.scalars(20, {"train/loss": 3.0, "validation/loss": 3.0, "test/loss": 3.0})
+    board.confusion(20, np.eye(2, dtype=int), NAMES)
+    assert sorted(_points(tmp_path)) == sorted([*before, (20, "test/loss")])
+
+
+def test_a_file_cut_anywhere_is_read_up_to_there(tmp_path):
+    _run(tmp_path, 0, -1, 20)
+    whole, points = _files(tmp_path)[0].read_bytes(), _points(tmp_path)
+    for length in range(0, len(whole), 97):
+        for path in _files(tmp_path):
+            path.unlink()
+        (tmp_path / "events.out.tfevents.000001").write_bytes(whole[:length])
+        TensorBoard(tmp_path, 20, 20).close()
+        kept = _points(tmp_path)
+        expected = [point for point in points if point[1] != "config"]
+        assert kept == expected[: len(kept)]
+
+
+def test_a_kill_at_any_instant_of_the_rewriting(tmp_path, undisturbed, monkeypatch):
+    """Stops before the n-th thing that the rewriting does on the disk, for every n."""
+    calls, limit = 0, 10**9
+
+    def count(function):
+        def counted(*args, **kwargs):
+            nonlocal calls
+            calls += 1
+            if calls > limit:
+                raise Killed
+            return function(*args, **kwargs)
+
+        return counted
+
+    open_writer = tf.io.TFRecordWriter
+
+    class Writer:
+        def __init__(self, path):
+            self._file = open_writer(path)
+            self.write = count(self._file.write)
+            self.flush = count(self._file.flush)
+            self.close = self._file.close
+
+    _run(tmp_path, 0, -1, 50).close()
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.io, "TFRecordWriter", count(Writer))
+        patch.setattr(tensorboard, "_sync", count(tensorboard._sync))
+        patch.setattr(Path, "replace", count(Path.replace))
+        patch.setattr(Path, "rename", count(Path.rename))
+        finished = False
+        for limit in range(60):  # noqa: B007 - read by `counted`
+            calls = 0
+            try:
+                TensorBoard(tmp_path, 40, 40).close()
+                finished = True
+            except Killed:
+                pass
+            assert max(Counter(_points(tmp_path)).values()) == 1
+            assert {p for p in undisturbed if p[0] <= 40 and p[1] != "config"} <= set(
+                _points(tmp_path)
+            )
+            if finished:
+                break
+        assert finished
+        assert limit > 10
+    _run(tmp_path, 40, 40, 60)
+    assert sorted(_points(tmp_path)) == undisturbed
+    assert [p.name for p in tmp_path.iterdir() if "tfevents" not in p.name] == []
+
+
+def test_leaves_files_of_others_alone(tmp_path):
+    other = tmp_path / "events.out.tfevents.1700000000.host.profile-empty"
+    other.write_bytes(b"")
+    _run(tmp_path, 0, -1, 20)
+    _run(tmp_path, 20, 20, 40)
+    assert other.exists()
+    assert len(_files(tmp_path)) == 2

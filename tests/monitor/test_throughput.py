@@ -1,0 +1,59 @@
+"""Rates over the time of training alone."""
+
+import contextlib
+
+import pytest
+
+from trainer.monitor.throughput import Throughput
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_rates_leave_out_what_is_not_training():
+    clock = Clock()
+    throughput = Throughput(clock)
+    clock.now = 4
+    throughput.add(tokens=600, padded_tokens=800, examples=8, steps=2)
+    with throughput.paused():
+        clock.now = 100
+    clock.now = 104
+    throughput.add(tokens=600, padded_tokens=700, examples=8, steps=2)
+    assert throughput.read() == {
+        "train/tokens_per_second": 150.0,
+        "train/examples_per_second": 2.0,
+        "train/step_seconds": 2.0,
+        "train/padding": pytest.approx(0.2),
+    }
+
+
+def test_each_reading_starts_afresh():
+    clock = Clock()
+    throughput = Throughput(clock)
+    clock.now = 1
+    throughput.add(10, 10, 1, 1)
+    throughput.read()
+    assert throughput.read() == {}
+    clock.now = 3
+    throughput.add(10, 10, 1, 1)
+    assert throughput.read()["train/tokens_per_second"] == 5.0
+
+
+def test_a_pause_ends_when_its_body_raises():
+    clock = Clock()
+    throughput = Throughput(clock)
+    with contextlib.suppress(KeyError), throughput.paused():
+        clock.now = 5
+        raise KeyError
+    clock.now = 6
+    throughput.add(10, 10, 1, 1)
+    assert throughput.read()["train/step_seconds"] == 1.0
+
+
+def test_padded_tokens_include_the_real_ones():
+    with pytest.raises(ValueError, match="do not fit"):
+        Throughput().add(tokens=10, padded_tokens=5, examples=1, steps=1)

@@ -1,0 +1,180 @@
+"""Losses against float64 NumPy, Keras and their limits."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.config import Objective
+from trainer.errors import UserError
+from trainer.objectives.losses import make_loss
+
+CLASSES = 4
+FOCAL = {"loss": "focal"}
+
+
+def _batch(rows: int = 16, scale: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, CLASSES, rows).astype(np.int32)
+    return labels, random.normal(0, scale, (rows, CLASSES))
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def own_loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    return tf.cast(labels, logits.dtype) + logits[:, 0]
+
+
+def mean_loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(own_loss(labels, logits))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+def test_cross_entropy_is_its_formula(smoothing):
+    labels, logits = _batch()
+    targets = (1 - smoothing) * np.eye(CLASSES)[labels] + smoothing / CLASSES
+    expected = -(targets * _log_softmax(logits)).sum(axis=-1)
+    loss = make_loss(Objective(label_smoothing=smoothing), CLASSES)
+    np.testing.assert_allclose(loss.example_losses(labels, tf.constant(logits)), expected, 1e-13)
+    narrow = loss.example_losses(labels, tf.constant(logits, tf.float32))
+    assert narrow.dtype == tf.float32
+    np.testing.assert_allclose(narrow, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_is_that_of_keras(smoothing):
+    labels, logits = _batch()
+    logits = logits.astype(np.float32)
+    theirs = keras.losses.categorical_crossentropy(
+        np.eye(CLASSES, dtype=np.float32)[labels], logits, from_logits=True,
+        label_smoothing=smoothing,
+    )  # fmt: skip
+    ours = make_loss(Objective(label_smoothing=smoothing), CLASSES).example_losses(labels, logits)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
+def test_focal_is_its_formula(gamma):
+    labels, logits = _batch()
+    log_p = _log_softmax(logits)[np.arange(len(labels)), labels]
+    expected = -((1 - np.exp(log_p)) ** gamma) * log_p
+    loss = make_loss(Objective(**FOCAL, focal_gamma=gamma), CLASSES)
+    ours = loss.example_losses(labels, tf.constant(logits))
+    np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-15)
+
+
+def test_focal_is_that_of_keras():
+    labels, logits = _batch(scale=1.0)
+    theirs = keras.losses.categorical_focal_crossentropy(
+        np.eye(CLASSES)[labels], logits, alpha=1.0, gamma=2.0, from_logits=True
+    )
+    ours = make_loss(Objective(**FOCAL), CLASSES).example_losses(labels, tf.constant(logits))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"label_smoothing": 0.1}, FOCAL,
+                                      {**FOCAL, "focal_gamma": 0.5}])  # fmt: skip
+def test_large_logits_give_finite_losses_and_gradients(settings):
+    logits = tf.constant([[1e4, -1e4], [-1e4, 1e4], [1e4, 1e4], [0.0, 0.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        losses = make_loss(Objective(**settings), 2).example_losses(tf.zeros(4, tf.int32), logits)
+    assert np.isfinite(losses).all()
+    assert np.isfinite(tape.gradient(losses, logits)).all()
+    assert losses[1] >= 1.8e4  # wrong by far costs as much
+
+
+@pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16])
+def test_narrow_logits_are_widened_first(dtype):
+    labels, logits = _batch()
+    narrow = tf.cast(logits, dtype)
+    loss = make_loss(Objective(), CLASSES)
+    expected = loss.example_losses(labels, tf.cast(narrow, tf.float32))
+    np.testing.assert_array_equal(loss.example_losses(labels, narrow), expected)
+
+
+def test_class_weights_make_the_mean_that_torch_makes():
+    labels, logits = _batch()
+    class_weights = (0.5, 1.0, 2.0, 4.0)
+    loss = make_loss(Objective(class_weights=class_weights), CLASSES)
+    row_weights = np.ones(len(labels))
+    total, weight, _ = loss.sums(labels, tf.constant(logits), tf.constant(row_weights))
+    of_row = np.array(class_weights)[labels]
+    losses = -_log_softmax(logits)[np.arange(len(labels)), labels]
+    np.testing.assert_allclose(total / weight, (of_row * losses).sum() / of_row.sum(), rtol=1e-13)
+    ours = loss.example_weights(labels, tf.constant(row_weights))
+    np.testing.assert_array_equal(ours, of_row)
+
+
+@pytest.mark.parametrize("settings", [{}, {"label_smoothing": 0.1}, FOCAL])
+@pytest.mark.parametrize("poison", [np.inf, -np.inf, np.nan])
+def test_a_padding_row_adds_nothing_even_if_it_is_not_finite(settings, poison):
+    labels, logits = _batch()
+    weights = np.ones(len(labels))
+    weights[3] = 0.0
+    poisoned = logits.copy()
+    poisoned[3, 1] = poison
+    loss = make_loss(Objective(**settings), CLASSES)
+    found = []
+    for rows in (np.delete(logits, 3, axis=0), poisoned):
+        keep = len(rows) == len(labels)
+        y, w = (labels, weights) if keep else (np.delete(labels, 3), np.delete(weights, 3))
+        x = tf.constant(rows)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total, weight, _ = loss.sums(y, x, tf.constant(w))
+        found.append((total.numpy(), weight.numpy(), tape.gradient(total, x).numpy()))
+    np.testing.assert_allclose(found[1][:2], found[0][:2], rtol=1e-15)
+    np.testing.assert_array_equal(found[1][2][3], np.zeros(CLASSES))
+    np.testing.assert_array_equal(np.delete(found[1][2], 3, axis=0), found[0][2])
+
+
+def test_a_counted_row_that_is_not_finite_shows():
+    loss = make_loss(Objective(), 2)
+    _, _, losses = loss.sums([0, 1], tf.constant([[0.0, 1.0], [np.nan, 0.0]]), tf.ones(2))
+    assert np.isfinite(losses).tolist() == [True, False]
+
+
+def test_own_loss_by_import_path():
+    loss = make_loss(Objective(loss=f"{__name__}:own_loss", class_weights=(1.0, 3.0)), 2)
+    logits = tf.constant([[0.5, 0.0], [2.0, 0.0]], tf.float16)
+    losses = loss.example_losses(tf.constant([0, 1]), logits)
+    assert losses.dtype == tf.float32
+    np.testing.assert_array_equal(losses, [0.5, 3.0])
+
+
+def test_works_compiled():
+    labels, logits = _batch()
+    loss = make_loss(Objective(**FOCAL, class_weights=(1.0, 2.0, 3.0, 4.0)), CLASSES)
+    arguments = (tf.constant(labels), tf.constant(logits), tf.ones(len(labels), tf.float64))
+    plain = loss.sums(*arguments)
+    compiled = tf.function(loss.sums, jit_compile=True)(*arguments)
+    for ours, theirs in zip(compiled, plain, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"loss": "hinge"}, "'hinge' is not one of: cross_entropy, focal"),
+        ({**FOCAL, "label_smoothing": 0.1}, "label_smoothing=0.1 has no effect"),
+        ({"focal_gamma": 1.0}, "focal_gamma=1.0 has no effect"),
+        ({"class_weights": (1.0,)}, "has 1 values, the data 2 classes"),
+        ({"class_weights": (1.0, -1.0)}, "not negative"),
+        ({"class_weights": (0.0, 0.0)}, "not all 0"),
+        ({"loss": "no_such_module:loss"}, "no module 'no_such_module'"),
+    ],
+)
+def test_refuses_what_has_no_meaning(settings, said):
+    with pytest.raises(UserError, match=said) as caught:
+        make_loss(Objective(**settings), 2)
+    assert "\n" not in str(caught.value)
+
+
+def test_refuses_an_own_loss_that_is_a_mean():
+    loss = make_loss(Objective(loss=f"{__name__}:mean_loss"), 2)
+    with pytest.raises(UserError, match="one loss per example"):
+        loss.example_losses(tf.constant([0, 1]), tf.zeros((2, 2)))

@@ -1,0 +1,146 @@
+"""Metrics against scikit-learn on the same predictions, and where they are not defined."""
+
+import math
+
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+
+from trainer.config import Objective
+from trainer.errors import UserError
+from trainer.objectives import metrics as m
+
+
+def _data(classes: int, rows: int = 500) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(classes)
+    labels = random.integers(0, classes, rows)
+    logits = random.normal(size=(rows, classes)).astype(np.float32)
+    logits[np.arange(rows), labels] += 1
+    return labels, logits, random.random(rows).astype(np.float32)
+
+
+def share_of_class_0(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    assert probabilities.dtype == np.float64
+    return np.mean(probabilities[:, 0])
+
+
+def accuracy(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    return 0.0
+
+
+def test_binary_metrics_are_those_of_scikit_learn():
+    labels, logits, losses = _data(2)
+    found = m.classification_metrics(labels, logits, None, losses)
+    predicted = logits.argmax(axis=1)
+    assert found == {
+        "loss": pytest.approx(np.mean(losses.astype(np.float64)), rel=1e-14),
+        "accuracy": sk.accuracy_score(labels, predicted),
+        "precision": sk.precision_score(labels, predicted),
+        "recall": sk.recall_score(labels, predicted),
+        "f1": sk.f1_score(labels, predicted),
+        "auc": sk.roc_auc_score(labels, m.softmax(logits)[:, 1]),
+        "examples": 500,
+    }
+    assert isinstance(found["examples"], int)
+    assert all(type(found[name]) is float for name in m.METRICS)
+
+
+@pytest.mark.parametrize("classes", [3, 7])
+def test_metrics_of_many_classes_are_macro_averages(classes):
+    labels, logits, losses = _data(classes)
+    found = m.classification_metrics(labels, logits, None, losses)
+    predicted = logits.argmax(axis=1)
+    assert found["precision"] == sk.precision_score(labels, predicted, average="macro")
+    assert found["recall"] == sk.recall_score(labels, predicted, average="macro")
+    assert found["f1"] == sk.f1_score(labels, predicted, average="macro")
+    expected = sk.roc_auc_score(labels, m.softmax(logits), multi_class="ovr", average="macro")
+    assert found["auc"] == pytest.approx(expected, rel=1e-14)
+
+
+def test_weights_are_those_of_the_loss_alone():
+    labels, logits, losses = _data(2)
+    weights = np.where(labels == 1, 3.0, 1.0)
+    plain = m.classification_metrics(labels, logits, None, losses)
+    weighed = m.classification_metrics(labels, logits, weights, losses)
+    assert weighed.pop("loss") == pytest.approx(np.average(losses, weights=weights), rel=1e-12)
+    plain.pop("loss")
+    assert weighed == plain
+
+
+def test_sure_predictions_still_rank():
+    labels = np.array([0, 1, 0, 1])
+    logits = np.array([[0, 40], [0, 41], [0, 42], [0, 43.0]])  # all have probability 1.0
+    found = m.classification_metrics(labels, logits, None, np.zeros(4))
+    assert found["auc"] == 0.75
+
+
+def test_auc_is_left_out_of_one_class(caplog):
+    labels, logits, losses = _data(2, 10)
+    found = m.classification_metrics(np.zeros_like(labels), logits, None, losses)
+    assert "auc" not in found
+    assert found["precision"] == 0
+    assert "auc is left out" in caplog.text
+
+
+def test_auc_is_left_out_of_logits_that_are_not_finite(caplog):
+    labels, logits, losses = _data(3, 10)
+    logits[4, 1] = np.nan
+    assert "auc" not in m.classification_metrics(labels, logits, None, losses)
+    assert "not finite" in caplog.text
+
+
+def test_auc_is_the_mean_over_the_classes_that_occur(caplog):
+    labels, logits, losses = _data(3)
+    occurring = labels != 1
+    labels, logits, losses = labels[occurring], logits[occurring], losses[occurring]
+    scores = m.softmax(logits)
+    expected = np.mean([sk.roc_auc_score(labels == c, scores[:, c]) for c in (0, 2)])
+    assert m.classification_metrics(labels, logits, None, losses)["auc"] == expected
+    assert "none has label [1]" in caplog.text
+
+
+def test_no_examples_is_an_error():
+    with pytest.raises(ValueError, match="no examples"):
+        m.classification_metrics(np.zeros(0, int), np.zeros((0, 2)), None, np.zeros(0))
+
+
+def test_confusion_matrix_is_that_of_scikit_learn():
+    labels, logits, _ = _data(4)
+    predicted = logits.argmax(axis=1)
+    ours = m.confusion_matrix(labels, predicted, 5)
+    assert ours.dtype == np.int64
+    np.testing.assert_array_equal(ours, sk.confusion_matrix(labels, predicted, labels=range(5)))
+
+
+def test_own_metrics():
+    objective = Objective(metrics=(f"{__name__}:share_of_class_0",))
+    labels, logits, losses = _data(2)
+    found = m.classification_metrics(labels, logits, None, losses, m.own_metrics(objective))
+    assert found["share_of_class_0"] == np.mean(m.softmax(logits)[:, 0])
+    m.known_metric("share_of_class_0", objective)
+
+
+def test_own_metrics_need_their_own_names():
+    with pytest.raises(UserError, match="'accuracy' is taken"):
+        m.own_metrics(Objective(metrics=(f"{__name__}:accuracy",)))
+    with pytest.raises(UserError, match="'share_of_class_0' is taken"):
+        m.own_metrics(Objective(metrics=(f"{__name__}:share_of_class_0",) * 2))
+
+
+def test_an_unknown_metric_is_refused_with_those_there_are():
+    said = "'acc' is not one of: loss, accuracy, precision, recall, f1, auc, share_of_class_0"
+    with pytest.raises(UserError, match=said):
+        m.known_metric("acc", Objective(metrics=(f"{__name__}:share_of_class_0",)))
+    for name in m.METRICS:
+        m.known_metric(name, Objective())
+
+
+def test_better():
+    assert m.better("accuracy", 0.9, 0.8)
+    assert not m.better("accuracy", 0.8, 0.8)
+    assert m.better("loss", 0.1, 0.2)
+    assert not m.better("loss", 0.2, 0.1)
+    assert m.better("accuracy", 0.1, math.nan)
+    assert not m.better("accuracy", math.nan, 0.1)
+    assert not m.better("loss", math.nan, math.nan)
+    assert m.better("loss", 5.0, math.inf)
