@@ -15,6 +15,8 @@ ifneq "$(shell $(PY) -c '$(WHOLE)' 2>/dev/null)" "True"
 endif
 
 FITS := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+# Asked of .venv: a link that leads straight to the interpreter would install into that one.
+VENV_FITS := import sys, pip; sys.prefix == sys.base_prefix and sys.exit(1); $(FITS)
 
 .DEFAULT_GOAL := help
 .PHONY: help install data train test torture lint format constraints clean distclean
@@ -44,7 +46,7 @@ install: $(STAMP)
 $(STAMP): setup.py constraints.txt
 	@set -e; \
 	exec 9<Makefile; if command -v flock >/dev/null; then flock 9; fi; \
-	if ! $(PY) -c '$(FITS)' 2>/dev/null || ! $(PY) -m pip --version >/dev/null 2>&1; then \
+	if ! $(PY) -c '$(VENV_FITS)' 2>/dev/null; then \
 	    set -- '$(PYTHON)'; \
 	    if [ -z "$$1" ]; then \
 	        set -- python3.13 python3.12 python3.11 python3 \

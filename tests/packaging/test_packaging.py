@@ -158,6 +158,16 @@ def test_interpreters_that_do_not_run_are_passed_over(checkout):
     assert "error: no Python" not in result.stderr
 
 
+def test_a_venv_that_is_none_is_made_anew(checkout):
+    """A link to an interpreter, as an interrupted venv may leave, must not be installed into."""
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    base = Path(sys.base_prefix) / "bin" / "python3"
+    (checkout / ".venv" / "bin" / "python").symlink_to(base)
+    result = make(checkout, "install", "PYTHON=no-such-python")
+    assert result.returncode == 2
+    assert "error: no Python" in result.stderr
+
+
 def test_a_failed_installation_is_not_taken_for_a_whole_one(checkout):
     venv = checkout / ".venv" / "bin"
     venv.mkdir(parents=True)
