@@ -1,6 +1,10 @@
 """Plain lines in a log file, one live bar on a terminal."""
 
+import fcntl
 import io
+import os
+import struct
+import termios
 
 from trainer.monitor.console import Console
 
@@ -11,11 +15,6 @@ VALUES = {
     "train/padding": 0.042,
     "train/step_seconds": 0.5,
 }
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_lines_in_a_log_file():
@@ -33,16 +32,33 @@ def test_lines_in_a_log_file():
     ]
 
 
+def _shown_on_a_terminal(rows: int, columns: int) -> str:
+    """What a terminal of that size gets to see of a short run."""
+    master, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    with open(slave, "w", encoding="utf-8") as stream:
+        console = Console(200, 100, stream)
+        console.training(120, "head", VALUES)
+        console.message("saved")
+        console.training(200, "head", VALUES)
+        console.close()
+        console.close()
+        shown = os.read(master, 100_000).decode()
+    os.close(master)
+    return shown
+
+
 def test_a_bar_on_a_terminal():
-    stream = Terminal()
-    console = Console(200, 100, stream)
-    console.training(120, "head", VALUES)
-    console.message("saved")
-    console.close()
-    console.close()
-    shown = stream.getvalue()
-    assert "saved\n" in shown
-    last = shown.splitlines()[-1]
-    assert "head:" in last
-    assert "120/200" in last
+    shown = _shown_on_a_terminal(24, 120)
+    assert "saved\r\n" in shown
+    last = shown.strip().split("\r")[-1]
+    assert last.startswith("head: 100%")
+    assert "200/200" in last
     assert "loss 0.5123" in last
+
+
+def test_lines_on_a_terminal_without_a_size():
+    lines = _shown_on_a_terminal(0, 0).splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "step 120/200 (60%) head", "saved", "step 200/200 (100%) head",
+    ]  # fmt: skip

@@ -3,11 +3,15 @@
 import json
 
 import numpy as np
+import pytest
+import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainer import config
+from trainer.errors import UserError
 from trainer.monitor.monitor import Monitor, versions
 from trainer.monitor.tables import WrongPrediction
+from trainer.monitor.tensorboard import TensorBoard
 
 
 def _monitor(workdir, resume_step=0, evaluated_at=-1, writes=True):
@@ -68,6 +72,28 @@ def test_a_resumed_run_reads_like_one_run(tmp_path, capsys):
     assert result["wall_seconds"] >= walls[-1]
     assert result["versions"] == versions()
     assert "step 40/40 validation: accuracy 0.5000, examples 4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        OSError(28, "No space left on device"),
+        tf.errors.ResourceExhaustedError(None, None, "No space\nleft"),
+    ],
+)
+def test_a_full_disk_is_said_in_one_line(tmp_path, monkeypatch, failure):
+    monitor = _monitor(tmp_path)
+
+    def fail(*_):
+        raise failure
+
+    monkeypatch.setattr(TensorBoard, "scalars", fail)
+    with pytest.raises(
+        UserError, match=r"cannot write the logs in .*No space left.*same command"
+    ) as caught:
+        monitor.training(10, "all", 0, {"train/loss": 1.0})
+    assert "\n" not in str(caught.value)
+    monitor.close()
 
 
 def test_a_worker_that_is_not_the_chief_writes_nothing(tmp_path, capsys):

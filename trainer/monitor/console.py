@@ -1,5 +1,6 @@
 """What a person sees while the run goes on."""
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import TextIO
@@ -14,12 +15,12 @@ class Console:
         self._stream = stream or sys.stderr
         self._total = total_steps
         self._bar: tqdm | None = None
-        if self._stream.isatty():
+        if _shows_a_bar(self._stream):
             self._bar = tqdm(
                 total=total_steps,
                 initial=resume_step,
                 file=self._stream,
-                unit="step",
+                unit=" steps",
                 dynamic_ncols=True,
                 smoothing=0.1,
                 leave=True,
@@ -58,6 +59,16 @@ class Console:
         """Ends the bar. May be called twice."""
         if self._bar is not None:
             self._bar.close()
+
+
+def _shows_a_bar(stream: TextIO) -> bool:
+    """Whether `stream` is a terminal that says how large it is: tqdm draws nothing on others."""
+    if not stream.isatty():
+        return False
+    try:
+        return min(os.get_terminal_size(stream.fileno())) > 0
+    except OSError:
+        return False
 
 
 def _parts(values: Mapping[str, float]) -> list[str]:

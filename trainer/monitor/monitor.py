@@ -1,14 +1,17 @@
 """The one object that the loop tells what happens. It reads, and never steers."""
 
+import contextlib
 import importlib.metadata
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
+from trainer.errors import UserError
 from trainer.monitor.console import Console
 from trainer.monitor.metrics_log import MetricsLog, to_json
 from trainer.monitor.records import replace
@@ -24,7 +27,8 @@ class Monitor:
 
     On workers that are not the chief (`writes=False`) it measures and writes nothing. A step must
     be logged and evaluated before the checkpoint of that step is saved; `evaluated_at` of the
-    checkpoint then tells a resumed run which evaluations it has.
+    checkpoint then tells a resumed run which evaluations it has. A disk that cannot be written
+    is a UserError in every method.
     """
 
     def __init__(
@@ -53,10 +57,11 @@ class Monitor:
         self._earlier_seconds = 0.0
         if not writes:
             return
-        self._log = MetricsLog(workdir / "metrics.jsonl", resume_step, evaluated_at)
-        self._earlier_seconds = self._log.wall_seconds
-        self._board = TensorBoard(workdir / "tensorboard", resume_step, evaluated_at)
-        self._board.config(config)
+        with self._disk():
+            self._log = MetricsLog(workdir / "metrics.jsonl", resume_step, evaluated_at)
+            self._earlier_seconds = self._log.wall_seconds
+            self._board = TensorBoard(workdir / "tensorboard", resume_step, evaluated_at)
+            self._board.config(config)
         self._console = Console(total_steps, resume_step)
 
     @property
@@ -100,18 +105,33 @@ class Monitor:
             return
         names = [id2label[i] for i in range(len(confusion))]
         self._record(step, {f"{split_name}/{key}": value for key, value in metrics.items()})
-        self._board.confusion(step, confusion, names, split_name)
-        self._board.wrong_predictions(step, wrong_rows, names, split_name)
+        with self._disk():
+            self._board.confusion(step, confusion, names, split_name)
+            self._board.wrong_predictions(step, wrong_rows, names, split_name)
         self._console.evaluation(step, split_name, metrics)
 
     def _record(self, step: int, values: Mapping[str, float]) -> None:
-        self._board.scalars(step, values)
-        self._log.write(step, {**values, "wall_seconds": self.wall_seconds})
+        with self._disk():
+            self._board.scalars(step, values)
+            self._log.write(step, {**values, "wall_seconds": self.wall_seconds})
+
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Says in one line that the disk is full, or whatever else stops it from writing."""
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            said = " ".join(str(error).split())
+            raise UserError(
+                f"cannot write the logs in {self._workdir}: {said}; when that is mended, the same"
+                " command goes on from the last checkpoint"
+            ) from error
 
     def histograms(self, step: int, arrays: Mapping[str, Any]) -> None:
         """Distributions of parameters or gradients, by name."""
         if self._writes:
-            self._board.histograms(step, arrays)
+            with self._disk():
+                self._board.histograms(step, arrays)
 
     def message(self, text: str) -> None:
         """Says something to the person who watches."""
@@ -122,14 +142,16 @@ class Monitor:
         """Writes result.json, whole or not at all, with the wall time and versions added."""
         if self._writes:
             whole = {**result, "wall_seconds": self.wall_seconds, "versions": versions()}
-            replace(self._workdir / "result.json", to_json(whole, indent=2) + "\n")
+            with self._disk():
+                replace(self._workdir / "result.json", to_json(whole, indent=2) + "\n")
 
     def close(self) -> None:
         """Closes what is open. May be called twice."""
         if self._writes:
             self._console.close()
-            self._log.close()
-            self._board.close()
+            with self._disk():
+                self._log.close()
+                self._board.close()
 
 
 def versions() -> dict[str, str]:
