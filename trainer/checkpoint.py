@@ -101,6 +101,14 @@ class Store:
         except (OSError, ValueError, KeyError) as error:
             raise DamagedCheckpoint(f"{folder}: {error}") from error
 
+    def metas(self) -> list[dict[str, Any]]:
+        """The `meta` of every checkpoint whose manifest can be read."""
+        found = []
+        for step in self.steps():
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                found.append(json.loads((self.path(step) / _MANIFEST).read_text())["meta"])
+        return found
+
     def restore(self, step: int, variables: Mapping[str, tf.Variable]) -> None:
         """Reads values into `variables`; the checkpoint may hold more than these.
 

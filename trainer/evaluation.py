@@ -60,7 +60,14 @@ class Evaluator:
         weights = self.loss.example_weights(batch["label"], batch["weight"])
         return batch["id"], batch["label"], tf.cast(logits, losses.dtype), losses, weights
 
-    def run(self, dataset, batches: int, examples: int, stop: Callable[[], bool]) -> Scores:
+    def run(
+        self,
+        dataset,
+        batches: int,
+        examples: int,
+        stop: Callable[[], bool],
+        advance: Callable[[int], None],
+    ) -> Scores:
         """Scores every example of a split.
 
         Args:
@@ -68,6 +75,7 @@ class Evaluator:
           batches: how many there are.
           examples: how many examples they hold.
           stop: asked between batches.
+          advance: told how many more examples were scored.
 
         Raises:
           Interrupted: `stop` said so.
@@ -79,6 +87,7 @@ class Evaluator:
             if stop():
                 raise Interrupted
             parts.append([value.numpy() for value in self._step(iterator)])
+            advance(int((parts[-1][0] >= 0).sum()))
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
         real = columns[0] >= 0
         columns = [column[real] for column in columns]

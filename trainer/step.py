@@ -6,10 +6,10 @@ then is anything divided, checked for being finite, or clipped. So every replica
 numbers and takes the same decision.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from trainer.models.random import keep_mask, random_scope
@@ -101,7 +101,8 @@ class TrainStep:
         self.seed, self.accumulate, self.masking = seed, accumulate, masking
         self.clip_norm = clip_norm
         self._micro = tf.function(self._micro_batch, jit_compile=True) if xla else self._micro_batch
-        self.run: Callable = tf.function(self._run)
+        self.run = tf.function(self._run)
+        self._diagnose = tf.function(self._diagnose_rows)
 
     def _run(self, iterator, steps):
         """Up to `steps` steps without the host; stops at the first that is not finite.
@@ -121,6 +122,21 @@ class TrainStep:
                 if not self.progress.failed:
                     self.progress.step.assign_add(1)
         return metrics
+
+    def diagnose(self, batch) -> tuple[np.ndarray, np.ndarray]:
+        """The training loss of each example of a distributed batch, at the present step.
+
+        Returns:
+          ids int64 [rows], -1 for padding, and losses float [rows].
+        """
+        ids, losses = self.strategy.run(self._diagnose, args=(batch,))
+        return tuple(self.strategy.gather(value, axis=0).numpy() for value in (ids, losses))
+
+    def _diagnose_rows(self, batch: Batch):
+        with random_scope(self.seed, tf.identity(self.progress.step), batch["row_start"]):
+            masked = self.masking(batch) if self.masking else batch
+            logits = self.model({key: masked[key] for key in FEATURES}, training=True)
+        return batch["id"], self.loss.example_losses(batch["label"], logits)
 
     def _replica_step(self, batch: Batch) -> tf.Tensor:
         """The step on one replica's rows of the global batch."""
@@ -160,10 +176,9 @@ class TrainStep:
             return tf.sqrt(self.optimizer.apply(strategy, self.names, gradients, rates))
 
         def skip():
-            if self.loss_scale.dynamic:
-                self.progress.skipped.assign_add(1)
-            else:
-                self.progress.failed.assign(True)
+            hopeless = tf.logical_not(self.loss_scale.can_shrink())
+            self.progress.failed.assign(hopeless)
+            self.progress.skipped.assign_add(tf.cast(tf.logical_not(hopeless), tf.int64))
             return tf.zeros([], tf.float64)
 
         update_norm = tf.cond(finite, apply, skip)

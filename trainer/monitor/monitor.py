@@ -138,6 +138,11 @@ class Monitor:
         if self._writes:
             self._console.message(text)
 
+    def flush(self) -> None:
+        """Puts on disk what was logged: done before a checkpoint, which must not be ahead of it."""
+        if self._writes:
+            self._board.flush()
+
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes result.json, whole or not at all, with the wall time and versions added."""
         if self._writes:

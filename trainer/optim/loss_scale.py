@@ -5,6 +5,7 @@ import tensorflow as tf
 from trainer import config as config_lib
 
 LARGEST = 2.0**24  # above it float16 gradients of any use overflow: stop doubling
+SMALLEST = 1.0
 
 
 class LossScale:
@@ -26,6 +27,10 @@ class LossScale:
         """What a checkpoint must hold, by name."""
         return {"scale": self.scale, "finite_steps": self.finite_steps}
 
+    def can_shrink(self) -> tf.Tensor:
+        """Whether a smaller scale may cure an overflow: a boolean scalar."""
+        return self.scale > SMALLEST if self.dynamic else tf.constant(False)
+
     def update(self, finite: tf.Tensor) -> None:
         """Takes note of a step whose gradients were finite, or not. Cross-replica context."""
         if not self.dynamic:
@@ -34,7 +39,7 @@ class LossScale:
         grow = steps >= self.growth_steps
         grown = tf.minimum(self.scale * 2, LARGEST)
         kept = tf.where(grow, grown, self.scale)
-        self.scale.assign(tf.where(finite, kept, tf.maximum(self.scale / 2, 1.0)))
+        self.scale.assign(tf.where(finite, kept, tf.maximum(self.scale / 2, SMALLEST)))
         self.finite_steps.assign(tf.where(grow, tf.zeros_like(steps), steps))
 
 

@@ -1,0 +1,49 @@
+"""Scores a split with the weights that validation chose.
+
+  python -m launch.evaluate --workdir=runs/quickstart --split=test
+"""
+
+import json
+from pathlib import Path
+
+from absl import flags
+
+from launch import main as program
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
+_SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "What to score.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the TFDS dataset is now, if it moved.")
+_CPU_DEVICES = flags.DEFINE_integer(
+    "cpu_devices", None, "Use this many logical CPU devices.", lower_bound=1
+)
+
+
+def main() -> None:
+    """Prints the metrics as one JSON object."""
+    from trainer import runtime
+    from trainer.data.progress import bar
+    from trainer.objectives.metrics import classification_metrics, own_metrics
+    from trainer.run import Run
+    from trainer.workdir import Workdir
+
+    workdir = Workdir(Path(_WORKDIR.value))
+    config, _ = workdir.read()
+    if _DATA_DIR.value:
+        config.data.data_dir = _DATA_DIR.value
+    config.runtime.cpu_devices = _CPU_DEVICES.value or 0
+    store, step = workdir.best_weights()
+    strategy = runtime.start(config.runtime, config.seed)
+    run = Run(config, workdir, program.cache_dir(), strategy, bar)
+    workdir.check_derived(run.derived())
+    run.restore(store, step)
+    scores = run.score(_SPLIT.value, lambda: False)
+    metrics = classification_metrics(
+        scores.labels, scores.logits, scores.weights, scores.losses, own_metrics(config.objective)
+    )
+    print(json.dumps({"split": _SPLIT.value, "step": step, **metrics}))
+
+
+if __name__ == "__main__":
+    program.define_cache_dir()
+    flags.mark_flag_as_required("workdir")
+    program.run(main, __doc__)

@@ -1,0 +1,86 @@
+"""Trains a model: one config file, one workdir; the same command resumes it.
+
+  python -m launch.train --config=configs/quickstart.py --workdir=runs/quickstart
+
+Single settings can be changed: --config.phases[0].epochs=2 --config.optimizer.weight_decay=0.1
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from launch import main as program
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; resumed if it has begun.")
+_CPU_DEVICES = flags.DEFINE_integer(
+    "cpu_devices", None, "Train on this many logical CPU devices (for smoke tests).", lower_bound=1
+)
+
+
+def main() -> int:
+    """Trains, or says why not; returns the exit status."""
+    signals = program.Signals()
+    signals.install()
+    # Imported here: --help and wrong flags need not wait for TensorFlow.
+    from trainer import config as config_lib
+    from trainer import runtime
+    from trainer.data.progress import bar
+    from trainer.evaluation import Interrupted
+    from trainer.loop import Loop, NotFinite
+    from trainer.monitor.monitor import Monitor
+    from trainer.run import Run
+    from trainer.workdir import Workdir
+
+    config = program.config()
+    if _CPU_DEVICES.value:
+        config.runtime.cpu_devices = _CPU_DEVICES.value
+    config_lib.validate(config)
+    workdir = Workdir(Path(_WORKDIR.value))
+    workdir.check(config)
+    strategy = runtime.start(config.runtime, config.seed)
+    say(runtime.describe(strategy, config.runtime))
+    run = Run(config, workdir, program.cache_dir(), strategy, bar)
+    if workdir.started:
+        workdir.check_derived(run.derived())
+    loop = Loop(run, signals.stop, say)
+    for split in ("validation", "test"):
+        run.split(split)
+    result = workdir.result()
+    if result and result["steps"] == loop.step and (result["finished"] or loop.cut):
+        say(f"This run has ended: {workdir.result_file} holds its result")
+        return 0
+    workdir.begin(config, run.derived(), run.tokenizer)
+    monitor = Monitor(workdir.path, config_lib.to_dict(config), loop.step, -1, loop.total_steps)
+    signals.saves = True
+    try:
+        result = loop.train(monitor)
+    except Interrupted:
+        monitor.message(f"Saved at step {loop.step}: the same command goes on from there")
+        return program.INTERRUPTED
+    except NotFinite as error:
+        monitor.message(f"error: {error}")
+        return 1
+    else:
+        monitor.finish(result)
+        monitor.message(
+            f"Test accuracy {result['test']['accuracy']:.4f} on {result['test']['examples']:,}"
+            f" examples, in {workdir.result_file}\n"
+            f"Curves: tensorboard --logdir={workdir.path / 'tensorboard'}\n"
+            f"Again: python -m launch.evaluate --workdir={workdir.path} --split=test"
+        )
+        return 0
+    finally:
+        monitor.close()
+
+
+def say(message: str) -> None:
+    """A line for the person who watches."""
+    print(message, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    program.define_config()
+    program.define_cache_dir()
+    flags.mark_flags_as_required(["config", "workdir"])
+    program.run(main, __doc__)

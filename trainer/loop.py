@@ -1,0 +1,371 @@
+"""The training loop: phases, steps, evaluations, checkpoints and signals, in order.
+
+At each boundary between steps the loop does, in this order: save, evaluate, change the phase. A
+checkpoint of step s is always the state right after update s, before anything else was done about
+it. So a resumed run repeats what followed, and ends as if nothing had happened.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.checkpoint import newest_whole
+from trainer.errors import UserError
+from trainer.evaluation import Interrupted, Scores
+from trainer.monitor.monitor import Monitor
+from trainer.monitor.tables import WrongPrediction
+from trainer.objectives.metrics import better, classification_metrics, confusion_matrix, own_metrics
+from trainer.optim.adamw import AdamW
+from trainer.optim.loss_scale import LossScale
+from trainer.phases import PhasePlan, plan_phases
+from trainer.run import Run
+from trainer.step import METRICS, Progress, TrainStep
+
+WRONG_SHOWN = 20  # wrong predictions listed after an evaluation
+
+
+class NotFinite(Exception):
+    """A loss or gradient became infinite or NaN; the message names step and examples."""
+
+
+@dataclasses.dataclass
+class Best:
+    """The best evaluation so far, of the run or of a phase."""
+
+    step: int
+    value: float
+
+
+@dataclasses.dataclass
+class Position:
+    """Where the run stands, besides the variables: what a checkpoint holds as its meta."""
+
+    phase: int = 0
+    phase_start: int = 0
+    best: Best | None = None
+    phase_best: Best | None = None
+    waited: int = 0  # evaluations since the phase's best
+
+    @classmethod
+    def read(cls, meta: dict[str, Any]) -> "Position":
+        """The inverse of dataclasses.asdict."""
+        bests = {key: Best(**meta[key]) if meta[key] else None for key in ("best", "phase_best")}
+        return cls(**{**meta, **bests})
+
+
+class Loop:
+    """Trains a run from where it stands to its end.
+
+    Args:
+      run: data and model.
+      stop: asked after every call to the device; True ends the run after saving.
+      say: told what a person should know before the logs are open.
+
+    Raises:
+      UserError: the phases do not fit the model, or no checkpoint can be used.
+    """
+
+    def __init__(self, run: Run, stop: Callable[[], bool], say: Callable[[str], None]):
+        self.run, self.config, self.stop = run, run.config, stop
+        config = run.config
+        self.plan = run.plan()
+        self.rows, self.parts = run.rows_and_parts()
+        self.phases = plan_phases(config.phases, list(run.parameters), self.plan.steps_per_epoch)
+        self.masking = run.masking()
+        self.own_metrics = own_metrics(config.objective)
+        with run.strategy.scope():
+            self.optimizer = AdamW(config.optimizer, run.parameters)
+            half = config.runtime.precision == "mixed_float16"
+            self.loss_scale = LossScale(config.optimizer, dynamic=half)
+            self.progress = Progress()
+        groups = {
+            "optimizer": self.optimizer.variables(),
+            "loss_scale": self.loss_scale.variables(),
+            "progress": self.progress.variables(),
+        }
+        self.state = run.weights() | {
+            f"{group}/{name}": v for group, items in groups.items() for name, v in items.items()
+        }
+        self.position = Position()
+        self.step = 0
+        self._resume(say)
+        self._parameter_norm = tf.function(
+            lambda: tf.linalg.global_norm([v.read_value() for v in run.parameters.values()])
+        )
+
+    def _resume(self, say: Callable[[str], None]) -> None:
+        found = newest_whole(self.run.workdir.checkpoints, say)
+        if found:
+            self.step, meta = found
+            self.run.workdir.checkpoints.restore(self.step, self.state)
+            self.position = Position.read(meta)
+            say(f"Resuming at step {self.step}")
+
+    @property
+    def total_steps(self) -> int:
+        """The steps of all phases, or max_steps where that is less."""
+        total = sum(phase.total_steps for phase in self.phases)
+        return min(total, self.config.max_steps or total)
+
+    @property
+    def phase(self) -> PhasePlan:
+        """The phase that the run is in."""
+        return self.phases[self.position.phase]
+
+    @property
+    def phase_end(self) -> int:
+        """The step at which the phase ends if nothing ends it earlier."""
+        return self.position.phase_start + self.phase.total_steps
+
+    @property
+    def cut(self) -> bool:
+        """Whether max_steps ends the run here."""
+        return bool(self.config.max_steps) and self.step >= self.config.max_steps
+
+    def train(self, monitor: Monitor) -> dict[str, Any]:
+        """Trains to the end and scores the test split with the best weights.
+
+        Returns:
+          What result.json holds.
+
+        Raises:
+          Interrupted: `stop` said so; the state is saved.
+          NotFinite: the run cannot go on.
+        """
+        self.monitor = monitor
+        batches, step_function = None, None
+        try:
+            while True:
+                phase_over = self.step >= self.phase_end
+                evaluates = self._evaluates(phase_over)
+                if evaluates or self._saves():
+                    self._save()
+                if evaluates:
+                    phase_over |= self._evaluate()
+                if phase_over and not self.cut:
+                    if self.position.phase + 1 == len(self.phases):
+                        break
+                    self._next_phase()
+                    batches = None
+                if self.cut:
+                    break
+                if batches is None:
+                    monitor.message(self.phase.describe(self._shapes()))
+                    batches = iter(self._batches())
+                    step_function = self._step_function()
+                self._steps(step_function, batches)
+                if self.stop():
+                    raise Interrupted
+        except Interrupted:
+            self._save()
+            raise
+        return self._finish()
+
+    # Steps
+
+    def _batches(self):
+        return self.run.train_batches(self.plan, self.step, self.phase_end, self.rows)
+
+    def _step_function(self) -> TrainStep:
+        return TrainStep(
+            self.run.strategy,
+            self.run.model,
+            self.run.parameters,
+            self.run.loss,
+            self.optimizer,
+            self.loss_scale,
+            self.progress,
+            self.phase,
+            self.position.phase_start,
+            self.config.seed,
+            self.parts,
+            self.masking,
+            self.config.optimizer.clip_norm,
+            self.config.runtime.xla,
+        )
+
+    def _steps(self, step_function: TrainStep, batches) -> None:
+        """Runs steps up to the next thing to do, at most steps_per_call of them."""
+        config = self.config
+        stops = [self.phase_end, self.step + config.runtime.steps_per_call]
+        stops += [config.max_steps] if config.max_steps else []
+        everies = [config.log_every_steps, config.save_every_steps, config.histograms_every_steps]
+        stops += [(self.step // every + 1) * every for every in everies if every]
+        stops += [self._next_evaluation(self.step)]
+        count = min(stops) - self.step
+        metrics = step_function.run(batches, tf.constant(count)).numpy()
+        if self.progress.failed.numpy():
+            raise NotFinite(self._why_not_finite(step_function))
+        for step in range(self.step, self.step + count):
+            rows, length = self.plan.batch(step)
+            tokens = int(self.run.split("train").lengths[rows[rows >= 0]].sum())
+            slots = len(rows) * length
+            self.monitor.throughput.add(tokens, slots, int((rows >= 0).sum()), 1)
+        self.step += count
+        if self.step % config.log_every_steps == 0:
+            self._log(dict(zip(METRICS, metrics.tolist(), strict=True)))
+        if config.histograms_every_steps and self.step % config.histograms_every_steps == 0:
+            with self.monitor.throughput.paused():
+                arrays = {name: v.numpy() for name, v in self.run.parameters.items()}
+                self.monitor.histograms(self.step, arrays)
+
+    def _log(self, values: dict[str, float]) -> None:
+        values["parameter_norm"] = float(self._parameter_norm())
+        values["skipped_steps"] = int(self.progress.skipped.numpy())
+        self.monitor.training(
+            self.step,
+            self.phase.settings.name,
+            self.position.phase,
+            {f"train/{name}": value for name, value in values.items()},
+        )
+
+    def _why_not_finite(self, step_function: TrainStep) -> str:
+        step = int(self.progress.step.numpy())
+        batch = next(iter(self.run.train_batches(self.plan, step, step + 1, self.rows)))
+        ids, losses = step_function.diagnose(batch)
+        guilty = ids[(ids >= 0) & ~np.isfinite(losses)]
+        what = (
+            f"the losses of examples {', '.join(map(str, guilty[:10]))}"
+            if len(guilty)
+            else "the gradient, but no example's loss,"
+        )
+        saved = self.run.workdir.checkpoints.steps()
+        last = self.run.workdir.checkpoints.path(saved[-1]) if saved else "none"
+        return f"step {step}: {what} became infinite or NaN; the last good checkpoint is {last}"
+
+    # Checkpoints
+
+    def _saves(self) -> bool:
+        due = self.step % self.config.save_every_steps == 0 or self.step >= self.phase_end
+        return self.step > 0 and (due or self.cut)
+
+    def _save(self) -> None:
+        store = self.run.workdir.checkpoints
+        with self.monitor.throughput.paused():
+            self.monitor.flush()
+            store.save(self.step, self.state, dataclasses.asdict(self.position))
+            store.keep_only(store.steps()[-self.config.keep_checkpoints :])
+            # A best one is needed as long as any checkpoint may be resumed that names it.
+            named = [Position.read(meta) for meta in store.metas()]
+            bests = [best for p in named for best in (p.best, p.phase_best) if best]
+            self.run.workdir.best.keep_only({best.step for best in bests})
+
+    # Evaluation
+
+    def _next_evaluation(self, step: int) -> int:
+        """The first step after `step` at which validation is scored on schedule."""
+        settings = self.config.evaluation
+        if settings.every_steps:
+            return (step // settings.every_steps + 1) * settings.every_steps
+        if not settings.every_epochs:
+            return self.phase_end
+        every = settings.every_epochs * self.plan.steps_per_epoch
+        number = int(step / every)
+        while round(number * every) <= step:
+            number += 1
+        return round(number * every)
+
+    def _evaluates(self, phase_over: bool) -> bool:
+        if self.step == self.position.phase_start:
+            return False
+        return phase_over or self.cut or self._next_evaluation(self.step - 1) == self.step
+
+    def _evaluate(self) -> bool:
+        """Scores validation, keeps the best weights; True if the phase should end early."""
+        position, metric = self.position, self.config.evaluation.metric
+        with self.monitor.throughput.paused(), self._averaged():
+            scores = self.run.score("validation", self.stop)
+            metrics = self._report("validation", scores)
+            if metric not in metrics:
+                raise UserError(f"config.evaluation.metric={metric!r} could not be computed")
+            value = metrics[metric]
+            new = Best(self.step, value)
+            position.waited += 1
+            is_best = position.best is None or better(metric, value, position.best.value)
+            if position.phase_best is None or better(metric, value, position.phase_best.value):
+                position.phase_best, position.waited = new, 0
+                meta = {"metric": metric, "value": value, "phase": position.phase}
+                self.run.workdir.best.save(self.step, self.run.weights(), meta)
+            if is_best:
+                position.best = new
+        patience = self.phase.settings.patience
+        if patience and position.waited >= patience:
+            self.monitor.message(
+                f"Phase {self.phase.settings.name!r} ends at step {self.step}: no better {metric}"
+                f" in {patience} evaluations"
+            )
+            return True
+        return False
+
+    def _report(self, split: str, scores: Scores) -> dict[str, Any]:
+        metrics = classification_metrics(
+            scores.labels, scores.logits, scores.weights, scores.losses, self.own_metrics
+        )
+        names = self.run.source.id2label
+        wrong = np.flatnonzero(scores.predictions != scores.labels)
+        certain = scores.probabilities.max(-1)
+        shown = wrong[np.argsort(-certain[wrong], kind="stable")][:WRONG_SHOWN]
+        rows = [
+            WrongPrediction(
+                self.run.text(split, i),
+                int(scores.labels[i]),
+                int(scores.predictions[i]),
+                float(certain[i]),
+                int(scores.ids[i]),
+            )
+            for i in shown
+        ]
+        matrix = confusion_matrix(scores.labels, scores.predictions, len(names))
+        self.monitor.evaluation(self.step, split, metrics, matrix, rows, dict(enumerate(names)))
+        return metrics
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The averaged weights in place of the present ones, where the optimizer keeps them."""
+        present = {}
+        for name, average in self.optimizer.averages.items():
+            present[name] = self.run.parameters[name].numpy()
+            self.run.parameters[name].assign(average.read_value())
+        try:
+            yield
+        finally:
+            for name, value in present.items():
+                self.run.parameters[name].assign(value)
+
+    # Phases
+
+    def _next_phase(self) -> None:
+        """The next phase starts here, from this one's best weights if it may end early."""
+        position = self.position
+        if self.phase.settings.patience and position.phase_best:
+            self.run.restore(self.run.workdir.best, position.phase_best.step)
+            for name, average in self.optimizer.averages.items():
+                average.assign(self.run.parameters[name].read_value())
+        position.phase += 1
+        position.phase_start = self.step
+        position.phase_best, position.waited = None, 0
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(v.shape) for name, v in self.run.parameters.items()}
+
+    # The end
+
+    def _finish(self) -> dict[str, Any]:
+        best = self.position.best
+        if best:
+            self.run.restore(self.run.workdir.best, best.step)
+        test = self._report("test", self.run.score("test", self.stop))
+        return {
+            "test": test,
+            "validation": {self.config.evaluation.metric: best.value} if best else {},
+            "best_step": best.step if best else self.step,
+            "steps": self.step,
+            "finished": not self.cut,
+            "skipped_steps": int(self.progress.skipped.numpy()),
+            "parameters": int(sum(np.prod(shape) for shape in self._shapes().values())),
+            "replicas": self.run.strategy.num_replicas_in_sync,
+        }

@@ -1,0 +1,82 @@
+"""Building a model, and the names of its parameters."""
+
+import keras
+import tensorflow as tf
+
+from trainer import config as config_lib
+from trainer.errors import UserError
+from trainer.objectives.imports import load
+
+
+def build_model(config: config_lib.Experiment, tokens: int, classes: int) -> keras.Model:
+    """Calls `config.model.factory` and builds what it returns. Call it under the strategy's scope.
+
+    Args:
+      config: the run's settings.
+      tokens: size of the tokenizer's vocabulary.
+      classes: number of labels.
+
+    Raises:
+      UserError: a vocabulary too small, a factory that cannot be used, or a model whose numbers
+        would depend on anything but (seed, step, place in the global batch).
+    """
+    vocab_size = config.model.vocab_size or tokens
+    if vocab_size < tokens:
+        raise UserError(
+            f"the tokenizer has {tokens} tokens, config.model.vocab_size is {vocab_size}: make it"
+            f" at least {tokens}, or 0 to take the tokenizer's"
+        )
+    factory = config.model.factory
+    model = load(factory, "config.model.factory")(config, vocab_size, classes)
+    if not isinstance(model, keras.Model):
+        raise UserError(f"config.model.factory={factory!r} returned {type(model).__name__}, not a"
+                        " keras.Model")
+    ones = tf.ones([2, 8], tf.int32)
+    inputs = {"input_ids": ones, "attention_mask": ones, "token_type_ids": tf.zeros_like(ones)}
+    logits = model(inputs, training=False)
+    if tuple(logits.shape) != (2, classes):
+        raise UserError(
+            f"config.model.factory={factory!r}: the model returned shape {tuple(logits.shape)} for"
+            f" 2 rows and {classes} classes, logits [2, {classes}] are needed"
+        )
+    _refuse_hidden_state(model, factory)
+    return model
+
+
+def _refuse_hidden_state(model: keras.Model, factory: str) -> None:
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            raise UserError(
+                f"{factory}: layer {layer.name!r} normalises over the rows of one replica, so the"
+                " result would depend on how many there are: use LayerNormalization"
+            )
+    for variable in model.non_trainable_variables:
+        if "seed_generator_state" in variable.path:
+            raise UserError(
+                f"{factory}: {variable.path!r} draws random numbers that depend on the number of"
+                " replicas and are lost on a resume: use trainer.models.layers.Dropout"
+            )
+    if model.losses:
+        raise UserError(
+            f"{factory}: the model adds losses of its own (regularizers), which are not part of the"
+            " objective: remove them, and use config.optimizer.weight_decay"
+        )
+
+
+def named_parameters(model: keras.Model) -> dict[str, tf.Variable]:
+    """The trainable variables by name ("encoder/block_0/attention/query/kernel"), in order."""
+    return _named(model, model.trainable_variables)
+
+
+def named_constants(model: keras.Model) -> dict[str, tf.Variable]:
+    """All other variables of the model, by name: a checkpoint holds them too."""
+    return _named(model, model.non_trainable_variables)
+
+
+def _named(model: keras.Model, variables) -> dict[str, tf.Variable]:
+    named = {v.path.removeprefix(f"{model.name}/"): v.value for v in variables}
+    if len(named) != len(variables):
+        paths = [v.path for v in variables]
+        twice = next(path for path in paths if paths.count(path) > 1)
+        raise UserError(f"two variables of the model are named {twice!r}: name their layers")
+    return named

@@ -1,0 +1,162 @@
+"""What a run is made of: data, tokenizer, batches, model. Loaded and checked before it starts."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer import config as config_lib
+from trainer import runtime
+from trainer.checkpoint import Store
+from trainer.data.cache import TokenSplit, load_or_build
+from trainer.data.encode import plain_backend
+from trainer.data.pipeline import evaluation_dataset, train_dataset
+from trainer.data.plan import TrainPlan, bucket_lengths, evaluation_batches
+from trainer.data.progress import Progress
+from trainer.data.sources import open_source
+from trainer.data.tokenizers import load_tokenizer, make_tokenizer
+from trainer.errors import UserError
+from trainer.evaluation import Evaluator, Scores
+from trainer.models.parameters import build_model, named_constants, named_parameters
+from trainer.objectives.losses import make_loss
+from trainer.step import Masking
+from trainer.workdir import Workdir
+
+
+class Run:
+    """Data, tokenizer and model of a run, under a strategy.
+
+    Args:
+      config: the settings, validated.
+      workdir: where the run lives; its tokenizer is used where it has one.
+      cache_dir: folder of token caches, shared by all runs.
+      strategy: from `trainer.runtime.start`.
+      progress: shows what takes long.
+
+    Raises:
+      UserError: whatever of it cannot be had.
+    """
+
+    def __init__(
+        self,
+        config: config_lib.Experiment,
+        workdir: Workdir,
+        cache_dir: Path,
+        strategy: tf.distribute.Strategy,
+        progress: Progress,
+    ):
+        self.config, self.workdir, self.strategy = config, workdir, strategy
+        self._cache_dir, self._progress = cache_dir, progress
+        self.source = open_source(config.data)
+        self.classes = len(self.source.id2label)
+        self.tokenizer = (
+            load_tokenizer(workdir.tokenizer)
+            if workdir.started
+            else make_tokenizer(config.tokenizer, self.source, cache_dir, progress)
+        )
+        self.loss = make_loss(config.objective, self.classes)
+        self._splits: dict[str, TokenSplit] = {}
+        with strategy.scope():
+            self.model = build_model(config, len(self.tokenizer), self.classes)
+            self.parameters = named_parameters(self.model)
+            self.constants = named_constants(self.model)
+        self.evaluator = Evaluator(strategy, self.model, self.loss)
+
+    def split(self, name: str) -> TokenSplit:
+        """The tokens of "train", "validation" or "test"."""
+        if name not in self._splits:
+            self._splits[name] = load_or_build(
+                self.source, name, self.tokenizer, self.config.data, self._cache_dir, self._progress
+            )
+        return self._splits[name]
+
+    def text(self, name: str, row: int) -> str:
+        """What the model is given of an example: its tokens, as text."""
+        split = self.split(name)
+        tokens = split.gather(np.array([row]), int(split.lengths[row]))["input_ids"][0]
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
+
+    def restore(self, store: Store, step: int) -> None:
+        """Reads the model's weights from a checkpoint."""
+        store.restore(step, self.weights())
+
+    def weights(self) -> dict[str, tf.Variable]:
+        """All the model's variables, under the names that checkpoints give them."""
+        weights = {f"model/{name}": v for name, v in self.parameters.items()}
+        return weights | {f"constant/{name}": v for name, v in self.constants.items()}
+
+    def derived(self) -> dict[str, Any]:
+        """What must be equal on a resume besides the settings."""
+        return {
+            "id2label": self.source.id2label,
+            "tokenizer": hashlib.sha256(plain_backend(self.tokenizer).to_str().encode()).hexdigest(),
+            "data_fingerprint": {
+                name: self.source.fingerprint(name) for name in ("train", "validation", "test")
+            },
+        }
+
+    def plan(self) -> TrainPlan:
+        """The batches of training."""
+        lengths = self.split("train").lengths
+        buckets = bucket_lengths(lengths, self.config.data.buckets)
+        return TrainPlan(lengths, self.config.global_batch_size, buckets, self.config.seed)
+
+    def masking(self) -> Masking | None:
+        """What happens to the input tokens while training.
+
+        Raises:
+          UserError: the tokenizer has no mask token.
+        """
+        share = self.config.objective.mask_share
+        if not share:
+            return None
+        if self.tokenizer.mask_token_id is None:
+            raise UserError(
+                "config.objective.mask_share needs a tokenizer with a mask token: set it to 0, or"
+                " choose another tokenizer"
+            )
+        return Masking(
+            share, self.tokenizer.mask_token_id, tuple(sorted(self.tokenizer.all_special_ids))
+        )
+
+    def train_batches(self, plan: TrainPlan, first_step: int, last_step: int, rows: int):
+        """Distributed batches of the steps in [first_step, last_step), `rows` on each replica."""
+        return self._distribute(
+            lambda shards, first, local: train_dataset(
+                self.split("train"), plan, first_step, last_step, shards, first, local, rows
+            )
+        )
+
+    def score(self, name: str, stop: Callable[[], bool]) -> Scores:
+        """Scores a split with the model's present weights; see `Evaluator.run`."""
+        split = self.split(name)
+        replicas = self.strategy.num_replicas_in_sync
+        size = -(-self.config.evaluation.batch_size // replicas) * replicas
+        buckets = bucket_lengths(split.lengths, self.config.data.buckets)
+        batches = evaluation_batches(split.lengths, size, buckets)
+        dataset = self._distribute(
+            lambda shards, first, local: evaluation_dataset(split, batches, shards, first, local)
+        )
+        with self._progress(f"Evaluating {name}", len(split)) as advance:
+            return self.evaluator.run(dataset, len(batches), len(split), stop, advance)
+
+    def _distribute(self, make: Callable[[int, int, int], tf.data.Dataset]):
+        """Each worker's part of the batches: `make` takes (shards, first shard, local shards)."""
+        shards = self.strategy.num_replicas_in_sync
+
+        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            local = shards // context.num_input_pipelines
+            return make(shards, context.input_pipeline_id * local, local)
+
+        return self.strategy.distribute_datasets_from_function(of_worker)
+
+    def rows_and_parts(self) -> tuple[int, int]:
+        """Rows on each replica, and the micro-batches they are cut into."""
+        return runtime.rows_and_parts(
+            self.config.global_batch_size,
+            self.strategy.num_replicas_in_sync,
+            self.config.runtime.max_rows_per_device,
+        )

@@ -1,0 +1,134 @@
+"""What lies in a run's folder, and whether this run may go on in it."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerFast
+
+from trainer import config as config_lib
+from trainer.checkpoint import DamagedCheckpoint, Store
+from trainer.errors import UserError
+from trainer.monitor.records import replace
+from trainer.objectives.metrics import better
+
+DERIVED = "derived"  # the key in config.json of what follows from the settings and the data
+
+
+class Workdir:
+    """The folder of one run: config.json, tokenizer/, checkpoints/, best/, logs, result.json."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.config_file = self.path / "config.json"
+        self.tokenizer = self.path / "tokenizer"
+        self.checkpoints = Store(self.path / "checkpoints")
+        self.best = Store(self.path / "best")
+        self.result_file = self.path / "result.json"
+
+    @property
+    def started(self) -> bool:
+        """Whether a run has begun here."""
+        return self.config_file.is_file()
+
+    def check(self, config: config_lib.Experiment) -> None:
+        """Refuses a folder that cannot be written, or that holds something else.
+
+        Raises:
+          UserError: the reason, and for another run the fields that differ.
+        """
+        existing = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            raise UserError(f"--workdir={self.path} is not writable: choose another folder")
+        if not self.started:
+            if self.path.exists() and any(self.path.iterdir()):
+                raise UserError(
+                    f"--workdir={self.path} is not empty and holds no run: choose an empty folder"
+                )
+            return
+        different = config_lib.differences(self.read()[0], config)
+        if different:
+            raise UserError(
+                f"--workdir={self.path} holds another run ({'; '.join(different)}): use its"
+                " settings, or another --workdir"
+            )
+
+    def read(self) -> tuple[config_lib.Experiment, dict[str, Any]]:
+        """The run's settings, and what followed from them (fingerprints, label names).
+
+        Raises:
+          UserError: there is no run, or its config.json cannot be read.
+        """
+        try:
+            values = json.loads(self.config_file.read_text())
+            return config_lib.from_dict(
+                {key: value for key, value in values.items() if key != DERIVED}
+            ), values[DERIVED]
+        except FileNotFoundError as error:
+            raise UserError(f"--workdir={self.path} holds no run: {self.config_file} is missing") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"cannot read {self.config_file}: {error}") from error
+
+    def check_derived(self, derived: dict[str, Any]) -> None:
+        """Refuses to go on with other data, other labels or another tokenizer.
+
+        Raises:
+          UserError: what differs.
+        """
+        before = self.read()[1]
+        different = [key for key in derived if before.get(key) != derived[key]]
+        if different:
+            raise UserError(
+                f"--workdir={self.path} holds a run on other data ({', '.join(different)} differ):"
+                " use the same data, or another --workdir"
+            )
+
+    def begin(
+        self,
+        config: config_lib.Experiment,
+        derived: dict[str, Any],
+        tokenizer: PreTrainedTokenizerFast,
+    ) -> None:
+        """Makes the folder; config.json comes last, so that a run that has one is complete.
+
+        Raises:
+          UserError: it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not self.started:
+                tokenizer.save_pretrained(self.tokenizer)
+            values = config_lib.to_dict(config) | {DERIVED: derived}
+            replace(self.config_file, json.dumps(values, indent=2) + "\n")
+            self.result_file.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write to --workdir={self.path}: {error.strerror}") from error
+
+    def result(self) -> dict[str, Any] | None:
+        """What result.json says, None if the run has not ended."""
+        try:
+            return json.loads(self.result_file.read_text())
+        except (OSError, ValueError):
+            return None
+
+    def best_weights(self) -> tuple[Store, int]:
+        """Where the weights are that validation chose; the latest if nothing was chosen yet.
+
+        Raises:
+          UserError: there are none.
+        """
+        chosen: tuple[int, dict[str, Any]] | None = None
+        for step in self.best.steps():
+            try:
+                meta = self.best.verify(step)
+            except DamagedCheckpoint:
+                continue
+            if chosen is None or better(meta["metric"], meta["value"], chosen[1]["value"]):
+                chosen = step, meta
+        if chosen:
+            return self.best, chosen[0]
+        steps = self.checkpoints.steps()
+        if steps:
+            return self.checkpoints, steps[-1]
+        raise UserError(f"--workdir={self.path} holds no weights yet: train first")
