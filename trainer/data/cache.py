@@ -12,13 +12,13 @@ from transformers import PreTrainedTokenizerFast
 from trainer import config
 from trainer.data import store
 from trainer.data.encode import Encoder, plain_backend
-from trainer.data.progress import Progress
+from trainer.data.progress import Advance, Progress
 from trainer.data.sources import Example, Source
 
 FORMAT = 1  # raise it when the files or the way they are made change
 CHUNK = 1000  # texts tokenised at once: enough to keep all cores busy, and little memory
 
-ARRAYS = {  # each a file of numbers without a header
+ARRAYS: dict[str, np.dtype[Any]] = {  # each a file of numbers without a header
     "offsets": np.dtype(np.int64),  # where each example's tokens start; one more for the end
     "second": np.dtype(np.int32),  # where its second text starts; = its length if there is none
     "labels": np.dtype(np.int32),
@@ -117,9 +117,11 @@ def load_or_build(
     return tokens
 
 
-def _write(folder: Path, examples: Iterator[Example], encoder: Encoder, small: bool, advance):
+def _write(
+    folder: Path, examples: Iterator[Example], encoder: Encoder, small: bool, advance: Advance
+) -> dict[str, object]:
     """Writes the arrays chunk by chunk, so that memory does not grow with the data."""
-    dtype = np.dtype(np.uint16 if small else np.int32)
+    dtype: np.dtype[Any] = np.dtype(np.uint16 if small else np.int32)
     files = {name: (folder / f"{name}.bin").open("wb") for name in ("tokens", *ARRAYS)}
     cut_count = empty_count = total = 0
     files["offsets"].write(np.zeros(1, np.int64).tobytes())
@@ -130,7 +132,7 @@ def _write(folder: Path, examples: Iterator[Example], encoder: Encoder, small: b
             encoded = encoder.encode(texts, pairs or None)
             ends = total + np.cumsum([len(each.ids) for each in encoded], dtype=np.int64)
             total = int(ends[-1])
-            columns = {
+            columns: dict[str, Any] = {
                 "tokens": np.concatenate([each.ids for each in encoded]).astype(dtype),
                 "offsets": ends,
                 "second": [each.second_start for each in encoded],

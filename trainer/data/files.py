@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from trainer import config
 from trainer.data.sources import Records, Row
@@ -55,7 +56,7 @@ class FileRecords:
         except OSError as error:
             raise UserError(f"cannot read {self.title}: {error.strerror}") from error
 
-    def _lines(self, file) -> Iterator[str]:
+    def _lines(self, file: BinaryIO) -> Iterator[str]:
         """Lines end at "\\n" only: other line separators are part of a text."""
         for number, line in enumerate(file, start=1):
             try:
@@ -66,7 +67,7 @@ class FileRecords:
                     f" position {error.start}): save the file as UTF-8"
                 ) from error
 
-    def _csv(self, file) -> Iterator[Row]:
+    def _csv(self, file: BinaryIO) -> Iterator[Row]:
         csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
         reader = csv.reader(self._lines(file), delimiter=DELIMITERS[self._path.suffix], strict=True)
         try:
@@ -82,7 +83,7 @@ class FileRecords:
         except csv.Error as error:
             raise UserError(f"{self.title}, line {reader.line_num}: {error}") from error
 
-    def _jsonl(self, file) -> Iterator[Row]:
+    def _jsonl(self, file: BinaryIO) -> Iterator[Row]:
         lines = (line for line in self._lines(file) if line.strip())
         for number, line in enumerate(lines, start=1):
             try:

@@ -91,7 +91,7 @@ def _dataset(
         mine = np.full(rows_per_shard, -1, np.int64)
         part = rows[start : start + rows_per_shard]
         mine[: len(part)] = part
-        place = {"step": np.int64(step), "row_start": np.int64(start)}
+        place = {"step": np.array(step, np.int64), "row_start": np.array(start, np.int64)}
         values = split.gather(mine, length) | place
         return [values[name] for name in FIELDS]
 

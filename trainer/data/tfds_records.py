@@ -173,9 +173,9 @@ def _one_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """TFDS logs what it does in detail: warnings only."""
+    """TFDS logs what it does in detail, and warns of itself."""
     level = logging.get_verbosity()
-    logging.set_verbosity(min(level, logging.WARNING))
+    logging.set_verbosity(min(level, logging.ERROR))
     try:
         yield
     finally:

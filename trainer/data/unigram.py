@@ -10,6 +10,7 @@ import collections
 import re
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -151,7 +152,8 @@ class _Trie:
         return np.where(self._keys[at] == wanted, self._nodes[at], -1)
 
 
-def _key(node, char):
+def _key(node: Any, char: Any) -> Any:
+    """One number, or [E] numbers, for a node and the code point that follows."""
     return node * (sys.maxunicode + 1) + char
 
 
