@@ -29,7 +29,7 @@ def _train(monitor, first, last):
                 "validation",
                 {"accuracy": 0.5, "examples": 4},
                 np.array([[1, 1], [1, 1]]),
-                [WrongPrediction(3, "fine", 0, 1, 0.7)],
+                [WrongPrediction("fine", 0, 1, 0.7, 3)],
                 {0: "neg", 1: "pos"},
             )
     monitor.histograms(last, {"encoder/w": np.ones(3)})
@@ -49,6 +49,7 @@ def test_a_resumed_run_reads_like_one_run(tmp_path, capsys):
     assert kept > 0
     assert kept <= resumed.wall_seconds
     _train(resumed, 30, 40)
+    resumed.flush()
     resumed.finish({"test": {"accuracy": np.float32(0.5), "auc": float("nan")}, "steps": 40})
     resumed.close()
     resumed.close()

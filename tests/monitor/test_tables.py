@@ -27,7 +27,7 @@ def _cells(markdown: str) -> list[list[str]]:
 
 
 def test_an_evil_text_is_shown_as_it_is():
-    rows = [WrongPrediction(7, EVIL, 0, 1, 0.98765), WrongPrediction("x", "plain", 1, 0, 0.5)]
+    rows = [WrongPrediction(EVIL, 0, 1, 0.98765, 7), WrongPrediction("plain", 1, 0, 0.5, "x")]
     assert _cells(wrong_predictions_table(rows, ["neg|", "pos"])) == [
         ["id", "label", "prediction", "probability", "text"],
         ["7", "neg|", "pos", "0.9877", " ".join(EVIL.replace("\0", "").split())],

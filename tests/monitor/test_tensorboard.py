@@ -30,7 +30,7 @@ def _run(folder, resume_step, evaluated_at, last_step):
         if step % 20 == 0:
             board.scalars(step, {"validation/loss": 2 / step})
             board.confusion(step, np.eye(2, dtype=int), NAMES)
-            board.wrong_predictions(step, [WrongPrediction(1, "a", 0, 1, 0.5)], NAMES)
+            board.wrong_predictions(step, [WrongPrediction("a", 0, 1, 0.5, 1)], NAMES)
     return board
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ class MetricsLog:
                 return
         self._file.write(to_json({"step": step, **values}) + "\n")
         self._file.flush()
+
+    def flush(self) -> None:
+        """Forces every line onto the disk, to outlive the machine."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Closes the file. May be called twice."""

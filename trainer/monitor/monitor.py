@@ -25,10 +25,9 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "transformers", "tokenizers", "tens
 class Monitor:
     """Console, metrics.jsonl, TensorBoard and result.json of a run.
 
-    On workers that are not the chief (`writes=False`) it measures and writes nothing. A step must
-    be logged and evaluated before the checkpoint of that step is saved; `evaluated_at` of the
-    checkpoint then tells a resumed run which evaluations it has. A disk that cannot be written
-    is a UserError in every method.
+    On workers that are not the chief (`writes=False`) it measures and writes nothing. Log a step
+    before its checkpoint is saved: a resumed run keeps the log up to that step, and does not write
+    it again. A disk that cannot be written is a UserError in every method.
     """
 
     def __init__(
@@ -139,9 +138,11 @@ class Monitor:
             self._console.message(text)
 
     def flush(self) -> None:
-        """Puts on disk what was logged: done before a checkpoint, which must not be ahead of it."""
+        """Forces the logs onto the disk; before a save, so that no checkpoint outlives its log."""
         if self._writes:
-            self._board.flush()
+            with self._disk():
+                self._log.flush()
+                self._board.flush()
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes result.json, whole or not at all, with the wall time and versions added."""

@@ -20,9 +20,9 @@ def is_evaluation(name: str) -> bool:
 def belongs(step_of_record: int, is_evaluation: bool, resume_step: int, evaluated_at: int) -> bool:
     """Whether a record stays in the history of a run that resumes at `resume_step`.
 
-    The loop logs a step, then evaluates it, then saves it; a save may also come before the
-    evaluation of its step. So a training record at the step of the checkpoint is part of its
-    history, and an evaluation record only if the checkpoint says that the evaluation was done.
+    A step is logged before its checkpoint is saved, but may be evaluated before or after. So a
+    training record at the step of the checkpoint is part of its history, and an evaluation record
+    only if the evaluation had been done when the checkpoint was saved.
 
     Args:
       step_of_record: the step that the record was written for.

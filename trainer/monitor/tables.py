@@ -14,11 +14,11 @@ _ESCAPES = {ord(c): f"&#{ord(c)};" for c in "&<>|`*_[]()#!~\\:"}
 class WrongPrediction(NamedTuple):
     """An example that the model got wrong."""
 
-    id: int | str  # the example's place in its split, or its own id
     text: str
     label: int
     prediction: int
     probability: float  # of the prediction
+    id: int | str  # the example's place in its split, or its own id
 
 
 def escape(text: str, length: int = _TEXT_LENGTH) -> str:

@@ -6,6 +6,7 @@ records here, not with tf.summary: the open file can then be renamed, a flush is
 returns, and a histogram takes no device and no one-hot matrix.
 """
 
+import contextlib
 import os
 import re
 import time
@@ -32,7 +33,7 @@ _BUCKETS = 30
 
 
 class TensorBoard:
-    """Writes one run's events under `folder`; every method returns with its events on disk."""
+    """Writes one run's events under `folder`; methods hand them to the system at once."""
 
     def __init__(self, folder: Path, resume_step: int, evaluated_at: int):
         """Opens the run's event file, and first drops what a run resumed here will write again.
@@ -60,7 +61,7 @@ class TensorBoard:
         if old:
             generation += int(old[0].suffix[1:])
             temporary = temporary.replace(old[0])
-        temporary.rename(folder / f"events.out.tfevents.{generation:06d}")
+        self._path = temporary.rename(folder / f"events.out.tfevents.{generation:06d}")
 
     def _keeps(self, event: Event, evaluated_at: int) -> bool:
         tags = [value.tag for value in event.summary.value]
@@ -105,8 +106,9 @@ class TensorBoard:
         self.text(step, f"confusion/{split}", confusion_table(matrix, names))
 
     def flush(self) -> None:
-        """Hands all events to the operating system; every method here already does."""
-        self._writer.flush()
+        """Forces every event onto the disk, to outlive the machine."""
+        with contextlib.suppress(FileNotFoundError):  # removed by a person: no reason to stop
+            _sync(self._path)
 
     def close(self) -> None:
         """Closes the file. May be called twice."""
