@@ -20,6 +20,7 @@ _CPU_DEVICES = flags.DEFINE_integer(
 
 def main() -> None:
     """Prints the metrics as one JSON object."""
+    program.import_tensorflow()
     from trainer import runtime
     from trainer.data.progress import bar
     from trainer.objectives.metrics import classification_metrics, own_metrics

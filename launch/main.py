@@ -7,12 +7,14 @@ same command goes on (EX_TEMPFAIL of sysexits.h); 1 anything else.
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 # Before TensorFlow is imported: only its errors, not what it says about the machine.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it misses PyTorch, we do not
 
 from absl import app, flags, logging  # noqa: E402
 
@@ -59,7 +61,7 @@ def run(main: Callable[[], int | None], usage: str) -> None:
     """
     sys.modules["__main__"].__doc__ = usage
     logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO)
+    logging.set_verbosity(logging.WARNING)
 
     def guarded(arguments: list[str]) -> int:
         if len(arguments) > 1:
@@ -78,6 +80,28 @@ def cache_dir() -> Path:
         return Path(flags.FLAGS.cache_dir)
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "thaw"
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow and wakes its devices, without what its C++ says about this machine.
+
+    It logs before it can be told not to; so standard error goes to a file meanwhile, and is shown
+    if the import fails.
+    """
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except BaseException:
+            said.seek(0)
+            os.write(kept, said.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def define_cache_dir() -> None:

@@ -23,6 +23,7 @@ def main() -> int:
     signals = program.Signals()
     signals.install()
     # Imported here: --help and wrong flags need not wait for TensorFlow.
+    program.import_tensorflow()
     from trainer import config as config_lib
     from trainer import runtime
     from trainer.data.progress import bar

@@ -44,7 +44,7 @@ class Encoder(keras.layers.Layer):
             else None
         )
 
-    def build(self, ids_BT_shape, mask_BT_shape=None):
+    def build(self, ids_BT_shape, attention_mask_BT_shape=None):
         self.embeddings.build(ids_BT_shape)
         hidden_shape = (*ids_BT_shape, self.settings.width)
         for block in self.blocks:
@@ -53,12 +53,14 @@ class Encoder(keras.layers.Layer):
             self.final_norm.build(hidden_shape)
         self.built = True
 
-    def call(self, ids_BT, mask_BT, training=False, return_scores=False):
+    def call(self, ids_BT, attention_mask_BT, training=False, return_scores=False):
         """int32 ids and mask [B, T] -> [B, T, D], and where asked for each block's attention."""
         x_BTD = self.embeddings(ids_BT, training=training)
         scores = []
         for block in self.blocks:
-            x_BTD, scores_BHTT = block(x_BTD, mask=mask_BT, training=training, return_scores=True)
+            x_BTD, scores_BHTT = block(
+                x_BTD, attention_mask_BT, training=training, return_scores=True
+            )
             scores.append(scores_BHTT)
         if self.final_norm is not None:
             x_BTD = self.final_norm(x_BTD)

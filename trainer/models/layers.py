@@ -63,13 +63,13 @@ class MultiHeadAttention(keras.layers.Layer):
             layer.build(shape)
         self.built = True
 
-    def call(self, query, memory=None, mask=None, training=False, return_scores=False):
+    def call(self, query, memory=None, attention_mask=None, training=False, return_scores=False):
         """Attends from `query` to `memory` (to itself where there is none).
 
         Args:
           query: [B, T, D].
           memory: [B, S, D] or None.
-          mask: [B, S], true or 1 where a key may be attended to, or None.
+          attention_mask: [B, S], true or 1 where a key may be attended to, or None.
           training: whether dropout applies.
           return_scores: also return the attention probabilities.
 
@@ -82,7 +82,7 @@ class MultiHeadAttention(keras.layers.Layer):
         value_BHSK = self._split(self.value(memory))
         scale = 1 / math.sqrt(query_BHTK.shape[-1])
         scores_BHTS = tf.matmul(query_BHTK * tf.cast(scale, query.dtype), key_BHSK, transpose_b=True)
-        bias = self._bias(mask, tf.shape(scores_BHTS), statistics_dtype(query.dtype))
+        bias = self._bias(attention_mask, tf.shape(scores_BHTS), statistics_dtype(query.dtype))
         probabilities_BHTS = tf.nn.softmax(tf.cast(scores_BHTS, bias.dtype) + bias)
         probabilities_BHTS = tf.cast(probabilities_BHTS, query.dtype)
         dropped_BHTS = self.dropout(probabilities_BHTS, training=training)
@@ -150,12 +150,12 @@ class TransformerBlock(keras.layers.Layer):
         self.ffn_norm.build(shape)
         self.built = True
 
-    def call(self, x_BTD, mask=None, training=False, return_scores=False):
+    def call(self, x_BTD, attention_mask=None, training=False, return_scores=False):
         """Returns [B, T, D], and where asked for the attention probabilities [B, H, T, T]."""
         pre = self.norm == "pre"
         attended_BTD, scores_BHTT = self.attention(
             self.attention_norm(x_BTD) if pre else x_BTD,
-            mask=mask,
+            attention_mask=attention_mask,
             training=training,
             return_scores=True,
         )
@@ -251,12 +251,12 @@ class Pooling(keras.layers.Layer):
         super().__init__(**kwargs)
         self.kind = kind
 
-    def call(self, x_BTD, mask):
+    def call(self, x_BTD, attention_mask):
         """[B, T, D] and a mask [B, T], 1 at real tokens -> [B, D], or [B, 2D] for mean+max."""
         if self.kind == "cls":
             return x_BTD[:, 0]
         dtype = statistics_dtype(x_BTD.dtype)
-        mask_BT1 = tf.cast(mask, dtype)[:, :, None]
+        mask_BT1 = tf.cast(attention_mask, dtype)[:, :, None]
         x = tf.cast(x_BTD, dtype)
         pooled = []
         if "mean" in self.kind:
