@@ -1,6 +1,6 @@
 """A small run on the sample, for tests: two phases, dropout, evaluations, many checkpoints.
 
-  python -m launch.train --config=configs/smoke.py --workdir=runs/smoke
+python -m launch.train --config=configs/smoke.py --workdir=runs/smoke
 """
 
 from trainer.config import Data, Evaluation, Experiment, Model, Objective, Phase, Tokenizer

@@ -1,6 +1,6 @@
 """Scores a split with the weights that validation chose.
 
-  python -m launch.evaluate --workdir=runs/quickstart --split=test
+python -m launch.evaluate --workdir=runs/quickstart --split=test
 """
 
 import json
@@ -10,7 +10,7 @@ from absl import flags
 
 from launch import main as program
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "What to score.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the TFDS dataset is now, if it moved.")
 _CPU_DEVICES = flags.DEFINE_integer(
@@ -46,5 +46,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     program.define_cache_dir()
-    flags.mark_flag_as_required("workdir")
     program.run(main, __doc__)

@@ -16,9 +16,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it misses PyTorch, we do not
 
-from absl import app, flags, logging  # noqa: E402
+from absl import app, flags, logging
 
-from trainer.errors import UserError  # noqa: E402
+from trainer.errors import UserError
 
 USER_ERROR = 2
 INTERRUPTED = 75

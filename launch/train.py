@@ -12,7 +12,9 @@ from absl import flags
 
 from launch import main as program
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; resumed if it has begun.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run; resumed if it has begun.", required=True
+)
 _CPU_DEVICES = flags.DEFINE_integer(
     "cpu_devices", None, "Train on this many logical CPU devices (for smoke tests).", lower_bound=1
 )
@@ -83,5 +85,5 @@ def say(message: str) -> None:
 if __name__ == "__main__":
     program.define_config()
     program.define_cache_dir()
-    flags.mark_flags_as_required(["config", "workdir"])
+    flags.mark_flag_as_required("config")
     program.run(main, __doc__)

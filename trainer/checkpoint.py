@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +157,7 @@ class Store:
                 shutil.rmtree(doomed, ignore_errors=True)
 
 
-def newest_whole(store: Store, say) -> tuple[int, dict[str, Any]] | None:
+def newest_whole(store: Store, say: Callable[[str], None]) -> tuple[int, dict[str, Any]] | None:
     """The newest checkpoint that is whole, as (step, meta); None if there is none at all.
 
     Args:

@@ -220,7 +220,9 @@ def validate(config: Experiment) -> None:
             raise UserError(f"config.data.{name} is empty: name the split, file, feature or column")
 
 
-def _walk(node: typing.Any, path: str = "config"):
+def _walk(
+    node: typing.Any, path: str = "config"
+) -> typing.Iterator[tuple[str, typing.Any, typing.Any]]:
     """Yields (path, dataclass field, value) for every leaf."""
     hints = typing.get_type_hints(type(node))
     for spec in dataclasses.fields(node):

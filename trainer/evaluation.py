@@ -1,4 +1,4 @@
-"""Every example once, on every device: logits in the order of the data, metrics over all of them."""
+"""Every example once, on every device; the scores in the order of the data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

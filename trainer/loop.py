@@ -137,7 +137,7 @@ class Loop:
           NotFinite: the run cannot go on.
         """
         self.monitor = monitor
-        batches, step_function = None, None
+        batches: Any = None
         try:
             while True:
                 phase_over = self.step >= self.phase_end
@@ -167,7 +167,7 @@ class Loop:
 
     # Steps
 
-    def _batches(self):
+    def _batches(self) -> Any:
         return self.run.train_batches(self.plan, self.step, self.phase_end, self.rows)
 
     def _step_function(self) -> TrainStep:
@@ -188,7 +188,7 @@ class Loop:
             self.config.runtime.xla,
         )
 
-    def _steps(self, step_function: TrainStep, batches) -> None:
+    def _steps(self, step_function: TrainStep, batches: Any) -> None:
         """Runs steps up to the next thing to do, at most steps_per_call of them."""
         config = self.config
         stops = [self.phase_end, self.step + config.runtime.steps_per_call]
@@ -210,7 +210,9 @@ class Loop:
             self._log(dict(zip(METRICS, metrics.tolist(), strict=True)))
         if config.histograms_every_steps and self.step % config.histograms_every_steps == 0:
             with self.monitor.throughput.paused():
-                arrays = {name: v.numpy() for name, v in self.run.parameters.items()}
+                arrays = {
+                    f"parameters/{name}": v.numpy() for name, v in self.run.parameters.items()
+                }
                 self.monitor.histograms(self.step, arrays)
 
     def _log(self, values: dict[str, float]) -> None:

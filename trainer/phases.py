@@ -68,7 +68,7 @@ def _plan(index: int, phase: config_lib.Phase, names: list[str], steps_per_epoch
         raise UserError(
             f"{at}.warmup_steps={phase.warmup_steps} is not shorter than the phase ({total} steps)"
         )
-    factors = {name: 1.0 for name in matched}
+    factors = dict.fromkeys(matched, 1.0)
     if phase.layer_decay != 1:
         depths = layer_depths(names)
         if max(depths.values()) < 2:

@@ -90,9 +90,10 @@ class Run:
 
     def derived(self) -> dict[str, Any]:
         """What must be equal on a resume besides the settings."""
+        tokenizer = plain_backend(self.tokenizer).to_str()
         return {
             "id2label": self.source.id2label,
-            "tokenizer": hashlib.sha256(plain_backend(self.tokenizer).to_str().encode()).hexdigest(),
+            "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest(),
             "data_fingerprint": {
                 name: self.source.fingerprint(name) for name in ("train", "validation", "test")
             },
@@ -122,7 +123,7 @@ class Run:
             share, self.tokenizer.mask_token_id, tuple(sorted(self.tokenizer.all_special_ids))
         )
 
-    def train_batches(self, plan: TrainPlan, first_step: int, last_step: int, rows: int):
+    def train_batches(self, plan: TrainPlan, first_step: int, last_step: int, rows: int) -> Any:
         """Distributed batches of the steps in [first_step, last_step), `rows` on each replica."""
         return self._distribute(
             lambda shards, first, local: train_dataset(
@@ -143,7 +144,7 @@ class Run:
         with self._progress(f"Evaluating {name}", len(split)) as advance:
             return self.evaluator.run(dataset, len(batches), len(split), stop, advance)
 
-    def _distribute(self, make: Callable[[int, int, int], tf.data.Dataset]):
+    def _distribute(self, make: Callable[[int, int, int], tf.data.Dataset]) -> Any:
         """Each worker's part of the batches: `make` takes (shards, first shard, local shards)."""
         shards = self.strategy.num_replicas_in_sync
 

@@ -142,9 +142,7 @@ class TrainStep:
         """The step on one replica's rows of the global batch."""
         replica = tf.distribute.get_replica_context()
         gradients, loss_sum, weight_sum = self._forward_backward(batch)
-        reduced = replica.all_reduce(
-            tf.distribute.ReduceOp.SUM, [*gradients, loss_sum, weight_sum]
-        )
+        reduced = replica.all_reduce(tf.distribute.ReduceOp.SUM, [*gradients, loss_sum, weight_sum])
         *gradients, loss_sum, weight_sum = reduced
         divisor = tf.cast(weight_sum, tf.float64) * self.loss_scale.scale
         gradients = [tf.math.divide_no_nan(g, tf.cast(divisor, g.dtype)) for g in gradients]
@@ -202,12 +200,14 @@ class TrainStep:
         def body(i, sums):
             part = {key: value[i * rows : (i + 1) * rows] for key, value in tensors.items()}
             first = row_start + tf.cast(i * rows, tf.int64)
-            return i + 1, tf.nest.map_structure(
-                tf.add, sums, self._micro(part, step, first, scale)
-            )
+            return i + 1, tf.nest.map_structure(tf.add, sums, self._micro(part, step, first, scale))
 
         dtype = self.variables[0].dtype
-        zeros = ([tf.zeros_like(v) for v in self.variables], tf.zeros([], dtype), tf.zeros([], dtype))
+        zeros = (
+            [tf.zeros_like(v) for v in self.variables],
+            tf.zeros([], dtype),
+            tf.zeros([], dtype),
+        )
         _, sums = tf.while_loop(lambda i, _: i < self.accumulate, body, (0, zeros))
         return sums
 

@@ -66,7 +66,9 @@ class Workdir:
                 {key: value for key, value in values.items() if key != DERIVED}
             ), values[DERIVED]
         except FileNotFoundError as error:
-            raise UserError(f"--workdir={self.path} holds no run: {self.config_file} is missing") from error
+            raise UserError(
+                f"--workdir={self.path} holds no run: {self.config_file} is missing"
+            ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"cannot read {self.config_file}: {error}") from error
 

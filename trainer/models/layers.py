@@ -81,7 +81,9 @@ class MultiHeadAttention(keras.layers.Layer):
         key_BHSK = self._split(self.key(memory))
         value_BHSK = self._split(self.value(memory))
         scale = 1 / math.sqrt(query_BHTK.shape[-1])
-        scores_BHTS = tf.matmul(query_BHTK * tf.cast(scale, query.dtype), key_BHSK, transpose_b=True)
+        scores_BHTS = tf.matmul(
+            query_BHTK * tf.cast(scale, query.dtype), key_BHSK, transpose_b=True
+        )
         bias = self._bias(attention_mask, tf.shape(scores_BHTS), statistics_dtype(query.dtype))
         probabilities_BHTS = tf.nn.softmax(tf.cast(scores_BHTS, bias.dtype) + bias)
         probabilities_BHTS = tf.cast(probabilities_BHTS, query.dtype)

@@ -29,8 +29,9 @@ def build_model(config: config_lib.Experiment, tokens: int, classes: int) -> ker
     factory = config.model.factory
     model = load(factory, "config.model.factory")(config, vocab_size, classes)
     if not isinstance(model, keras.Model):
-        raise UserError(f"config.model.factory={factory!r} returned {type(model).__name__}, not a"
-                        " keras.Model")
+        raise UserError(
+            f"config.model.factory={factory!r} returned {type(model).__name__}, not a keras.Model"
+        )
     ones = tf.ones([2, 8], tf.int32)
     inputs = {"input_ids": ones, "attention_mask": ones, "token_type_ids": tf.zeros_like(ones)}
     logits = model(inputs, training=False)

@@ -99,9 +99,7 @@ class AdamW:
         v = second.assign(beta2 * second + (1 - beta2) * tf.square(gradient))
         # The two corrections are scalars: in float64, whatever the parameter's type.
         size = tf.cast(rate / (1 - tf.pow(tf.constant(settings.beta1, tf.float64), count)), dtype)
-        root = tf.cast(
-            tf.sqrt(1 - tf.pow(tf.constant(settings.beta2, tf.float64), count)), dtype
-        )
+        root = tf.cast(tf.sqrt(1 - tf.pow(tf.constant(settings.beta2, tf.float64), count)), dtype)
         change = -size * m / (tf.sqrt(v) / root + tf.constant(settings.epsilon, dtype))
         if decay:
             change -= tf.cast(rate * decay, dtype) * parameter
