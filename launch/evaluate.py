@@ -34,7 +34,7 @@ def main() -> None:
     config.runtime.cpu_devices = _CPU_DEVICES.value or 0
     store, step = workdir.best_weights()
     strategy = runtime.start(config.runtime, config.seed)
-    run = Run(config, workdir, program.cache_dir(), strategy, bar)
+    run = Run(config, workdir, program.cache_dir(), strategy, bar, program.say)
     workdir.check_derived(run.derived())
     run.restore(store, step)
     scores = run.score(_SPLIT.value, lambda: False)

@@ -45,10 +45,10 @@ class Signals:
         if self.requested and number == signal.SIGINT:
             os._exit(128 + number)
         if not self.saves:
-            _say(f"{name}: ended before the first step; the same command starts again")
+            say(f"{name}: ended before the first step; the same command starts again")
             os._exit(INTERRUPTED)
         if not self.requested:
-            _say(f"{name}: saving after the present step; Ctrl-C again ends at once")
+            say(f"{name}: saving after the present step; Ctrl-C again ends at once")
         self.requested = True
 
 
@@ -144,11 +144,12 @@ def _parse(arguments: list[str]) -> list[str]:
 
 
 def _fail(message: str) -> int:
-    _say(f"error: {message}")
+    say(f"error: {message}")
     return USER_ERROR
 
 
-def _say(message: str) -> None:
+def say(message: str) -> None:
+    """A line for the person who watches."""
     print(message, file=sys.stderr, flush=True)
 
 

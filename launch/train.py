@@ -5,7 +5,6 @@
 Single settings can be changed: --config.phases[0].epochs=2 --config.optimizer.weight_decay=0.1
 """
 
-import sys
 from pathlib import Path
 
 from absl import flags
@@ -42,16 +41,16 @@ def main() -> int:
     workdir = Workdir(Path(_WORKDIR.value))
     workdir.check(config)
     strategy = runtime.start(config.runtime, config.seed)
-    say(runtime.describe(strategy, config.runtime))
-    run = Run(config, workdir, program.cache_dir(), strategy, bar)
+    program.say(runtime.describe(strategy, config.runtime))
+    run = Run(config, workdir, program.cache_dir(), strategy, bar, program.say)
     if workdir.started:
         workdir.check_derived(run.derived())
-    loop = Loop(run, signals.stop, say)
+    loop = Loop(run, signals.stop, program.say)
     for split in ("validation", "test"):
         run.split(split)
     result = workdir.result()
     if result and result["steps"] == loop.step and (result["finished"] or loop.cut):
-        say(f"This run has ended: {workdir.result_file} holds its result")
+        program.say(f"This run has ended: {workdir.result_file} holds its result")
         return 0
     workdir.begin(config, run.derived(), run.tokenizer)
     monitor = Monitor(workdir.path, config_lib.to_dict(config), loop.step, -1, loop.total_steps)
@@ -75,11 +74,6 @@ def main() -> int:
         return 0
     finally:
         monitor.close()
-
-
-def say(message: str) -> None:
-    """A line for the person who watches."""
-    print(message, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

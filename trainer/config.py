@@ -73,6 +73,8 @@ class Model:
     activation: str = _one_of("gelu", "relu", "silu", "gelu_tanh")
     norm: str = _one_of("post", "pre")
     positions: str = _one_of("sinusoidal", "learned", "none")
+    position_scale: float = _number(1.0, 0.0)  # of sinusoids, against new token vectors
+    embedding_norm: bool = True  # layer norm after the embeddings, as BERT has it
     causal: bool = False
     pooling: str = _one_of("mean+max", "mean", "max", "cls")
     head_width: int = _number(0, 0)  # a dense layer before the logits; 0: none

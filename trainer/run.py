@@ -22,6 +22,7 @@ from trainer.errors import UserError
 from trainer.evaluation import Evaluator, Scores
 from trainer.models.parameters import build_model, named_constants, named_parameters
 from trainer.objectives.losses import make_loss
+from trainer.phases import match
 from trainer.step import Masking
 from trainer.workdir import Workdir
 
@@ -35,6 +36,7 @@ class Run:
       cache_dir: folder of token caches, shared by all runs.
       strategy: from `trainer.runtime.start`.
       progress: shows what takes long.
+      say: told what a person should know.
 
     Raises:
       UserError: whatever of it cannot be had.
@@ -47,6 +49,7 @@ class Run:
         cache_dir: Path,
         strategy: tf.distribute.Strategy,
         progress: Progress,
+        say: Callable[[str], None],
     ):
         self.config, self.workdir, self.strategy = config, workdir, strategy
         self._cache_dir, self._progress = cache_dir, progress
@@ -63,6 +66,8 @@ class Run:
             self.model = build_model(config, len(self.tokenizer), self.classes)
             self.parameters = named_parameters(self.model)
             self.constants = named_constants(self.model)
+        if config.model.initial_run and not workdir.checkpoints.steps():
+            self._take_weights(Workdir(Path(config.model.initial_run)), say)
         self.evaluator = Evaluator(strategy, self.model, self.loss)
 
     def split(self, name: str) -> TokenSplit:
@@ -82,6 +87,33 @@ class Run:
     def restore(self, store: Store, step: int) -> None:
         """Reads the model's weights from a checkpoint."""
         store.restore(step, self.weights())
+
+    def _take_weights(self, other: Workdir, say: Callable[[str], None]) -> None:
+        """Starts the parameters that `model.initial_patterns` match from an earlier run's best.
+
+        Raises:
+          UserError: a pattern matches nothing, or a parameter is missing or misshapen there.
+        """
+        names = match(
+            self.config.model.initial_patterns,
+            list(self.parameters),
+            "config.model.initial_patterns",
+        )
+        if any("embeddings/tokens" in name for name in names):
+            _, derived = other.read()
+            if derived["tokenizer"] != self.derived()["tokenizer"]:
+                raise UserError(
+                    f"config.model.initial_run={str(other.path)!r} has another tokenizer, so its"
+                    " token vectors mean other tokens: set"
+                    f" config.tokenizer.pretrained={str(other.tokenizer)!r}"
+                )
+        store, step = other.best_weights()
+        store.restore(step, {f"model/{name}": self.parameters[name] for name in names})
+        fresh = [name for name in self.parameters if name not in names]
+        say(
+            f"{len(names)} parameters start from {store.path(step)}; {len(fresh)} start afresh:"
+            f" {', '.join(fresh) or 'none'}"
+        )
 
     def weights(self) -> dict[str, tf.Variable]:
         """All the model's variables, under the names that checkpoints give them."""

@@ -102,7 +102,8 @@ def _dataset(
         return dict(zip(FIELDS, values, strict=True))
 
     elements = tf.data.Dataset.range(first * local_shards, last * local_shards)
-    dataset = elements.map(load, num_parallel_calls=2, deterministic=True)
+    # One after the other: the prefetch reads ahead, and deterministic mode allows no more anyway.
+    dataset = elements.map(load)
     options = tf.data.Options()
     # The rows are already this worker's own: sharding them again would lose some.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF

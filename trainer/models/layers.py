@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from trainer.models.random import drop_share, keep_mask
 
+TOKEN_DEVIATION = 0.02  # standard deviation of new token vectors (Devlin et al., 2019)
 MASKED = -1e9  # added to scores: finite, so that a row with nothing to attend to is not NaN
 
 
@@ -186,6 +187,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
       max_length: longest input, in tokens.
       width: of a vector.
       positions: "sinusoidal", "learned" or "none".
+      position_scale: size of the sinusoids, against that of new token vectors.
       token_types: rows of the table of segment vectors; 0: none.
     """
 
@@ -196,6 +198,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         width: int,
         positions: str = "sinusoidal",
         token_types: int = 0,
+        position_scale: float = 1.0,
         norm: bool = False,
         epsilon: float = 1e-12,
         dropout: float = 0.0,
@@ -206,13 +209,22 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
 
         def table(rows, name):
             return keras.layers.Embedding(
-                rows, width, keras.initializers.TruncatedNormal(0.02), name=name, dtype=policy
+                rows,
+                width,
+                keras.initializers.TruncatedNormal(stddev=TOKEN_DEVIATION),
+                name=name,
+                dtype=policy,
             )
 
         self.tokens = table(vocab_size, "tokens")
         self.positions = table(max_length, "positions") if positions == "learned" else None
         self.types = table(token_types, "types") if token_types else None
-        self.sinusoids = sinusoids(max_length, width) if positions == "sinusoidal" else None
+        # sqrt(2): a sinusoid's root mean square is 1/sqrt(2).
+        self.sinusoids = (
+            sinusoids(max_length, width) * (math.sqrt(2) * TOKEN_DEVIATION * position_scale)
+            if positions == "sinusoidal"
+            else None
+        )
         self.norm = layer_norm(epsilon, name="norm", dtype=policy) if norm else None
         self.dropout = Dropout(dropout, name="dropout", dtype=policy)
         self.width = width
@@ -234,8 +246,6 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         if self.positions is not None:
             x_BTD += self.positions(tf.range(length))[None]
         if self.sinusoids is not None:
-            # Token vectors start small: a table of the same size as theirs leaves room for both.
-            x_BTD *= tf.cast(math.sqrt(self.width), x_BTD.dtype)
             x_BTD += tf.constant(self.sinusoids, x_BTD.dtype)[None, :length]
         if self.norm is not None:
             x_BTD = self.norm(x_BTD)
@@ -270,10 +280,8 @@ class Pooling(keras.layers.Layer):
 
 
 def dense(width: int, **kwargs) -> keras.layers.Dense:
-    """A linear layer with BERT's initial weights (Devlin et al., 2019)."""
-    return keras.layers.Dense(
-        width, kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02), **kwargs
-    )
+    """A linear layer with Glorot's initial weights (Glorot & Bengio, 2010)."""
+    return keras.layers.Dense(width, **kwargs)
 
 
 def layer_norm(epsilon: float, **kwargs) -> keras.layers.LayerNormalization:

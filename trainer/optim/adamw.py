@@ -106,6 +106,6 @@ class AdamW:
         value = parameter.assign_add(change)
         if average is not None:
             # Early on the average follows closely, as TensorFlow's ExponentialMovingAverage does.
-            kept = tf.cast(tf.minimum(settings.ema, (1 + count) / (10 + count)), dtype)
+            kept = tf.cast(tf.minimum((1 + count) / (10 + count), settings.ema), dtype)
             average.assign(kept * average + (1 - kept) * value)
         return tf.cast(tf.reduce_sum(tf.square(change)), tf.float64)

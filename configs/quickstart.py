@@ -1,0 +1,44 @@
+"""A first model on real reviews: a Transformer of one block, trained from scratch in minutes.
+
+  make train
+
+or `python -m launch.train --config=configs/quickstart.py --workdir=runs/quickstart`, after
+`python scripts/fetch_sample.py --output=data`.
+"""
+
+from trainer.config import (
+    Data,
+    Experiment,
+    Model,
+    Objective,
+    Optimizer,
+    Phase,
+    Runtime,
+    Tokenizer,
+)
+
+
+def get_config() -> Experiment:
+    """The experiment."""
+    return Experiment(
+        data=Data(name="imdb_sample", data_dir="data", max_length=384, cut="head+tail"),
+        tokenizer=Tokenizer(kind="wordpiece", vocab_size=16000),
+        model=Model(
+            width=128,
+            depth=1,
+            heads=2,
+            ffn_width=256,
+            activation="relu",
+            position_scale=0.35,
+            pooling="mean+max",
+            embedding_dropout=0.3,
+            attention_dropout=0.0,
+            dropout=0.2,
+            head_dropout=0.2,
+        ),
+        objective=Objective(mask_share=0.4),
+        optimizer=Optimizer(beta2=0.98, ema=0.999),
+        phases=[Phase(name="all", epochs=3, learning_rate=1e-3, warmup_steps=150)],
+        runtime=Runtime(precision="mixed_bfloat16"),
+        global_batch_size=32,
+    )

@@ -1,0 +1,31 @@
+"""Starts from the encoder of an earlier run: trains a new head alone, then thaws everything.
+
+  make train
+  python -m launch.train --config=configs/transformer_transfer.py --workdir=runs/transfer
+
+The encoder and the tokenizer are those of `runs/quickstart`; for another run, change
+--config.model.initial_run and --config.tokenizer.pretrained together.
+"""
+
+from configs import quickstart
+from trainer.config import Experiment, Phase
+
+
+def get_config() -> Experiment:
+    """The experiment."""
+    config = quickstart.get_config()
+    config.model.initial_run = "runs/quickstart"
+    config.tokenizer.pretrained = "runs/quickstart/tokenizer"
+    config.seed = 1
+    config.phases = [
+        Phase(name="head", train=("head/.*",), epochs=0.5, learning_rate=1e-3, warmup_steps=20),
+        Phase(
+            name="all",
+            epochs=1,
+            learning_rate=2e-4,
+            warmup_steps=50,
+            schedule="linear",
+            layer_decay=0.7,
+        ),
+    ]
+    return config
