@@ -24,8 +24,8 @@ class _Template(NamedTuple):
     """The special tokens around one text, or around two."""
 
     parts: list[np.ndarray]  # before, (between,) after
-    ones: int | None  # which place starts token type 1: content 1, or part number 0..; see below
-    between_zeros: int  # tokens of the middle part that have type 0
+    has_ones: bool = False  # is the second text of token type 1?
+    zeros_between: int = 0  # how many tokens between have type 0 still
 
 
 class Encoder:
@@ -66,8 +66,7 @@ class Encoder:
         before, after = self._single.parts
         room = self._max_length - len(before) - len(after)
         ids = np.concatenate([before, self._trim(content, room), after])
-        ids = ids if len(ids) else np.array([self.pad_id], np.int64)
-        return Encoded(ids, len(ids), len(content) > room)
+        return self._made(ids, len(ids), len(content) > room)
 
     def _join_two(self, first: np.ndarray, second: np.ndarray) -> Encoded:
         before, between, after = self._pair.parts
@@ -76,10 +75,14 @@ class Encoder:
         one = self._trim(first, room_first)
         two = self._trim(second, room - len(one))
         ids = np.concatenate([before, one, between, two, after])
-        ids = ids if len(ids) else np.array([self.pad_id], np.int64)
-        start = len(before) + len(one) + self._pair.between_zeros
-        second_start = len(ids) if self._pair.ones is None else min(start, len(ids))
-        return Encoded(ids, second_start, len(first) + len(second) > room)
+        start = len(before) + len(one) + self._pair.zeros_between
+        second_start = start if self._pair.has_ones else len(ids)
+        return self._made(ids, second_start, len(first) + len(second) > room)
+
+    def _made(self, ids: np.ndarray, second_start: int, cut: bool) -> Encoded:
+        if not len(ids):  # an empty text, and no special tokens: a row needs one real token
+            return Encoded(np.array([self.pad_id], np.int64), 1, cut)
+        return Encoded(ids, second_start, cut)
 
     def _trim(self, content: np.ndarray, room: int) -> np.ndarray:
         if len(content) <= room:
@@ -100,13 +103,13 @@ class Encoder:
             last = max(i for i, side in enumerate(sides) if side == 0)
             first = sides.index(0)
             if not pair:
-                return _Template([ids[:first], ids[last + 1 :]], None, 0)
+                return _Template([ids[:first], ids[last + 1 :]])
             start = sides.index(1)
             end = max(i for i, side in enumerate(sides) if side == 1)
             zeros = sum(kind == 0 for kind in types[last + 1 : start])
             return _Template(
                 [ids[:first], ids[last + 1 : start], ids[end + 1 :]],
-                start if types[start] == 1 else None,
+                types[start] == 1,
                 zeros,
             )
         raise UserError(f"the tokenizer makes no token of {PROBES[0]!r}: it cannot be used")

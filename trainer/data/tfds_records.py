@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import logging as std_logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
+from tensorflow_datasets.core.download import downloader
 
 from trainer import config
 from trainer.data.sources import Records, Row
 from trainer.errors import UserError
 
+RETRIES = 3  # of a download that finds no network
 READ_BATCH = 256  # examples taken from TFDS at once: one at a time is ten times slower
 
 
@@ -109,16 +112,18 @@ def _prepared_builder(data: config.Data) -> tfds.core.DatasetBuilder:
     try:
         with _quiet():
             builder = tfds.builder(data.name, data_dir=data.data_dir or None)
+            prepared = builder.is_prepared()
     except Exception as error:  # TFDS raises whatever its own parts raised
         raise UserError(
-            f"no TFDS dataset config.data.name={data.name!r}: TFDS has none of that name, and the"
-            f" prepared ones in {where} are: {_prepared_in(where)}"
+            f"no TFDS dataset config.data.name={data.name!r} ({_one_line(error)}); prepared in"
+            f" {where}: {_prepared_in(where)}: pass --config.data.data_dir=FOLDER, or run"
+            " scripts/fetch_sample.py to make imdb_sample"
         ) from error
-    if builder.is_prepared():
+    if prepared:
         return builder
     try:
         download = tfds.download.DownloadConfig(try_download_gcs=False)
-        with _quiet():
+        with _quiet(), _impatient():
             builder.download_and_prepare(download_config=download)
     except Exception as error:
         raise UserError(
@@ -162,13 +167,28 @@ def _content(path: str) -> str:
 
 def _prepared_in(folder: str) -> str:
     found = Path(folder).expanduser()
-    names = [p.name for p in found.iterdir() if p.is_dir()] if found.is_dir() else []
+    folders = [p for p in found.iterdir() if p.is_dir()] if found.is_dir() else []
+    names = [p.name for p in folders if p.name != "downloads"]
     return ", ".join(sorted(names)) or "none"
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).split(" Available datasets:")[0]  # of thousands
     return f"{type(error).__name__}: {text[:160]}"
+
+
+@contextlib.contextmanager
+def _impatient() -> Iterator[None]:
+    """Without a network, TFDS's own ten attempts take minutes."""
+    retries, log = downloader.MAX_RETRIES, std_logging.getLogger("urllib3")
+    level = log.level
+    downloader.MAX_RETRIES = RETRIES
+    log.setLevel(std_logging.ERROR)
+    try:
+        yield
+    finally:
+        downloader.MAX_RETRIES = retries
+        log.setLevel(level)
 
 
 @contextlib.contextmanager

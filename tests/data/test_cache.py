@@ -1,0 +1,169 @@
+"""The token cache: what gather makes of it, and that damage or a race leaves nothing wrong."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from tests.data.conftest import ROWS, write_csv
+from trainer import config
+from trainer.data import cache, sources, store
+from trainer.data.encode import Encoder
+from trainer.data.progress import bar, quiet
+from trainer.errors import UserError
+
+
+@pytest.fixture
+def data():
+    return config.Data(max_length=12, cut="head+tail")
+
+
+@pytest.fixture
+def split(source, tokenizer, data, tmp_path):
+    return cache.load_or_build(source, "train", tokenizer, data, tmp_path / "c", bar)
+
+
+def test_a_split_holds_what_the_encoder_makes(split, source, tokenizer, data):
+    examples = list(source.examples("train"))
+    encoder = Encoder(tokenizer, 12, "head+tail")
+    encoded = encoder.encode([e.text for e in examples])
+    assert len(split) == len(examples)
+    assert split.lengths.tolist() == [len(e.ids) for e in encoded]
+    assert split.labels.tolist() == [e.label for e in examples]
+    assert split.ids.tolist() == [e.id for e in examples]
+    assert split.cut_count == sum(e.cut for e in encoded) > 0
+    kinds = (split.lengths.dtype, split.labels.dtype, split.ids.dtype)
+    assert kinds == (np.int32, np.int32, np.int64)
+
+    rows = np.array([5, -1, 0, 5])
+    batch = split.gather(rows, 16)
+    for at, row in enumerate(rows):
+        ids = encoded[row].ids if row >= 0 else np.array([tokenizer.pad_token_id])
+        assert batch["input_ids"][at].tolist() == [*ids, *[0] * (16 - len(ids))]
+        assert batch["attention_mask"][at].tolist() == [1] * len(ids) + [0] * (16 - len(ids))
+    assert not batch["token_type_ids"].any()
+    assert batch["label"].tolist() == [split.labels[5], 0, split.labels[0], split.labels[5]]
+    assert batch["weight"].tolist() == [1, 0, 1, 1]
+    assert batch["id"].tolist() == [split.ids[5], -1, split.ids[0], split.ids[5]]
+    kinds = {name: value.dtype.name for name, value in batch.items()}
+    assert kinds.pop("id") == "int64"
+    assert kinds.pop("weight") == "float32"
+    assert set(kinds.values()) == {"int32"}
+    with pytest.raises(ValueError, match="in a batch of 8"):
+        split.gather(np.arange(20), 8)
+
+
+def test_pairs_have_token_types_and_empty_texts_are_kept(tokenizer, tmp_path):
+    rows = [["good film", "bad man", 1], ["", " ", 0], ["a", "", 1]]
+    paths = [
+        str(write_csv(tmp_path / f"{n}.csv", rows[n:], ["text", "two", "label"])) for n in range(3)
+    ]
+    data = config.Data("files", "", "", *paths[:2], 0.1, paths[2], text_pair="two", max_length=16)
+    source = sources.open_source(data)
+    split = cache.load_or_build(source, "train", tokenizer, data, tmp_path / "c", quiet)
+    batch = split.gather(np.arange(3), 8)
+    assert split.empty_count == 1
+    assert split.lengths.tolist() == [7, 3, 4]
+    assert batch["token_type_ids"].tolist()[:2] == [[0, 0, 0, 0, 1, 1, 1, 0], [0, 0, 1] + [0] * 5]
+    expected = tokenizer("good film", "bad man")
+    assert batch["input_ids"][0, :7].tolist() == expected["input_ids"]
+    assert batch["token_type_ids"][0, :7].tolist() == expected["token_type_ids"]
+
+
+def test_it_is_built_once_and_again_when_something_changed(
+    source, tokenizer, data, tmp_path, monkeypatch
+):
+    built = []
+    write = cache._write
+    monkeypatch.setattr(cache, "_write", lambda *args: built.append(1) or write(*args))
+
+    def load(split="train"):
+        cache.load_or_build(source, split, tokenizer, data, tmp_path, quiet)
+        return len(built)
+
+    assert [load(), load(), load("test"), load("test")] == [1, 1, 2, 2]
+    data.cut = "head"
+    assert load() == 3
+    data.max_length = 10
+    assert load() == 4
+    tokenizer = type(tokenizer)(tokenizer_object=tokenizer.backend_tokenizer, pad_token="film")
+    assert load() == 5
+
+
+@pytest.mark.parametrize("name", ["tokens.bin", "labels.bin", store.META])
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_damage_is_said_and_mended(source, tokenizer, data, tmp_path, caplog, name, damage):
+    def load():
+        return cache.load_or_build(source, "train", tokenizer, data, tmp_path / "c", quiet)
+
+    expected = load().gather(np.arange(20), 16)
+    [folder] = [p for p in (tmp_path / "c").iterdir() if p.is_dir()]
+    content = bytearray((folder / name).read_bytes())
+    (folder / name).unlink()
+    if damage != "remove":
+        content[len(content) // 2] ^= 1
+        (folder / name).write_bytes(content[: None if damage == "flip" else len(content) // 2])
+    caplog.clear()
+    again = load().gather(np.arange(20), 16)
+    assert all(np.array_equal(expected[key], again[key]) for key in expected)
+    [record] = [r for r in caplog.records if r.levelname == "WARNING"]
+    assert "token cache of train" in record.getMessage()
+    assert "is damaged" in record.getMessage()
+
+
+def _build_slowly(folder, seconds):
+    def build(part):
+        (part / "one").write_text("1")
+        time.sleep(seconds)
+        (part / "two").write_text("2")
+        return {"by": os.getpid()}
+
+    return store.open_or_build(folder, "thing", "thing", build)[1]["by"]
+
+
+def test_two_processes_build_one(tmp_path):
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        makers = pool.starmap(_build_slowly, [(tmp_path, 0.3)] * 2)
+    assert makers[0] == makers[1]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["thing", "thing.lock"]
+
+
+def test_a_killed_build_leaves_nothing_that_counts(tmp_path):
+    process = multiprocessing.get_context("spawn").Process(
+        target=_build_slowly, args=(tmp_path, 60)
+    )
+    process.start()
+    while not list(tmp_path.glob("thing.part-*/one")):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert _build_slowly(tmp_path, 0) == os.getpid()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["thing", "thing.lock"]
+
+
+def test_a_failed_build_leaves_nothing(tmp_path, source, tokenizer, data):
+    def fail(part):
+        (part / "one").write_text("1")
+        raise UserError("row 7 is bad")
+
+    with pytest.raises(UserError, match="row 7"):
+        store.open_or_build(tmp_path, "thing", "thing", fail)
+    assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write the token cache of test in .*file"):
+        cache.load_or_build(source, "test", tokenizer, data, tmp_path / "file", quiet)
+
+
+def test_gather_is_quick(source, tokenizer, tmp_path):
+    split = cache.load_or_build(source, "train", tokenizer, config.Data(), tmp_path, quiet)
+    rows = np.arange(64) % len(split)
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        split.gather(rows, 384)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 1e-3  # seconds
+    assert len(ROWS) == 200

@@ -1,0 +1,79 @@
+"""tf.data: the planned rows, each on its shard, whatever the shards and the first step."""
+
+import numpy as np
+import pytest
+
+from trainer import config
+from trainer.data import cache, pipeline, plan
+from trainer.data.progress import quiet
+
+
+@pytest.fixture
+def split(source, tokenizer, tmp_path):
+    return cache.load_or_build(
+        source, "train", tokenizer, config.Data(max_length=16), tmp_path, quiet
+    )
+
+
+@pytest.fixture
+def made(split):
+    return plan.TrainPlan(split.lengths, 14, plan.bucket_lengths(split.lengths, 2), seed=1)
+
+
+def read(dataset):
+    return [{name: value.numpy() for name, value in batch.items()} for batch in dataset]
+
+
+@pytest.mark.parametrize(("shards", "rows"), [(1, 14), (2, 7), (4, 4), (3, 7)])
+def test_shards_hold_the_global_batch_by_position(split, made, shards, rows):
+    whole = read(pipeline.train_dataset(split, made, 0, 30, 1, 0, 1, 14))
+    parts = [
+        read(pipeline.train_dataset(split, made, 0, 30, shards, first, 1, rows))
+        for first in range(shards)
+    ]
+    for step, expected in enumerate(whole):
+        assert expected["step"] == step
+        for name in ("input_ids", "attention_mask", "token_type_ids", "label", "weight", "id"):
+            joined = np.concatenate([part[step][name] for part in parts])
+            np.testing.assert_array_equal(joined[:14], expected[name])
+            if name == "weight":
+                assert not joined[14:].any()
+        assert [part[step]["row_start"] for part in parts] == [rows * k for k in range(shards)]
+        assert all(part[step]["attention_mask"].any(1).all() for part in parts)
+
+
+def test_local_shards_come_in_order(split, made):
+    both = read(pipeline.train_dataset(split, made, 3, 6, 4, 2, 2, 4))
+    assert [(b["step"], b["row_start"]) for b in both] == [
+        (step, start) for step in range(3, 6) for start in (8, 12)
+    ]
+
+
+def test_starting_late_is_the_same(split, made):
+    whole = read(pipeline.train_dataset(split, made, 0, 40, 1, 0, 1, 14))
+    late = read(pipeline.train_dataset(split, made, 25, 40, 1, 0, 1, 14))
+    for one, other in zip(whole[25:], late, strict=True):
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_static_shapes(split, made):
+    dataset = pipeline.train_dataset(split, made, 0, 2, 2, 0, 2, 7)
+    shapes = {name: spec.shape.as_list() for name, spec in dataset.element_spec.items()}
+    assert shapes["input_ids"] == shapes["attention_mask"] == [7, None]
+    assert shapes["weight"] == [7]
+    assert shapes["step"] == []
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_evaluation_reads_each_example_once(split, shards):
+    batches = plan.evaluation_batches(split.lengths, 32, plan.bucket_lengths(split.lengths, 3))
+    read_ = read(pipeline.evaluation_dataset(split, batches, shards, 0, shards))
+    ids = np.concatenate([b["id"][b["weight"] > 0] for b in read_])
+    assert sorted(ids) == sorted(split.ids)
+    assert len(read_) == len(batches) * shards
+
+
+def test_rows_that_do_not_fit_are_a_mistake(split, made):
+    with pytest.raises(Exception, match="14 rows do not fit in 2 shards of 6"):
+        read(pipeline.train_dataset(split, made, 0, 1, 2, 0, 1, 6))

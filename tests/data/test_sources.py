@@ -1,0 +1,195 @@
+"""Sources: what is read, in which order, under which fingerprint, and what is refused."""
+
+import json
+
+import pytest
+
+from tests.data.conftest import ROWS, write_csv
+from trainer import config
+from trainer.data import sources
+from trainer.errors import UserError
+
+
+def ids(source, split):
+    return [example.id for example in source.examples(split)]
+
+
+def test_files_are_read_in_order_with_labels_by_name(source):
+    assert source.id2label == ["bad", "good"]
+    examples = list(source.examples("test"))
+    assert [e.id for e in examples] == list(range(20))
+    assert examples[1] == sources.Example(1, f"{ROWS[1][0]} .", None, 1)
+    assert examples == list(source.examples("test"))
+
+
+def test_validation_is_cut_from_train_by_text(make_files):
+    rows = [*ROWS, *ROWS[:50]]
+    source = sources.open_source(make_files(train=rows, validation_share=0.3))
+    sides = [{e.text for e in source.examples(s)} for s in ("train", "validation")]
+    assert not sides[0] & sides[1]
+    assert sorted(ids(source, "train") + ids(source, "validation")) == list(range(250))
+    share = len(ids(source, "validation")) / 250
+    assert 0.2 < share < 0.4
+
+
+def test_the_cut_is_by_a_hash_of_its_own():
+    """A dataset may itself be cut by the sha256 of its texts, as the sample is."""
+    assert sources.text_share("a") == int("efe1b0acbf83449e", 16) / 2**64
+    assert sources.text_share("a", "") != sources.text_share("a")
+
+
+def test_a_fingerprint_is_of_content_and_settings(make_files, tmp_path):
+    base = sources.open_source(make_files())
+    assert len(base.fingerprint("train")) == 64
+    assert len({base.fingerprint(s) for s in sources.SPLITS}) == 3
+    again = sources.open_source(make_files(max_length=99))
+    assert base.fingerprint("train") == again.fingerprint("train")
+    other = sources.open_source(make_files(validation_share=0.2))
+    assert base.fingerprint("train") != other.fingerprint("train")
+    assert base.fingerprint("test") == other.fingerprint("test")
+    changed = sources.open_source(make_files(train=[*ROWS, ("one more", "good")]))
+    assert base.fingerprint("train") != changed.fingerprint("train")
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (["10", "9", "-1"], ["-1", "9", "10"]),
+        (["10", "9", "x"], ["10", "9", "x"]),
+        (["4.5", "4", "5"], ["4", "4.5", "5"]),
+    ],
+)
+def test_whole_numbers_are_sorted_by_value(make_files, labels, expected):
+    rows = [(f"t{i}", labels[i % 3]) for i in range(9)]
+    assert sources.open_source(make_files(rows, rows)).id2label == expected
+
+
+def test_texts_may_hold_quotes_and_every_kind_of_line_end(make_files):
+    text = 'one "two",\nthree\r\nfour\u2028five\x85six\x1cseven\tend'
+    source = sources.open_source(make_files([(text, "a"), ("x" * 200_000, "b")], [("", "a")]))
+    read = sorted(e.text for s in ("train",) for e in source.examples(s))
+    assert read == sorted([text, "x" * 200_000])
+
+
+def test_pairs_tsv_and_jsonl(tmp_path):
+    train = write_csv(tmp_path / "a.tsv", [["x", "y", 1], ["z", "w", 0]], ["one", "two", "label"])
+    test = tmp_path / "b.jsonl"
+    rows = [
+        {"label": 1, "one": "p\u2028q", "two": "", "more": [1]},
+        {"label": "0", "one": "", "two": "t"},
+    ]
+    test.write_text("\n".join(json.dumps(r, ensure_ascii=False) for r in rows), encoding="utf-8")
+    data = config.Data(*("files", "", ""), str(train), str(train), 0.1, str(test), "one", "two")
+    with pytest.raises(UserError, match=r"train.*overlaps.*validation"):
+        sources.open_source(data)
+    copy = write_csv(tmp_path / "c.csv", [["x", "y", 1]], ["one", "two", "label"])
+    data.validation = str(copy)
+    source = sources.open_source(data)
+    assert list(source.examples("test")) == [(0, "p\u2028q", "", 1), (1, "", "t", 0)]
+    assert list(source.examples("validation")) == [(0, "x", "y", 1)]
+
+
+def test_a_bad_file_is_named_with_its_row(make_files, tmp_path):
+    def refused(content: bytes, name="bad.csv"):
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(UserError) as caught:
+            list(sources.open_source(bad(path)).examples("test"))
+        message = str(caught.value)
+        assert "\n" not in message
+        assert name in message
+        return message
+
+    def bad(path):
+        data = make_files()
+        data.test = str(path)
+        return data
+
+    assert "line 3: not UTF-8 (byte 0xff at position 1)" in refused(
+        b"text,label\na,bad\nb\xff,bad\n"
+    )
+    assert "has no column 'label'; its columns: 'text', 'mark'" in refused(b"text,mark\na,bad\n")
+    assert "row 2: label 'ugly' is not one of" in refused(b"text,label\na,bad\nb,ugly\n")
+    assert "row 1 (line 2): 3 cells under 2 columns" in refused(b"text,label\na,b,bad\n")
+    assert "row 1: the label is empty" in refused(b"text,label\na,\n")
+    assert "is empty" in refused(b"text,label\n")
+    assert "its columns: none" in refused(b"")
+    assert "line 2: unexpected end of data" in refused(b'text,label\n"a,bad\n')
+    assert "must end in .csv, .tsv, .jsonl" in refused(b"", "bad.txt")
+    assert "row 2: not JSON" in refused(b'{"text": "a", "label": "bad"}\n{oops\n', "bad.jsonl")
+    assert "row 1: not a JSON object" in refused(b"[1]\n", "bad.jsonl")
+    assert "row 1: label 'label' must be text or a whole" in refused(
+        b'{"text": "a", "label": 1.5}\n', "bad.jsonl"
+    )
+    assert "row 1: 'text' must be text, is 3" in refused(b'{"text": 3, "label": "bad"}', "b.jsonl")
+    assert "row 1 has no column 'label'" in refused(b'{"text": "a"}', "bad.jsonl")
+
+
+def test_missing_files_and_single_labels_are_refused(make_files, tmp_path):
+    with pytest.raises(UserError, match=r"cannot read file .*nowhere.csv: No such file"):
+        sources.open_source(make_files(test=ROWS[:2], validation=str(tmp_path / "nowhere.csv")))
+    with pytest.raises(UserError, match="1 distinct labels: at least 2"):
+        sources.open_source(make_files([("a", "x"), ("b", "x")]))
+    tiny = sources.open_source(make_files([("a", "x"), ("b", "y")], validation_share=0.001))
+    with pytest.raises(UserError, match=r"validation_share=0.001 .* no example for validation"):
+        list(tiny.examples("validation"))
+
+
+def test_the_reported_file_cannot_be_selected_on(make_files, tmp_path):
+    data = make_files()
+    data.validation = str(tmp_path / "copy.csv")
+    (tmp_path / "copy.csv").write_bytes((tmp_path / "test.csv").read_bytes())
+    with pytest.raises(UserError, match="selecting on the split that is reported"):
+        sources.open_source(data)
+    data.validation, data.test = "", str(tmp_path / "." / "train.csv")
+    with pytest.raises(UserError, match="report on examples that were trained on"):
+        sources.open_source(data)
+
+
+def tiny(tfds_dir, **fields):
+    return sources.open_source(config.Data(name="tiny", data_dir=str(tfds_dir), **fields))
+
+
+def test_tfds_splits_and_parts_of_splits(tfds_dir):
+    source = tiny(tfds_dir, validation="test[:25%]", test="test[10:]")
+    assert source.id2label == ["bad", "good"]
+    assert [e.text for e in source.examples("train")] == [text for text, _ in ROWS[:60]]
+    assert [e.text for e in source.examples("test")] == [text for text, _ in ROWS[70:80]]
+    assert ids(source, "validation") == [0, 1, 2, 3, 4]
+    assert len({source.fingerprint(s) for s in sources.SPLITS}) == 3
+    assert tiny(tfds_dir, label="stars").id2label == ["0", "10"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"test": "tset"}, "no split 'tset' .* its splits: test, train, unlabelled"),
+        ({"test": "test[:0]"}, "is empty"),
+        ({"validation": "test[:50%]"}, "selecting on the split that is reported"),
+        ({"validation": "train+test"}, "selecting on the split that is reported"),
+        ({"train": "test[:5]"}, "report on examples that were trained on"),
+        ({"validation": "train[:5]"}, "select on examples that were trained on"),
+        ({"text": "body"}, "'body' is no feature .* text, label, stars|stars, text|label"),
+        ({"text": "stars"}, "'stars' must be text"),
+        ({"label": "text"}, "'text' must be a class label or whole number"),
+    ],
+)
+def test_tfds_mistakes_are_named(tfds_dir, fields, message):
+    with pytest.raises(UserError, match=message):
+        tiny(tfds_dir, **fields)
+
+
+def test_an_unlabelled_or_unknown_dataset_is_refused(tfds_dir):
+    with pytest.raises(UserError, match=r"row 1 has no label \(-1\)"):
+        list(tiny(tfds_dir, test="unlabelled").examples("test"))
+    with pytest.raises(UserError, match=f"'no_such_set'.* prepared in {tfds_dir}: tiny"):
+        sources.open_source(config.Data(name="no_such_set", data_dir=str(tfds_dir)))
+
+
+def test_real_imdb_keeps_duplicates_on_one_side(imdb_dir):
+    source = sources.open_source(config.Data(data_dir=str(imdb_dir)))
+    assert source.id2label == ["neg", "pos"]
+    train, held = (list(source.examples(s)) for s in ("train", "validation"))
+    assert len(train) + len(held) == 25_000
+    assert not {e.text for e in train} & {e.text for e in held}
+    assert sum(e.label for e in train + held) == 12_500

@@ -1,0 +1,143 @@
+"""Tokenizers: trained the same way each time, with the special tokens that batches rely on."""
+
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.data.conftest import ROWS
+from trainer import config
+from trainer.data import sources, tokenizers, unigram
+from trainer.data.progress import quiet
+from trainer.errors import UserError
+
+KINDS = ("wordpiece", "bpe", "unigram")
+TEXTS = [text for text, _ in ROWS]
+TRAIN = """
+import hashlib, sys
+from tests.data.test_tokenizers import *
+settings = config.Tokenizer(kind=sys.argv[1], vocab_size=330)
+made = tokenizers.train_tokenizer(settings, LONG_TEXTS).backend_tokenizer.to_str()
+print(hashlib.sha256(made.encode()).hexdigest())
+"""
+# Many words with equal counts, so that any order by chance shows.
+RANDOM = np.random.default_rng(0)
+LONG_TEXTS = [
+    " ".join(
+        "".join(chr(97 + c) for c in RANDOM.integers(0, 26, RANDOM.integers(1, 9)))
+        for _ in range(40)
+    )
+    for _ in range(60)
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_gives_the_same_bytes_in_another_process(kind):
+    settings = config.Tokenizer(kind=kind, vocab_size=330)
+    made = tokenizers.train_tokenizer(settings, LONG_TEXTS)
+    command = [sys.executable, "-c", TRAIN, kind]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    expected = hashlib.sha256(made.backend_tokenizer.to_str().encode()).hexdigest()
+    assert done.stdout.strip() == expected
+    assert len(made) == 330
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_special_tokens_templates_and_round_trip(kind, lowercase, tmp_path):
+    settings = config.Tokenizer(kind=kind, vocab_size=300, lowercase=lowercase)
+    made = tokenizers.train_tokenizer(settings, [*TEXTS, "Good MAN"])
+    made.save_pretrained(tmp_path)
+    read = tokenizers.load_tokenizer(tmp_path)
+    assert read.convert_tokens_to_ids(tokenizers.SPECIAL) == [0, 1, 2, 3, 4]
+    assert (read.pad_token_id, read.unk_token_id, read.mask_token_id) == (0, 1, 4)
+    one, two = read("good film"), read("good film", "bad man")
+    assert one["input_ids"][0] == two["input_ids"][0] == read.cls_token_id
+    assert one["input_ids"][-1] == two["input_ids"][-1] == read.sep_token_id
+    assert set(one["token_type_ids"]) == {0}
+    second = two["token_type_ids"].index(1)
+    assert two["input_ids"][:second] == one["input_ids"]
+    assert read.backend_tokenizer.to_str() == made.backend_tokenizer.to_str()
+    assert read.decode(one["input_ids"], skip_special_tokens=True).strip() == "good film"
+    same = read("Good MAN")["input_ids"] == read("good man")["input_ids"]
+    assert same == lowercase
+    assert 1 not in one["input_ids"]
+
+
+def test_it_is_trained_on_train_alone_and_cached(make_files, tmp_path, monkeypatch):
+    source = sources.open_source(make_files())
+    seen = []
+    examples = source.examples
+    monkeypatch.setattr(source, "examples", lambda split: seen.append(split) or examples(split))
+    settings = config.Tokenizer(vocab_size=100)
+    one, two = (
+        tokenizers.make_tokenizer(settings, source, tmp_path / "cache", quiet) for _ in range(2)
+    )
+    assert seen == ["train"]
+    assert one.get_vocab() == two.get_vocab()
+    tokenizers.make_tokenizer(config.Tokenizer("bpe", 280), source, tmp_path / "cache", quiet)
+    assert seen == ["train", "train"]
+
+
+def test_a_pretrained_tokenizer_is_read_from_a_folder(tokenizer, source, tmp_path):
+    tokenizer.save_pretrained(tmp_path / "own")
+    settings = config.Tokenizer(pretrained=str(tmp_path / "own"))
+    read = tokenizers.make_tokenizer(settings, source, tmp_path, quiet)
+    assert read.get_vocab() == tokenizer.get_vocab()
+    (tmp_path / "none").mkdir()
+    settings.pretrained = str(tmp_path / "none")
+    with pytest.raises(UserError, match=r"cannot load tokenizer .*none") as caught:
+        tokenizers.make_tokenizer(settings, source, tmp_path, quiet)
+    assert "\n" not in str(caught.value)
+
+
+def test_small_vocabularies():
+    with pytest.raises(UserError, match=r"vocab_size=100 is too small for byte-level BPE: .* 261"):
+        tokenizers.train_tokenizer(config.Tokenizer("bpe", 100), TEXTS)
+    for kind in ("wordpiece", "unigram"):
+        assert len(tokenizers.train_tokenizer(config.Tokenizer(kind, 32), TEXTS)) <= 32
+
+
+def test_unigram_counts_are_those_of_all_cuts():
+    """Against a sum over every way to cut each word."""
+    pieces = ["a", "b", "ab", "ba", "aba"]
+    scores = np.log([0.3, 0.2, 0.25, 0.15, 0.1])
+    words, counts = ["abab", "ba", "aba"], np.array([3.0, 1.0, 2.0])
+    expected = np.zeros(5)
+
+    def cuts(word):
+        if not word:
+            yield []
+        for i, piece in enumerate(pieces):
+            if word.startswith(piece):
+                yield from ([i, *rest] for rest in cuts(word[len(piece) :]))
+
+    for word, count in zip(words, counts, strict=True):
+        found = list(cuts(word))
+        weights = np.exp([scores[cut].sum() for cut in found])
+        for cut, weight in zip(found, weights / weights.sum(), strict=True):
+            np.add.at(expected, cut, count * weight)
+    lattice = unigram._Lattice(words, pieces)
+    np.testing.assert_allclose(lattice.expected_counts(scores, counts), expected, rtol=1e-12)
+
+    own = unigram._Lattice(pieces, pieces).best_other_cuts(scores)
+    best = [[int(column[p]) for column in own if column[p] >= 0] for p in range(5)]
+    assert best[:2] == [[], []]
+    assert sorted(best[2]) == [0, 1]
+    assert sorted(best[4]) == [0, 2]  # ab + a: 0.075, a + ba: 0.045
+
+
+def test_digamma():
+    known = [-0.5772156649015329, 0.42278433509846713, 4.600161852738087]
+    np.testing.assert_allclose(unigram._digamma(np.array([1.0, 2.0, 100.0])), known, rtol=1e-9)
+
+
+def test_unigram_finds_the_words_of_a_text():
+    words = {"▁the": 50, "▁then": 20, "▁lather": 15, "▁other": 30, "▁t": 3}
+    pieces = dict(unigram.train(words, 20, sorted(set("".join(words)))))
+    assert {"▁the", "▁other"} <= set(pieces)
+    assert set("".join(words)) <= set(pieces)
+    assert len(pieces) <= 20
+    assert list(pieces.values()) == sorted(pieces.values(), reverse=True)
