@@ -53,7 +53,7 @@ def main() -> int:
         program.say(f"This run has ended: {workdir.result_file} holds its result")
         return 0
     workdir.begin(config, run.derived(), run.tokenizer)
-    monitor = Monitor(workdir.path, config_lib.to_dict(config), loop.step, -1, loop.total_steps)
+    monitor = Monitor(workdir.path, config_lib.to_dict(config), loop.step, loop.total_steps)
     signals.saves = True
     try:
         result = loop.train(monitor)

@@ -9,14 +9,16 @@ import pytest
 from trainer.monitor.metrics_log import MetricsLog, to_json
 
 
-def _fill(path, resume_step, evaluated_at, last_step, started=0.0):
+def _fill(path, resume_step, last_step):
     """A run that logs every 10 steps, evaluates every 20 and is killed after `last_step`."""
-    log = MetricsLog(path, resume_step, evaluated_at)
+    log = MetricsLog(path, resume_step)
     began = log.wall_seconds
-    for step in range(resume_step + 10, last_step + 1, 10):
-        log.write(step, {"train/loss": 1 / step, "wall_seconds": began + step - resume_step})
-        if step % 20 == 0:
-            log.write(step, {"validation/loss": 2 / step, "wall_seconds": began + step})
+    for step in range(resume_step, last_step + 1, 10):
+        wall = {"wall_seconds": began + step - resume_step}
+        if step > resume_step:
+            log.write(step, {"train/loss": 1 / step} | wall)
+        if step and step % 20 == 0:  # at the step of the resume too, as the loop does
+            log.write(step, {"validation/loss": 2 / step} | wall)
     log.close()  # a kill: what is in the file then is in the file now
 
 
@@ -30,52 +32,36 @@ def _points(path):
 
 def test_a_killed_run_resumed_twice_has_each_point_once(tmp_path):
     undisturbed, path = tmp_path / "whole.jsonl", tmp_path / "metrics.jsonl"
-    _fill(undisturbed, 0, -1, 100)
-    _fill(path, 0, -1, 70)
+    _fill(undisturbed, 0, 100)
+    _fill(path, 0, 70)
     with path.open("a") as file:
         file.write('{"step": 80, "train/lo')  # the kill came while a line was written
-    _fill(path, 40, 40, 70)
-    _fill(path, 60, 40, 100)
-    assert _points(path) != _points(undisturbed)  # resumed at 60 without its evaluation
-    _fill(path, 50, 40, 100)
+    _fill(path, 40, 70)
+    _fill(path, 50, 60)
+    _fill(path, 60, 100)
     assert _points(path) == _points(undisturbed)
-    walls = [line["wall_seconds"] for line in _read(path)]
-    assert walls[-1] >= 100
+    assert _read(path)[-1]["wall_seconds"] >= 100
 
 
-@pytest.mark.parametrize(("evaluated_at", "kept"), [(20, True), (10, False)])
-def test_an_evaluation_at_the_step_of_the_resume(tmp_path, evaluated_at, kept):
+def test_an_evaluation_at_the_step_of_the_resume_is_done_again(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    _fill(path, 0, -1, 40)
-    MetricsLog(path, 20, evaluated_at).close()
-    assert ((20, "validation/loss") in _points(path)) is kept
-    assert _points(path)[:2] == [(10, "train/loss"), (20, "train/loss")]
-
-
-def test_what_the_resumed_run_has_is_not_written_again(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    _fill(path, 0, -1, 20)
-    log = MetricsLog(path, 20, 20)
-    before = path.read_text()
-    log.write(20, {"train/loss": 5.0, "wall_seconds": 9.0})
-    assert path.read_text() == before
-    log.write(20, {"train/loss": 5.0, "test/loss": 6.0, "wall_seconds": 9.0})
-    log.close()
-    assert _read(path)[-1] == {"step": 20, "test/loss": 6.0, "wall_seconds": 9.0}
+    _fill(path, 0, 40)
+    MetricsLog(path, 20).close()
+    assert _points(path) == [(10, "train/loss"), (20, "train/loss")]
 
 
 def test_wall_seconds_go_on(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    _fill(path, 0, -1, 50)
+    _fill(path, 0, 50)
     for resume_step, expected in ((30, 30.0), (0, 0.0)):
-        log = MetricsLog(path, resume_step, 20)
+        log = MetricsLog(path, resume_step)
         assert log.wall_seconds == expected
         log.close()
 
 
 def test_every_digit(tmp_path):
     values = [0.1 + 0.2, np.float32(1 / 3), np.pi * 1e-30, np.int64(7), 2**60]
-    log = MetricsLog(tmp_path / "m.jsonl", 0, -1)
+    log = MetricsLog(tmp_path / "m.jsonl", 0)
     log.write(np.int64(1), {f"train/{i}": value for i, value in enumerate(values)})
     log.close()
     read = _read(tmp_path / "m.jsonl")[0]
@@ -88,7 +74,7 @@ def test_what_is_not_finite_is_null_in_strict_json():
 
 
 def test_a_line_is_in_the_file_when_write_returns(tmp_path):
-    log = MetricsLog(tmp_path / "m.jsonl", 0, -1)
+    log = MetricsLog(tmp_path / "m.jsonl", 0)
     log.write(1, {"train/loss": 1.0})
     assert len(_read(tmp_path / "m.jsonl")) == 1
     log.close()

@@ -14,15 +14,16 @@ from trainer.monitor.tables import WrongPrediction
 from trainer.monitor.tensorboard import TensorBoard
 
 
-def _monitor(workdir, resume_step=0, evaluated_at=-1, writes=True):
+def _monitor(workdir, resume_step=0, writes=True):
     settings = config.to_dict(config.Experiment())
-    return Monitor(workdir, settings, resume_step, evaluated_at, 40, writes)
+    return Monitor(workdir, settings, resume_step, 40, writes)
 
 
-def _train(monitor, first, last):
+def _train(monitor, first, last, resumed=False):
     for step in range(first, last + 1, 10):
-        monitor.throughput.add(90, 100, 4, 10)
-        monitor.training(step, "all", 0, {"train/loss": 1 / step})
+        if not (resumed and step == first):  # logged before the checkpoint
+            monitor.throughput.add(90, 100, 4, 10)
+            monitor.training(step, "all", 0, {"train/loss": 1 / step})
         if step % 20 == 0:
             monitor.evaluation(
                 step,
@@ -44,11 +45,11 @@ def test_a_resumed_run_reads_like_one_run(tmp_path, capsys):
     killed = _monitor(tmp_path)
     _train(killed, 10, 40)
     killed.close()
-    resumed = _monitor(tmp_path, 20, 20)
+    resumed = _monitor(tmp_path, 20)
     kept = _lines(tmp_path)[-1]["wall_seconds"]
     assert kept > 0
     assert kept <= resumed.wall_seconds
-    _train(resumed, 30, 40)
+    _train(resumed, 20, 40, resumed=True)
     resumed.flush()
     resumed.finish({"test": {"accuracy": np.float32(0.5), "auc": float("nan")}, "steps": 40})
     resumed.close()

@@ -6,19 +6,18 @@ from trainer.monitor.records import belongs, is_evaluation, replace
 
 
 @pytest.mark.parametrize(
-    ("step", "evaluation", "evaluated_at", "kept"),
+    ("step", "evaluation", "kept"),
     [
-        (19, False, -1, True),
-        (20, False, -1, True),
-        (21, False, 20, False),
-        (19, True, -1, True),
-        (20, True, 10, False),
-        (20, True, 20, True),
-        (21, True, 20, False),
+        (19, False, True),
+        (20, False, True),
+        (21, False, False),
+        (19, True, True),
+        (20, True, False),
+        (21, True, False),
     ],
 )
-def test_belongs_to_a_run_that_resumes_at_20(step, evaluation, evaluated_at, kept):
-    assert belongs(step, evaluation, 20, evaluated_at) is kept
+def test_belongs_to_a_run_that_resumes_at_20(step, evaluation, kept):
+    assert belongs(step, evaluation, 20) is kept
 
 
 def test_is_evaluation():

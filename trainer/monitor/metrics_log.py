@@ -18,31 +18,22 @@ class MetricsLog:
     process loses none.
     """
 
-    def __init__(self, path: Path, resume_step: int, evaluated_at: int):
+    def __init__(self, path: Path, resume_step: int):
         """Opens `path`, and first drops the lines that a run resumed at `resume_step` will write.
 
         A half-written last line is dropped too. The file is replaced as a whole.
         """
         kept, self.wall_seconds = [], 0.0
-        self._written: set[str] = set()  # names that have a value at the step of the resume
         for line, record in _read(path):
             evaluation = any(map(is_evaluation, record))
-            if not belongs(record["step"], evaluation, resume_step, evaluated_at):
-                continue
-            kept.append(line)
-            self.wall_seconds = record.get("wall_seconds") or self.wall_seconds
-            if record["step"] == resume_step:
-                self._written |= record.keys() - {"step", "wall_seconds"}
-        self._resume_step = resume_step
+            if belongs(record["step"], evaluation, resume_step):
+                kept.append(line)
+                self.wall_seconds = record.get("wall_seconds") or self.wall_seconds
         replace(path, "".join(kept))
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
-        """Appends one line; what the resumed run already has at this step is not written again."""
-        if step == self._resume_step:
-            values = {k: v for k, v in values.items() if k not in self._written}
-            if not values.keys() - {"wall_seconds"}:
-                return
+        """Appends one line."""
         self._file.write(to_json({"step": step, **values}) + "\n")
         self._file.flush()
 

@@ -25,9 +25,7 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "transformers", "tokenizers", "tens
 class Monitor:
     """Console, metrics.jsonl, TensorBoard and result.json of a run.
 
-    On workers that are not the chief (`writes=False`) it measures and writes nothing. Log a step
-    before its checkpoint is saved: a resumed run keeps the log up to that step, and does not write
-    it again. A disk that cannot be written is a UserError in every method.
+    On workers that are not the chief (`writes=False`) it measures and writes nothing.
     """
 
     def __init__(
@@ -35,7 +33,6 @@ class Monitor:
         workdir: Path,
         config: Mapping[str, Any],
         resume_step: int,
-        evaluated_at: int,
         total_steps: int,
         writes: bool = True,
     ):
@@ -45,7 +42,6 @@ class Monitor:
           workdir: the run's folder; it exists.
           config: the settings, as `trainer.config.to_dict` gives them.
           resume_step: the step of the checkpoint that the run goes on from; 0 for a new run.
-          evaluated_at: the last step that had been evaluated when it was saved; -1 for none.
           total_steps: of all phases, for the progress shown.
           writes: False on all workers but the chief.
         """
@@ -57,9 +53,9 @@ class Monitor:
         if not writes:
             return
         with self._disk():
-            self._log = MetricsLog(workdir / "metrics.jsonl", resume_step, evaluated_at)
+            self._log = MetricsLog(workdir / "metrics.jsonl", resume_step)
             self._earlier_seconds = self._log.wall_seconds
-            self._board = TensorBoard(workdir / "tensorboard", resume_step, evaluated_at)
+            self._board = TensorBoard(workdir / "tensorboard", resume_step)
             self._board.config(config)
         self._console = Console(total_steps, resume_step)
 

@@ -17,24 +17,18 @@ def is_evaluation(name: str) -> bool:
     return name.startswith(_EVALUATION)
 
 
-def belongs(step_of_record: int, is_evaluation: bool, resume_step: int, evaluated_at: int) -> bool:
+def belongs(step_of_record: int, is_evaluation: bool, resume_step: int) -> bool:
     """Whether a record stays in the history of a run that resumes at `resume_step`.
 
-    A step is logged before its checkpoint is saved, but may be evaluated before or after. So a
-    training record at the step of the checkpoint is part of its history, and an evaluation record
-    only if the evaluation had been done when the checkpoint was saved.
+    A checkpoint is the state right after its step, which was logged before; an evaluation of that
+    step comes after it, and is done again.
 
     Args:
       step_of_record: the step that the record was written for.
       is_evaluation: whether it comes from an evaluation.
       resume_step: the step of the checkpoint; 0 for a new run.
-      evaluated_at: the last step that had been evaluated when the checkpoint was saved.
     """
-    if not is_evaluation:
-        return step_of_record <= resume_step
-    if step_of_record == resume_step:
-        return evaluated_at == resume_step
-    return step_of_record < resume_step
+    return step_of_record < resume_step or (step_of_record == resume_step and not is_evaluation)
 
 
 def replace(path: Path, content: str) -> None:

@@ -35,23 +35,21 @@ _BUCKETS = 30
 class TensorBoard:
     """Writes one run's events under `folder`; methods hand them to the system at once."""
 
-    def __init__(self, folder: Path, resume_step: int, evaluated_at: int):
+    def __init__(self, folder: Path, resume_step: int):
         """Opens the run's event file, and first drops what a run resumed here will write again.
 
         Args:
           folder: where the event file is or will be.
           resume_step: the step of the checkpoint that the run goes on from; 0 for a new run.
-          evaluated_at: the last step that had been evaluated when it was saved.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._resume_step = resume_step
-        self._written: set[str] = set()  # tags that have an event at the step of the resume
         old = sorted(path for path in folder.iterdir() if _OURS.fullmatch(path.name))[-1:]
         temporary = folder / "rewriting.tmp"  # TensorBoard reads only names with "tfevents"
         self._writer = tf.io.TFRecordWriter(str(temporary))
         self._add(Event(file_version="brain.Event:2"))
         for event in _read(old):
-            if self._keeps(event, evaluated_at):
+            if self._keeps(event):
                 self._add(event)
         self._writer.flush()
         _sync(temporary)
@@ -63,14 +61,11 @@ class TensorBoard:
             temporary = temporary.replace(old[0])
         self._path = temporary.rename(folder / f"events.out.tfevents.{generation:06d}")
 
-    def _keeps(self, event: Event, evaluated_at: int) -> bool:
+    def _keeps(self, event: Event) -> bool:
         tags = [value.tag for value in event.summary.value]
         evaluation = any(map(is_evaluation, tags))
-        if not belongs(event.step, evaluation, self._resume_step, evaluated_at):
-            return False
-        if event.step == self._resume_step:
-            self._written.update(tags)
-        return bool(tags) and _CONFIG not in tags  # the config is written anew
+        new = not tags or _CONFIG in tags  # the config is written anew
+        return not new and belongs(event.step, evaluation, self._resume_step)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Points of the curves named by the keys; the part before "/" groups them on the page."""
@@ -119,8 +114,7 @@ class TensorBoard:
         merged = Summary()
         for summary in summaries:
             for value in summary.value:
-                if step != self._resume_step or value.tag not in self._written:
-                    merged.value.add().CopyFrom(value)
+                merged.value.add().CopyFrom(value)
         if merged.value:
             self._add(Event(step=step, summary=merged))
             self._writer.flush()
