@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from absl import app, flags, logging
 
 from trainer.errors import UserError
 
+BEGAN = time.perf_counter()  # of this process, near enough
 USER_ERROR = 2
 INTERRUPTED = 75
 

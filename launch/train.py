@@ -46,14 +46,15 @@ def main() -> int:
     if workdir.started:
         workdir.check_derived(run.derived())
     loop = Loop(run, signals.stop, program.say)
-    for split in ("validation", "test"):
-        run.split(split)
+    program.say(run.describe(loop.plan))
     result = workdir.result()
     if result and result["steps"] == loop.step and (result["finished"] or loop.cut):
         program.say(f"This run has ended: {workdir.result_file} holds its result")
         return 0
     workdir.begin(config, run.derived(), run.tokenizer)
-    monitor = Monitor(workdir.path, config_lib.to_dict(config), loop.step, loop.total_steps)
+    monitor = Monitor(
+        workdir.path, config_lib.to_dict(config), loop.step, loop.total_steps, program.BEGAN
+    )
     signals.saves = True
     try:
         result = loop.train(monitor)

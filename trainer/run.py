@@ -131,6 +131,21 @@ class Run:
             },
         }
 
+    def describe(self, plan: TrainPlan) -> str:
+        """The data in a few lines: sizes, what was cut, how batches are padded."""
+        data, lines = self.config.data, []
+        for name in ("train", "validation", "test"):
+            split = self.split(name)
+            lines.append(
+                f"{name}: {len(split):,} examples, {split.cut_count:,} cut to {data.max_length}"
+                f" tokens ({data.cut}), {split.empty_count:,} with an empty text"
+            )
+        lines.append(
+            f"{plan.steps_per_epoch:,} batches of {self.config.global_batch_size} an epoch, padded"
+            f" to {', '.join(map(str, plan.buckets))} tokens: {plan.padding:.1%} padding"
+        )
+        return "\n".join(lines)
+
     def plan(self) -> TrainPlan:
         """The batches of training."""
         lengths = self.split("train").lengths

@@ -16,7 +16,7 @@ from trainer.monitor.tensorboard import TensorBoard
 
 def _monitor(workdir, resume_step=0, writes=True):
     settings = config.to_dict(config.Experiment())
-    return Monitor(workdir, settings, resume_step, 40, writes)
+    return Monitor(workdir, settings, resume_step, 40, writes=writes)
 
 
 def _train(monitor, first, last, resumed=False):

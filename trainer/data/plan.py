@@ -58,6 +58,7 @@ class TrainPlan:
     """The batches of a whole training run, each example once an epoch.
 
     Attributes:
+      buckets: the lengths that batches are padded to.
       steps_per_epoch: the same for every epoch.
       padding: share of an epoch's tokens that are padding, in [0, 1).
     """
@@ -68,7 +69,7 @@ class TrainPlan:
         """Plans batches of `global_batch_size` of the [N] examples with these lengths."""
         if int(lengths.max()) > buckets[-1]:
             raise ValueError(f"an example of {lengths.max()} tokens fits in no bucket: {buckets}")
-        self._buckets, self._seed = buckets, seed
+        self.buckets, self._seed = buckets, seed
         self._bucket_of = np.searchsorted(np.array(buckets), lengths).astype(np.int32)
         self._global_batch_size = global_batch_size
         self._epochs: collections.OrderedDict[int, _Epoch] = collections.OrderedDict()
@@ -98,7 +99,7 @@ class TrainPlan:
         bits = np.random.Philox(key=np.array([self._seed, epoch], np.uint64))
         order = np.argsort(bits.random_raw(count), kind="stable")
         by_bucket = order[np.argsort(self._bucket_of[order], kind="stable")]
-        ends = np.searchsorted(self._bucket_of[by_bucket], np.arange(len(self._buckets)), "right")
+        ends = np.searchsorted(self._bucket_of[by_bucket], np.arange(len(self.buckets)), "right")
         # The buckets stand one after the other, so what a bucket leaves over is the beginning of
         # the next one's first batch: batches are runs of `size`, as long as their last example's
         # bucket.
@@ -106,7 +107,7 @@ class TrainPlan:
         rows = np.full(steps * size, -1, np.int64)
         rows[:count] = by_bucket
         last = np.minimum(np.arange(1, steps + 1) * size, count) - 1
-        lengths = np.array(self._buckets, np.int64)[np.searchsorted(ends, last, "right")]
+        lengths = np.array(self.buckets, np.int64)[np.searchsorted(ends, last, "right")]
         batches = np.argsort(bits.random_raw(steps), kind="stable")
         return _Epoch(rows.reshape(steps, size)[batches], lengths[batches])
 

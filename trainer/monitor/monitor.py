@@ -34,6 +34,7 @@ class Monitor:
         config: Mapping[str, Any],
         resume_step: int,
         total_steps: int,
+        began: float | None = None,
         writes: bool = True,
     ):
         """Opens the logs of `workdir`, less what the resumed run will write again.
@@ -43,12 +44,13 @@ class Monitor:
           config: the settings, as `trainer.config.to_dict` gives them.
           resume_step: the step of the checkpoint that the run goes on from; 0 for a new run.
           total_steps: of all phases, for the progress shown.
+          began: time.perf_counter() when the program started; None: now.
           writes: False on all workers but the chief.
         """
         self.throughput = Throughput()
         self._workdir = workdir
         self._writes = writes
-        self._began = time.perf_counter()
+        self._began = time.perf_counter() if began is None else began
         self._earlier_seconds = 0.0
         if not writes:
             return
