@@ -306,7 +306,10 @@ def differences(old: Experiment, new: Experiment) -> list[str]:
     """The fields that define a run and are not equal, as "config.seed: 0 -> 1" lines."""
     before, after = ({p: (s, v) for p, s, v in _walk(c)} for c in (old, new))
     lines = []
-    for path in sorted(before.keys() | after.keys()):
+    # A file may move: the fingerprint of its content is compared, not its path.
+    moved = {f"config.data.{name}" for name in ("train", "validation", "test")}
+    paths = moved if old.data.source == new.data.source == "files" else set()
+    for path in sorted((before.keys() | after.keys()) - paths):
         spec = (before.get(path) or after[path])[0][0]
         values = [side[path][1] if path in side else "absent" for side in (before, after)]
         if values[0] != values[1] and not spec.metadata.get("how"):

@@ -18,7 +18,13 @@ from trainer.errors import UserError
 from trainer.evaluation import Interrupted, Scores
 from trainer.monitor.monitor import Monitor
 from trainer.monitor.tables import WrongPrediction
-from trainer.objectives.metrics import better, classification_metrics, confusion_matrix, own_metrics
+from trainer.objectives.metrics import (
+    better,
+    classification_metrics,
+    confusion_matrix,
+    known_metric,
+    own_metrics,
+)
 from trainer.optim.adamw import AdamW
 from trainer.optim.loss_scale import LossScale
 from trainer.phases import PhasePlan, plan_phases
@@ -77,6 +83,7 @@ class Loop:
         self.phases = plan_phases(config.phases, list(run.parameters), self.plan.steps_per_epoch)
         self.masking = run.masking()
         self.own_metrics = own_metrics(config.objective)
+        known_metric(config.evaluation.metric, config.objective)
         with run.strategy.scope():
             self.optimizer = AdamW(config.optimizer, run.parameters)
             half = config.runtime.precision == "mixed_float16"

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from trainer import config as config_lib
@@ -81,7 +80,8 @@ class Run:
     def text(self, name: str, row: int) -> str:
         """What the model is given of an example: its tokens, as text."""
         split = self.split(name)
-        tokens = split.gather(np.array([row]), int(split.lengths[row]))["input_ids"][0]
+        batch = split.gather(tf.constant([row], tf.int64), int(split.lengths[row]))
+        tokens = batch["input_ids"][0].numpy()
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
 
     def restore(self, store: Store, step: int) -> None:

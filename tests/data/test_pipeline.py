@@ -75,5 +75,11 @@ def test_evaluation_reads_each_example_once(split, shards):
 
 
 def test_rows_that_do_not_fit_are_a_mistake(split, made):
-    with pytest.raises(Exception, match="14 rows do not fit in 2 shards of 6"):
+    with pytest.raises(ValueError, match="14 rows do not fit in 12 places"):
         read(pipeline.train_dataset(split, made, 0, 1, 2, 0, 1, 6))
+
+
+def test_a_batch_that_is_too_short_is_a_mistake(split):
+    batches = [(np.arange(20), 8)]
+    with pytest.raises(ValueError, match="shorter than one of its examples"):
+        pipeline.evaluation_dataset(split, batches, 1, 0, 1)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 from transformers import PreTrainedTokenizerFast
 
@@ -14,6 +15,8 @@ from trainer.data import store
 from trainer.data.encode import Encoder, plain_backend
 from trainer.data.progress import Advance, Progress
 from trainer.data.sources import Example, Source
+
+Batch = dict[str, tf.Tensor]
 
 FORMAT = 1  # raise it when the files or the way they are made change
 CHUNK = 1000  # texts tokenised at once: enough to keep all cores busy, and little memory
@@ -41,17 +44,23 @@ class TokenSplit:
         self.cut_count: int = notes["cut_count"]
         self.empty_count: int = notes["empty_count"]
         self._pad_id: int = notes["pad_id"]
-        self._tokens = _map(folder, "tokens", np.dtype(notes["dtype"]))
+        tokens = _map(folder, "tokens", np.dtype(notes["dtype"]))
         arrays = {name: _map(folder, name, dtype) for name, dtype in ARRAYS.items()}
-        self._offsets, self._second = arrays["offsets"], arrays["second"]
         self.labels, self.ids = arrays["labels"], arrays["ids"]
-        self.lengths = np.diff(self._offsets).astype(np.int32)
+        self.lengths = np.diff(arrays["offsets"]).astype(np.int32)
+        self._total = len(tokens)
+        self._tokens, self._offsets = _tensor(tokens), _tensor(arrays["offsets"])
+        self._second, self._labels = _tensor(arrays["second"]), _tensor(self.labels)
+        self._ids = _tensor(self.ids)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def gather(self, rows: np.ndarray, length: int) -> dict[str, np.ndarray]:
+    def gather(self, rows: tf.Tensor, length: tf.Tensor) -> Batch:
         """A batch of the examples `rows`, padded to `length`.
+
+        In TensorFlow, so that reading ahead needs no Python thread: one that waits for the
+        interpreter while an iterator is deleted would block both.
 
         Args:
           rows: [B] int64 places in this split; -1 for a padding row.
@@ -63,23 +72,21 @@ class TokenSplit:
           token, as a row that is all masked has no softmax.
         """
         real = rows >= 0
-        at = np.where(real, rows, 0)
-        lengths = np.where(real, self.lengths[at], 0)
-        if lengths.max(initial=0) > length:
-            raise ValueError(f"an example of {lengths.max()} tokens in a batch of {length}")
-        place = np.arange(length, dtype=np.int32)
+        at = tf.maximum(rows, 0)
+        starts = tf.gather(self._offsets, at)
+        lengths = tf.where(real, tf.gather(self._offsets, at + 1) - starts, 0)
+        place = tf.range(tf.cast(length, tf.int64))
         held = place < lengths[:, None]
-        where = self._offsets[at][:, None] + place
-        tokens = self._tokens.take(where, mode="clip")
-        mask = held.astype(np.int32)
-        mask[~real, 0] = 1
+        where = tf.minimum(starts[:, None] + place, self._total - 1)
+        tokens = tf.cast(tf.gather(self._tokens, where), tf.int32)
+        second = tf.cast(tf.gather(self._second, at), tf.int64)
         return {
-            "input_ids": np.where(held, tokens, np.int32(self._pad_id)).astype(np.int32),
-            "attention_mask": mask,
-            "token_type_ids": (held & (place >= self._second[at][:, None])).astype(np.int32),
-            "label": np.where(real, self.labels[at], 0).astype(np.int32),
-            "weight": real.astype(np.float32),
-            "id": np.where(real, self.ids[at], -1).astype(np.int64),
+            "input_ids": tf.where(held, tokens, self._pad_id),
+            "attention_mask": tf.cast(held | (~real[:, None] & (place == 0)), tf.int32),
+            "token_type_ids": tf.cast(held & (place >= second[:, None]), tf.int32),
+            "label": tf.where(real, tf.gather(self._labels, at), 0),
+            "weight": tf.cast(real, tf.float32),
+            "id": tf.where(real, tf.gather(self._ids, at), -1),
         }
 
 
@@ -157,4 +164,10 @@ def _write(
 
 def _map(folder: Path, name: str, dtype: np.dtype) -> np.ndarray:
     """The array as a plain view of mapped memory: numpy's memmap class is slow to index."""
-    return np.asarray(np.memmap(folder / f"{name}.bin", dtype, mode="r"))
+    # "c": what is never written is never copied, and DLPack takes no read-only array.
+    return np.asarray(np.memmap(folder / f"{name}.bin", dtype, mode="c"))
+
+
+def _tensor(array: np.ndarray) -> tf.Tensor:
+    """The same memory as a tensor: nothing is read before it is used."""
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())

@@ -5,20 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.cache import TokenSplit
+from trainer.data.cache import Batch, TokenSplit
 from trainer.data.plan import TrainPlan
 
-Batch = dict[str, tf.Tensor]
-FIELDS: dict[str, tuple[tf.DType, int]] = {  # name: type, rank
-    "input_ids": (tf.int32, 2),
-    "attention_mask": (tf.int32, 2),
-    "token_type_ids": (tf.int32, 2),
-    "label": (tf.int32, 1),
-    "weight": (tf.float32, 1),
-    "id": (tf.int64, 1),
-    "step": (tf.int64, 0),
-    "row_start": (tf.int64, 0),
-}
 READ_AHEAD = 16  # steps: more than the host takes at once
 
 
@@ -81,31 +70,44 @@ def _dataset(
 ) -> tf.data.Dataset:
     if not 0 <= first_shard <= first_shard + local_shards <= shards:
         raise ValueError(f"shards {first_shard} + {local_shards} of {shards}")
-
-    def read(element: np.ndarray) -> list[np.ndarray]:
-        step, local = divmod(int(element), local_shards)
-        rows, length = batch(step)
-        if len(rows) > shards * rows_per_shard:
-            raise ValueError(f"{len(rows)} rows do not fit in {shards} shards of {rows_per_shard}")
-        start = (first_shard + local) * rows_per_shard
-        mine = np.full(rows_per_shard, -1, np.int64)
-        part = rows[start : start + rows_per_shard]
-        mine[: len(part)] = part
-        place = {"step": np.array(step, np.int64), "row_start": np.array(start, np.int64)}
-        values = split.gather(mine, length) | place
-        return [values[name] for name in FIELDS]
+    rows, lengths = _planned(split, batch, first, last, shards * rows_per_shard)
+    rows = rows.reshape(last - first, shards, rows_per_shard)
+    mine = tf.constant(rows[:, first_shard : first_shard + local_shards])
+    lengths = tf.constant(lengths)
 
     def load(element: tf.Tensor) -> Batch:
-        values = tf.numpy_function(read, [element], [kind for kind, _ in FIELDS.values()])
-        for value, (_, rank) in zip(values, FIELDS.values(), strict=True):
-            value.set_shape([[], [rows_per_shard], [rows_per_shard, None]][rank])
-        return dict(zip(FIELDS, values, strict=True))
+        step, local = element // local_shards, element % local_shards
+        place = {
+            "step": first + step,
+            "row_start": (first_shard + local) * rows_per_shard,
+        }
+        return split.gather(mine[step, local], lengths[step]) | place
 
-    elements = tf.data.Dataset.range(first * local_shards, last * local_shards)
-    # One after the other: the prefetch reads ahead, and deterministic mode allows no more anyway.
-    dataset = elements.map(load)
+    elements = tf.data.Dataset.range((last - first) * local_shards)
+    dataset = elements.map(load, num_parallel_calls=2, deterministic=True)
     options = tf.data.Options()
     # The rows are already this worker's own: sharding them again would lose some.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     options.deterministic = True
     return dataset.prefetch(READ_AHEAD * local_shards).with_options(options)
+
+
+def _planned(
+    split: TokenSplit,
+    batch: Callable[[int], tuple[np.ndarray, int]],
+    first: int,
+    last: int,
+    size: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows [steps, size] and lengths [steps] int64 of the planned batches, filled up with -1."""
+    rows = np.full((last - first, size), -1, np.int64)
+    lengths = np.zeros(last - first, np.int64)
+    for i in range(last - first):
+        planned, lengths[i] = batch(first + i)
+        if len(planned) > size:
+            raise ValueError(f"{len(planned)} rows do not fit in {size} places")
+        rows[i, : len(planned)] = planned
+    longest = np.where(rows < 0, 0, split.lengths[rows]).max(axis=1, initial=0)
+    if (longest > lengths).any():
+        raise ValueError("a batch is shorter than one of its examples")
+    return rows, lengths
