@@ -1,0 +1,154 @@
+"""How much a step of launch.train costs beside the bare compiled step; see benchmark.py."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+import trainer.loop
+from launch import main as program
+from launch import train
+from trainer.data.pipeline import train_dataset
+from trainer.data.progress import quiet
+from trainer.errors import UserError
+from trainer.loop import Loop
+from trainer.run import Run
+from trainer.step import TrainStep
+from trainer.workdir import Workdir
+
+LIMIT = 1.05  # times the bare step
+Call = tuple[int, int, float]  # the step it ended at, how many steps, seconds
+
+
+class TimedLoop(Loop):
+    """The loop of launch.train; between its calls to the device, the bare steps are run and timed.
+
+    They train a twin of the model that starts from the same weights, so both do the same work on
+    the same batches within a second of each other, and end with the same weights.
+
+    Attributes:
+      twin: a loop that never runs; its model and compiled step are the bare ones.
+      real, bare: every call, and the same steps bare.
+    """
+
+    def __init__(self, run: Run, stop: Callable[[], bool], say: Callable[[str], None]):
+        super().__init__(run, lambda: stop() or self.step >= self.total_steps, say)
+        nowhere = Workdir(run.workdir.path.with_name("twin"))
+        twin = Run(run.config, nowhere, program.cache_dir(), run.strategy, quiet, say)
+        self.twin = Loop(twin, stop, say)
+        for name, variable in self.state.items():
+            self.twin.state[name].assign(variable.read_value())
+        self.bare_step = self.twin._step_function()
+        self.real: list[Call] = []
+        self.bare: list[Call] = []
+        self._left = time.perf_counter()
+
+    def _steps(self, step_function: TrainStep, batches: Any) -> None:
+        first = self.step
+        super()._steps(step_function, batches)
+        # With all that the loop did since it was here last.
+        seconds = time.perf_counter() - self._left
+        self.real.append((self.step, self.step - first, seconds))
+        self.bare.append((self.step, self.step - first, self._bare_seconds(first)))
+        self._left = time.perf_counter()
+
+    def _bare_seconds(self, first: int) -> float:
+        """Seconds of the compiled steps from `first` to the present one, batches in memory."""
+        run, shards = self.run, self.run.strategy.num_replicas_in_sync
+        dataset = train_dataset(
+            run.split("train"), self.plan, first, self.step, shards, 0, shards, self.rows
+        ).cache()
+        for _ in dataset:  # fills the cache
+            pass
+        batches = iter(dataset)  # the cheapest way to hand them out, but on a GPU not already there
+        if shards > 1 or tf.config.list_logical_devices("GPU"):
+            batches = iter(run.strategy.distribute_datasets_from_function(lambda context: dataset))
+        count = tf.constant(self.step - first)
+        began = time.perf_counter()
+        self.bare_step.run(batches, count).numpy()
+        return time.perf_counter() - began
+
+    def differences(self) -> list[str]:
+        """The variables in which the two are not equal, bit for bit."""
+        pairs = {name: (v.numpy(), self.twin.state[name].numpy()) for name, v in self.state.items()}
+        return [name for name, (ours, bare) in pairs.items() if not np.array_equal(ours, bare)]
+
+
+def measure(
+    config_file: Path, changes: Sequence[str], rounds: int, steps: int, warmup: int, workdir: Path
+) -> int:
+    """Prints the ratio of every round and their median; returns 1 if it is above LIMIT, else 0.
+
+    Args:
+      config_file: the experiment; its longest phase is run, without its evaluations and saves.
+      changes: further flags of launch.train, such as "--config.log_every_steps=20".
+      rounds: how many ratios are taken.
+      steps: of each round.
+      warmup: steps before the first round: compilation, and the first of each kind of call.
+      workdir: an empty folder.
+
+    Raises:
+      UserError: the settings are wrong, or a round would not hold its share of what is logged.
+    """
+    program.define_config()
+    program.define_cache_dir()
+    try:
+        flags.FLAGS(["train", f"--config={config_file}", f"--workdir={workdir}", *changes])
+    except (flags.Error, KeyError, AttributeError, IndexError, TypeError, ValueError) as error:
+        raise UserError(f"launch.train does not take {' '.join(changes)}: {error}") from error
+    config, total = program.config(), warmup + rounds * steps
+    for name in ("log_every_steps", "histograms_every_steps"):
+        every = getattr(config, name)
+        if not every or steps % every:
+            raise UserError(f"--steps={steps} must be a multiple of config.{name}={every} (not 0)")
+    phase = max(config.phases, key=lambda p: p.epochs or p.steps)
+    config.phases = [dataclasses.replace(phase, steps=total, epochs=0.0, patience=0)]
+    config.evaluation.every_steps, config.evaluation.every_epochs = 0, 0.0
+    config.save_every_steps, config.max_steps = 2 * total, 0
+    loops: list[TimedLoop] = []
+
+    def make(*args: Any) -> TimedLoop:
+        loops.append(TimedLoop(*args))
+        return loops[0]
+
+    with mock.patch.object(trainer.loop, "Loop", make):  # train.main imports it from there
+        status = train.main()
+    if not loops or loops[0].step < total:
+        return status
+    if config.runtime.deterministic and (different := loops[0].differences()):
+        raise RuntimeError(f"the bare steps did something else: {different[:3]} differ")
+    return report(loops[0].real, loops[0].bare, rounds, steps, warmup)
+
+
+def report(
+    real: list[Call],
+    bare: list[Call],
+    rounds: int,
+    steps: int,
+    warmup: int,
+) -> int:
+    """Prints what TimedLoop measured; returns the exit status."""
+    ratios = []
+    print("round  launch.train ms/step  bare ms/step  ratio")
+    for number in range(rounds):
+        first = warmup + number * steps
+        sums = []
+        for calls in (real, bare):
+            mine = [call for call in calls if first < call[0] <= first + steps]
+            if sum(call[1] for call in mine) != steps:
+                raise RuntimeError(f"round {number + 1} holds {mine}, not {steps} steps")
+            sums.append(sum(call[2] for call in mine) / steps * 1e3)
+        ratios.append(sums[0] / sums[1])
+        print(f"{number + 1:5}  {sums[0]:20.3f}  {sums[1]:12.3f}  {ratios[-1]:.4f}")
+    median = statistics.median(ratios)
+    print(f"median {median:.4f}, lowest {min(ratios):.4f}, highest {max(ratios):.4f}")
+    holds = median <= LIMIT
+    print(f"{'holds' if holds else 'does not hold'}: at most {LIMIT} x the bare compiled step")
+    return 0 if holds else 1
