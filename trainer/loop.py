@@ -144,6 +144,9 @@ class Loop:
           NotFinite: the run cannot go on.
         """
         self.monitor = monitor
+        every = self.config.log_every_steps
+        for step in range(self.step // every * every, self.step):  # before a resume
+            monitor.throughput.add_earlier(*self._size(step)[:2])
         batches: Any = None
         try:
             while True:
@@ -208,10 +211,7 @@ class Loop:
         if self.progress.failed.numpy():
             raise NotFinite(self._why_not_finite(step_function))
         for step in range(self.step, self.step + count):
-            rows, length = self.plan.batch(step)
-            tokens = int(self.run.split("train").lengths[rows[rows >= 0]].sum())
-            slots = len(rows) * length
-            self.monitor.throughput.add(tokens, slots, int((rows >= 0).sum()), 1)
+            self.monitor.throughput.add(*self._size(step), 1)
         self.step += count
         if self.step % config.log_every_steps == 0:
             self._log(dict(zip(METRICS, metrics.tolist(), strict=True)))
@@ -221,6 +221,13 @@ class Loop:
                     f"parameters/{name}": v.numpy() for name, v in self.run.parameters.items()
                 }
                 self.monitor.histograms(self.step, arrays)
+
+    def _size(self, step: int) -> tuple[int, int, int]:
+        """Real tokens of a step's batch, places in it with the padding, and real examples."""
+        rows, length = self.plan.batch(step)
+        real = rows[rows >= 0]
+        tokens = int(self.run.split("train").lengths[real].sum())
+        return tokens, len(rows) * length, len(real)
 
     def _log(self, values: dict[str, float]) -> None:
         values["parameter_norm"] = float(self._parameter_norm())

@@ -57,3 +57,19 @@ def test_a_pause_ends_when_its_body_raises():
 def test_padded_tokens_include_the_real_ones():
     with pytest.raises(ValueError, match="do not fit"):
         Throughput().add(tokens=10, padded_tokens=5, examples=1, steps=1)
+
+
+def test_the_padding_counts_the_steps_before_a_resume_but_no_rate_does():
+    clock = Clock()
+    throughput = Throughput(clock)
+    throughput.add_earlier(10, 30)
+    assert throughput.read() == {}
+    throughput.add_earlier(10, 30)
+    throughput.add(10, 10, 1, 1)
+    clock.now = 2
+    rates = throughput.read()
+    assert rates["train/padding"] == 0.5
+    assert rates["train/tokens_per_second"] == 5.0
+    throughput.add(10, 10, 1, 1)
+    clock.now = 3
+    assert throughput.read()["train/padding"] == 0.0

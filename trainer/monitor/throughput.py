@@ -16,6 +16,7 @@ class Throughput:
         self._since = self._clock()
         self._paused_seconds = 0.0
         self._tokens = self._padded_tokens = self._examples = self._steps = 0
+        self._earlier_tokens = self._earlier_padded_tokens = 0
 
     def add(self, tokens: int, padded_tokens: int, examples: int, steps: int) -> None:
         """Adds what some steps have trained on.
@@ -36,6 +37,14 @@ class Throughput:
         self._examples += int(examples)
         self._steps += int(steps)
 
+    def add_earlier(self, tokens: int, padded_tokens: int) -> None:
+        """Adds to the padding what was trained on since the last reading, but not by this process.
+
+        So a resumed run reads the padding that it would have read without the interruption.
+        """
+        self._earlier_tokens += int(tokens)
+        self._earlier_padded_tokens += int(padded_tokens)
+
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Time in this context is not training: evaluating, saving, histograms."""
@@ -55,7 +64,9 @@ class Throughput:
                 "train/examples_per_second": self._examples / seconds,
                 "train/step_seconds": seconds / self._steps,
             }
-            if self._padded_tokens:
-                rates["train/padding"] = 1 - self._tokens / self._padded_tokens
+            padded_tokens = self._padded_tokens + self._earlier_padded_tokens
+            if padded_tokens:
+                tokens = self._tokens + self._earlier_tokens
+                rates["train/padding"] = 1 - tokens / padded_tokens
         self._begin()
         return rates
