@@ -213,7 +213,9 @@ class TrainStep:
 
     def _micro_batch(self, batch: Batch, step, row_start, scale):
         """Forward and backward on some rows; `row_start` is their place in the global batch."""
-        with random_scope(self.seed, step, row_start), tf.GradientTape() as tape:
+        tape = tf.GradientTape(watch_accessed_variables=False)  # nothing for frozen parameters
+        with random_scope(self.seed, step, row_start), tape:
+            tape.watch(self.variables)
             masked = self.masking(batch) if self.masking else batch
             logits = self.model({key: masked[key] for key in FEATURES}, training=True)
             loss_sum, weight_sum, _ = self.loss.sums(batch["label"], logits, batch["weight"])
