@@ -32,7 +32,7 @@ class Dropout(keras.layers.Layer):
         if not training or not self.rate:
             return inputs
         kept = tf.cast(keep_mask(tf.shape(inputs), self.rate), inputs.dtype)
-        return inputs * (kept * tf.cast(1 / (1 - drop_share(self.rate)), inputs.dtype))
+        return inputs * (kept * tf.constant(1 / (1 - drop_share(self.rate)), inputs.dtype))
 
 
 class MultiHeadAttention(keras.layers.Layer):
@@ -83,7 +83,7 @@ class MultiHeadAttention(keras.layers.Layer):
         value_BHSK = self._split(self.value(memory))
         scale = 1 / math.sqrt(query_BHTK.shape[-1])
         scores_BHTS = tf.matmul(
-            query_BHTK * tf.cast(scale, query.dtype), key_BHSK, transpose_b=True
+            query_BHTK * tf.constant(scale, query.dtype), key_BHSK, transpose_b=True
         )
         bias = self._bias(attention_mask, tf.shape(scores_BHTS), statistics_dtype(query.dtype))
         probabilities_BHTS = tf.nn.softmax(tf.cast(scores_BHTS, bias.dtype) + bias)
@@ -103,10 +103,10 @@ class MultiHeadAttention(keras.layers.Layer):
         """What is added to the scores: 0, or MASKED where a key may not be seen."""
         bias = tf.zeros([1, 1, 1, 1], dtype)
         if mask is not None:
-            bias += tf.cast(MASKED, dtype) * (1 - tf.cast(mask, dtype))[:, None, None, :]
+            bias += tf.constant(MASKED, dtype) * (1 - tf.cast(mask, dtype))[:, None, None, :]
         if self.causal:
             seen = tf.linalg.band_part(tf.ones(shape[-2:], dtype), -1, 0)
-            bias = tf.minimum(bias, tf.cast(MASKED, dtype) * (1 - seen))
+            bias = tf.minimum(bias, tf.constant(MASKED, dtype) * (1 - seen))
         return bias
 
 
@@ -275,7 +275,8 @@ class Pooling(keras.layers.Layer):
             count = tf.maximum(tf.reduce_sum(mask_BT1, 1), 1)
             pooled.append(tf.reduce_sum(x * mask_BT1, 1) / count)
         if "max" in self.kind:
-            pooled.append(tf.reduce_max(x + tf.cast(MASKED, dtype) * (1 - mask_BT1), 1))
+            largest = tf.reduce_max(x + tf.constant(MASKED, dtype) * (1 - mask_BT1), 1)
+            pooled.append(largest * tf.reduce_max(mask_BT1, 1))  # 0 for a row without a token
         return tf.cast(tf.concat(pooled, -1), x_BTD.dtype)
 
 
