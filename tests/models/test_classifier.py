@@ -1,0 +1,111 @@
+"""The encoder and the classifier on top of it."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+from trainer.config import Data, Experiment
+from trainer.models import classifier
+from trainer.models.parameters import named_parameters
+from trainer.models.random import random_scope
+
+
+@pytest.mark.parametrize("classes", [1, 2, 7])
+@pytest.mark.parametrize("head_width", [0, 5])
+def test_logits_for_any_number_of_classes(classes, head_width):
+    model = tiny.classifier(tiny.model_settings(head_width=head_width), classes)
+    logits = model(tiny.features(tiny.batch(4)))
+    assert logits.shape == (4, classes)
+    assert np.isfinite(logits).all()
+    assert ("head_hidden/kernel" in named_parameters(model)) == bool(head_width)
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("positions", ["sinusoidal", "learned", "none"])
+@pytest.mark.parametrize("pooling", ["mean", "max", "mean+max", "cls"])
+def test_padding_does_not_change_a_row(norm, positions, pooling):
+    settings = tiny.model_settings(norm=norm, positions=positions, pooling=pooling)
+    model = tiny.classifier(settings)
+    batch = tiny.features(tiny.batch(4))
+    length = int(batch["attention_mask"][0].sum())
+    assert length < tiny.LENGTH
+    alone = {key: value[:1, :length] for key, value in batch.items()}
+    np.testing.assert_allclose(model(alone)[0], model(batch)[0], rtol=1e-4, atol=1e-6)
+
+
+def test_what_stands_under_padding_does_not_matter():
+    model = tiny.classifier()
+    batch = tiny.features(tiny.batch(4))
+    other = {**batch, "input_ids": np.where(batch["attention_mask"], batch["input_ids"], 9)}
+    np.testing.assert_array_equal(model(other), model(batch))
+
+
+def test_dropout_works_only_in_training_and_by_the_scope():
+    model = tiny.classifier()
+    batch = tiny.features(tiny.batch(4))
+    np.testing.assert_array_equal(model(batch), model(batch, training=False))
+
+    def train(step):
+        with random_scope(0, tf.constant(step), tf.constant(0)):
+            return model(batch, training=True).numpy()
+
+    np.testing.assert_array_equal(train(0), train(0))
+    assert not np.array_equal(train(0), train(1))
+    with pytest.raises(RuntimeError, match="random_scope"):
+        model(batch, training=True)
+
+
+def test_a_causal_encoder_does_not_look_ahead():
+    settings = tiny.model_settings(causal=True, depth=2)
+    encoder = tiny.classifier(settings).encoder
+    ids = tiny.batch(2)["input_ids"]
+    changed = ids.copy()
+    changed[:, 4:] += 1
+    mask = np.ones_like(ids)
+    before, after = encoder(ids, mask).numpy(), encoder(changed, mask).numpy()
+    np.testing.assert_array_equal(before[:, :4], after[:, :4])
+    assert not np.allclose(before[:, 4:], after[:, 4:])
+
+
+def test_scores_of_every_block_on_request():
+    encoder = tiny.classifier(tiny.model_settings(depth=2)).encoder
+    batch = tiny.batch(3)
+    x, scores = encoder(batch["input_ids"], batch["attention_mask"], return_scores=True)
+    assert x.shape == (3, tiny.LENGTH, 8)
+    assert [s.shape for s in scores] == [(3, 2, tiny.LENGTH, tiny.LENGTH)] * 2
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_computes_near_float32_and_keeps_float32_weights(policy):
+    batch = tiny.features(tiny.batch(4))
+    expected = tiny.classifier()(batch)
+    with tiny.precision(policy):
+        model = tiny.classifier()
+    logits = model(batch)
+    assert logits.dtype == policy.removeprefix("mixed_")
+    assert {v.dtype for v in named_parameters(model).values()} == {tf.float32}
+    np.testing.assert_allclose(tf.cast(logits, tf.float32), expected, rtol=0.05, atol=0.02)
+
+
+def test_every_layer_takes_the_policy():
+    with tiny.precision("float64"):
+        model = tiny.classifier(tiny.model_settings(norm="pre", head_width=4))
+    assert {v.dtype for v in named_parameters(model).values()} == {tf.float64}
+    assert model(tiny.features(tiny.batch(2))).dtype == tf.float64
+    policies = {layer.dtype_policy.name for layer in model._flatten_layers()}
+    assert policies == {"float64"}
+
+
+def test_build_reads_the_experiment():
+    config = Experiment(data=Data(max_length=16), model=tiny.model_settings(positions="learned"))
+    model = classifier.build(config, 50, 4)
+    assert isinstance(model, keras.Model)
+    ids = np.ones((2, 16), np.int32)
+    logits = model({"input_ids": ids, "attention_mask": ids, "token_type_ids": 0 * ids})
+    assert logits.shape == (2, 4)
+    shapes = {name: tuple(v.shape) for name, v in named_parameters(model).items()}
+    assert shapes["encoder/embeddings/tokens/embeddings"] == (50, 8)
+    assert shapes["encoder/embeddings/positions/embeddings"] == (16, 8)
+    assert shapes["head/kernel"] == (16, 4)  # mean+max

@@ -1,0 +1,391 @@
+"""The step: the same numbers however it is shared out, and what it does when they are not finite.
+
+Everything runs through the real components on a Transformer of 8 numbers a token.
+"""
+
+import collections
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+from trainer.config import Objective, Optimizer, Phase
+from trainer.models.random import drop_share, random_scope
+from trainer.objectives.losses import make_loss
+from trainer.step import Masking
+
+POISON = tiny.VOCAB - 1  # a token that tiny.batch never draws
+
+
+def flat() -> keras.Model:
+    """Without a block: what is tested is around the model, and this is traced in a second."""
+    return tiny.classifier(tiny.model_settings(depth=0))
+
+
+def plain() -> keras.Model:
+    """Without a norm too, whose backward pass multiplies gradients."""
+    return tiny.classifier(tiny.model_settings(depth=0, embedding_norm=False))
+
+
+class Poisoned(keras.Model):
+    """A classifier whose logits are NaN in rows that hold the token POISON."""
+
+    def __init__(self):
+        super().__init__(name="poisoned")
+        self.inner = flat()
+        self.inner.name = "inner"
+
+    def call(self, inputs, training=False):
+        logits = self.inner(inputs, training=training)
+        poisoned = tf.reduce_any(inputs["input_ids"] == POISON, -1, keepdims=True)
+        return tf.where(poisoned, tf.constant(np.nan, logits.dtype), logits)
+
+
+def poisoned() -> keras.Model:
+    model = Poisoned()
+    model(tiny.features(tiny.batch(2)))
+    return model
+
+
+def _assert_equal(ours: dict, theirs: dict) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], name)
+
+
+# However it is shared out
+
+
+CURVE = {"policy": "float64", "masking": tiny.MASKING}
+
+
+@pytest.fixture(scope="module")
+def one_device_curve(strategy_over):
+    return tiny.Trainer(strategy_over(1), tiny.batches(5, 16), **CURVE).losses(5)
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4])
+@pytest.mark.parametrize("accumulate", [1, 2, 4])
+def test_same_losses_on_any_devices_in_any_parts(
+    strategy_over, one_device_curve, devices, accumulate
+):
+    if devices == accumulate == 1:
+        pytest.skip("the reference")
+    batches = tiny.batches(5, 16)
+    trainer = tiny.Trainer(strategy_over(devices), batches, accumulate=accumulate, **CURVE)
+    np.testing.assert_allclose(trainer.losses(5), one_device_curve, rtol=1e-12)
+    assert len(set(one_device_curve)) == 5
+
+
+def test_xla_gives_the_same_losses(strategy_over, one_device_curve):
+    trainer = tiny.Trainer(strategy_over(1), tiny.batches(5, 16), xla=True, accumulate=2, **CURVE)
+    np.testing.assert_allclose(trainer.losses(5), one_device_curve, rtol=1e-12)
+
+
+def test_the_seed_and_the_step_change_the_masks(strategy_over):
+    """Twice the same batch at rate 0: only the masks differ."""
+    same = [tiny.batch(8)] * 2
+    still = [Phase(steps=9, learning_rate=0.0, schedule="constant")]
+    curves = [
+        tiny.Trainer(strategy_over(1), same, make_model=flat, phases=still, seed=seed).losses(2)
+        for seed in (1, 2)
+    ]
+    assert len(np.unique(curves)) == 4
+
+
+def test_accumulation_is_the_large_batch(strategy_over):
+    batches = tiny.batches(4, 16)
+    gentle = [Phase(steps=20, learning_rate=1e-4)]
+    found = []
+    for accumulate in (1, 4):
+        trainer = tiny.Trainer(
+            strategy_over(1), batches, accumulate=accumulate, masking=tiny.MASKING, phases=gentle
+        )
+        metrics = [trainer.run() for _ in batches]
+        found.append([(m["loss"], m["gradient_norm"]) for m in metrics])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
+
+
+def test_padding_rows_count_for_nothing(strategy_over):
+    """A batch of 10 on 4 replicas, in 3 parts each, is 12 rows, two of them padding."""
+    objective = Objective(class_weights=(0.5, 1.0, 3.0))
+    plain = tiny.batches(3, 10)
+    full = [tiny.filled(batch, 12) for batch in plain]
+    settings = {"objective": objective, "make_model": flat, **CURVE}
+    expected = tiny.Trainer(strategy_over(1), plain, **settings)
+    uneven = tiny.Trainer(strategy_over(4), full, accumulate=3, **settings)
+    np.testing.assert_allclose(uneven.losses(3), expected.losses(3), rtol=1e-12)
+
+
+def test_the_loss_is_the_mean_weighed_by_class(strategy_over):
+    objective = Objective(class_weights=(0.5, 1.0, 3.0))
+    batch = tiny.batch(8)
+    trainer = tiny.Trainer(
+        strategy_over(2),
+        [batch],
+        objective=objective,
+        policy="float64",
+        make_model=lambda: tiny.classifier(tiny.no_dropout(depth=0)),
+    )
+    logits = trainer.model(tiny.features(batch))
+    losses = make_loss(Objective(), tiny.CLASSES).example_losses(batch["label"], logits)
+    expected = np.average(losses, weights=np.array([0.5, 1.0, 3.0])[batch["label"]])
+    np.testing.assert_allclose(trainer.run()["loss"], expected, rtol=1e-12)
+
+
+def test_a_padding_row_that_is_not_finite_changes_nothing(strategy_over):
+    states = []
+    for token in (5, POISON):
+        batches = [tiny.filled(batch, 8) for batch in tiny.batches(2, 7)]
+        for batch in batches:
+            batch["input_ids"][-1, 0] = token
+        trainer = tiny.Trainer(strategy_over(2), batches, make_model=poisoned)
+        assert np.isfinite(trainer.losses(2)).all()
+        states.append(trainer.state())
+    _assert_equal(*states)
+
+
+def test_several_steps_a_call_are_the_single_ones(strategy_over):
+    batches = tiny.batches(5, 8)
+    single, several = (
+        tiny.Trainer(strategy_over(1), batches, make_model=flat, masking=tiny.MASKING)
+        for _ in range(2)
+    )
+    each = [single.run() for _ in range(5)]
+    assert several.run(2) == each[1]
+    assert several.run(3) == each[4]
+    assert several.progress.step.numpy() == 5
+    _assert_equal(several.state(), single.state())
+
+
+# Gradients, clipping and what is reported
+
+
+def test_reports_norms_and_clips_the_gradient_of_the_global_batch(strategy_over):
+    optimizer = Optimizer(clip_norm=0.01, weight_decay=0.0)
+    batch = tiny.batch(8)
+    trainer = tiny.Trainer(strategy_over(2), [batch], optimizer=optimizer, policy="float64")
+    before = trainer.weights()
+    with tf.GradientTape() as tape, random_scope(7, tf.constant(0), tf.constant(0)):
+        logits = trainer.model(tiny.features(batch), training=True)
+        losses = make_loss(Objective(), tiny.CLASSES).example_losses(batch["label"], logits)
+        loss = tf.reduce_mean(losses)
+    gradients = tape.gradient(loss, list(trainer.parameters.values()))
+    gradients = [tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
+    norm = np.sqrt(sum((gradient**2).sum() for gradient in gradients))
+    assert norm > 0.1
+
+    metrics = trainer.run()
+    np.testing.assert_allclose(metrics["gradient_norm"], norm, rtol=1e-12)  # before clipping
+    np.testing.assert_allclose(metrics["learning_rate"], 1e-2 / 3, rtol=1e-12)
+    moved = sum(((value - before[name]) ** 2).sum() for name, value in trainer.weights().items())
+    np.testing.assert_allclose(metrics["update_norm"], np.sqrt(moved), rtol=1e-9)
+    for moment, gradient in zip(trainer.optimizer.first_moments.values(), gradients, strict=True):
+        np.testing.assert_allclose(moment.numpy(), 0.1 * gradient * (0.01 / norm), atol=1e-16)
+
+
+def test_small_gradients_are_not_clipped(strategy_over):
+    batches = tiny.batches(2, 8)
+    free, wide = (
+        tiny.Trainer(
+            strategy_over(1), batches, make_model=flat, optimizer=Optimizer(clip_norm=clip)
+        )
+        for clip in (0.0, 1e6)
+    )
+    np.testing.assert_array_equal(free.losses(2), wide.losses(2))
+    _assert_equal(free.state(), wide.state())
+
+
+# Phases
+
+
+HEAD_THEN_ALL = [
+    Phase(name="head", train=("head/.*",), steps=3, learning_rate=1e-2, schedule="constant"),
+    Phase(name="all", steps=9, learning_rate=1e-2, schedule="constant"),
+]
+
+
+def test_frozen_parameters_stay_and_a_thawed_one_starts_as_if_new(strategy_over):
+    optimizer = Optimizer(weight_decay=0.0, ema=0.9, clip_norm=0.0)
+    trainer = tiny.Trainer(
+        strategy_over(1), tiny.batches(4, 8), optimizer=optimizer, phases=HEAD_THEN_ALL
+    )
+    start = trainer.state()
+    trainer.run(3)
+    state = trainer.state()
+    for name, value in state.items():
+        changed = not np.array_equal(value, start[name])
+        assert changed == ("head/" in name), name
+
+    trainer.start_phase(1, phase_start=3)
+    trainer.run(1)
+    name = "encoder/block_0/attention/value/kernel"
+    gradient = trainer.state()[f"first_moment/{name}"] / 0.1
+    change = trainer.weights()[name] - start[name]
+    clear = np.abs(gradient) > 1e-5
+    assert clear.mean() > 0.9
+    # Adam's first update is the rate, whatever the gradient: 3.2 times it with a global count.
+    np.testing.assert_allclose(change[clear], -1e-2 * np.sign(gradient[clear]), rtol=2e-3)
+    assert trainer.optimizer.updates[name].numpy() == 1
+    assert trainer.optimizer.updates["head/kernel"].numpy() == 4
+
+
+def test_the_schedule_begins_anew_with_each_phase(strategy_over):
+    phases = [
+        Phase(name="one", train=("head/.*",), steps=2, learning_rate=1e-2, schedule="linear"),
+        Phase(name="two", train=("head/.*",), steps=4, learning_rate=4e-3, warmup_steps=2),
+    ]
+    trainer = tiny.Trainer(strategy_over(1), tiny.batches(4, 4), make_model=flat, phases=phases)
+    rates = [trainer.run()["learning_rate"] for _ in range(2)]
+    trainer.start_phase(1, phase_start=2)
+    rates += [trainer.run()["learning_rate"] for _ in range(2)]
+    np.testing.assert_allclose(rates, [1e-2, 5e-3, 2e-3, 4e-3], rtol=1e-12)
+
+
+def test_frozen_parameters_cost_no_backward_and_no_all_reduce(strategy_over, monkeypatch):
+    reduced = []
+    original = tf.distribute.ReplicaContext.all_reduce
+
+    def spy(self, op, value, *args, **kwargs):
+        reduced.append(len(tf.nest.flatten(value)))
+        return original(self, op, value, *args, **kwargs)
+
+    monkeypatch.setattr(tf.distribute.ReplicaContext, "all_reduce", spy)
+    products = {}
+    for index, phase in enumerate(HEAD_THEN_ALL):
+        trainer = tiny.Trainer(
+            strategy_over(1), tiny.batches(1, 4), phases=HEAD_THEN_ALL, phase=index
+        )
+        traced = trainer.step.run.get_concrete_function(trainer.iterator, tf.constant(1))
+        ops = collections.Counter(
+            node.op
+            for function in traced.graph.as_graph_def().library.function
+            for node in function.node_def
+        )
+        products[phase.name] = ops["MatMul"], ops["BatchMatMulV2"]
+        sums = 2  # losses and weights go along
+        assert reduced.pop() == len(trainer.step.names) + sums
+        assert not reduced  # all in one
+    # Seven linear layers and two products of attention forward; backward twice as many, but for
+    # the head alone only the gradient of its kernel.
+    assert products == {"head": (8, 2), "all": (21, 6)}
+
+
+# Not finite
+
+
+def _heavy(row: int) -> list[dict[str, np.ndarray]]:
+    """Three batches; in the second, one row weighs so much that its gradient overflows float16."""
+    batches = tiny.batches(3, 8)
+    batches[1]["weight"][row] = 32.0
+    return batches
+
+
+def test_float16_overflow_on_one_replica_skips_the_step_on_all(strategy_over):
+    optimizer = Optimizer(initial_loss_scale=2.0**12, ema=0.9)
+    trainer = tiny.Trainer(
+        strategy_over(2),
+        _heavy(row=-1),
+        make_model=plain,
+        optimizer=optimizer,
+        policy="mixed_float16",
+    )
+    trainer.run()
+    assert trainer.progress.skipped.numpy() == 0
+    before = trainer.state()
+    metrics = trainer.run()
+    assert not np.isfinite(metrics["gradient_norm"])
+    assert np.isfinite(metrics["loss"])
+    assert metrics["loss_scale"] == 2.0**12  # what this step was computed with
+    assert metrics["update_norm"] == 0
+    _assert_equal(trainer.state(), before)  # update counts among it
+    assert trainer.progress.skipped.numpy() == 1
+    assert trainer.progress.step.numpy() == 2
+    assert trainer.loss_scale.scale.numpy() == 2.0**11
+    assert not trainer.progress.failed.numpy()
+
+    metrics = trainer.run()
+    np.testing.assert_allclose(metrics["learning_rate"], 1e-2, rtol=1e-12)  # third of warm-up
+    assert trainer.progress.skipped.numpy() == 1
+    assert metrics["loss_scale"] == 2.0**11
+    assert {count.numpy() for count in trainer.optimizer.updates.values()} == {2}
+    first, second = trainer.on_each_replica()
+    _assert_equal(first, second)
+    assert any(not np.array_equal(value, before[name]) for name, value in first.items())
+
+
+def test_float16_fails_when_the_scale_cannot_fall_further(strategy_over):
+    batches = tiny.batches(4, 4)
+    for batch in batches[1:]:
+        batch["weight"][0] = 1e6
+    trainer = tiny.Trainer(
+        strategy_over(1),
+        batches,
+        make_model=plain,
+        optimizer=Optimizer(initial_loss_scale=2.0),
+        policy="mixed_float16",
+    )
+    trainer.run(4)
+    assert trainer.progress.failed.numpy()
+    assert trainer.progress.skipped.numpy() == 1
+    assert trainer.progress.step.numpy() == 2
+
+
+def test_a_loss_that_is_not_finite_stops_inside_the_call(strategy_over):
+    batches = tiny.batches(6, 8)
+    for row in (2, 6):
+        batches[3]["input_ids"][row, 0] = POISON
+    trainer, good = (tiny.Trainer(strategy_over(2), batches, make_model=poisoned) for _ in range(2))
+    good.run(3)
+    trainer.run(1)
+    metrics = trainer.run(5)
+    assert np.isnan(metrics["loss"])
+    assert trainer.progress.failed.numpy()
+    assert trainer.progress.step.numpy() == 3  # 0 is the first: the step that failed
+    _assert_equal(trainer.state(), good.state())
+    trainer.run(1)  # takes no further batch
+    assert trainer.progress.step.numpy() == 3
+
+    batch = next(iter(tiny.distributed(trainer.strategy, batches[3:], first_step=3)))
+    ids, losses = trainer.step.diagnose(batch)
+    assert ids.tolist() == batches[3]["id"].tolist()
+    assert ids[~np.isfinite(losses)].tolist() == [302, 306]
+
+
+def test_bfloat16_does_not_wait_for_a_smaller_scale(strategy_over):
+    batches = tiny.batches(2, 4)
+    batches[1]["input_ids"][3, 0] = POISON
+    trainer = tiny.Trainer(strategy_over(1), batches, make_model=poisoned, policy="mixed_bfloat16")
+    trainer.run(2)
+    assert trainer.progress.failed.numpy()
+    assert trainer.progress.step.numpy() == 1
+    assert trainer.progress.skipped.numpy() == 0
+
+
+def test_diagnose_sees_the_masks_of_the_step(strategy_over):
+    batches = tiny.batches(2, 8)
+    trainer = tiny.Trainer(
+        strategy_over(2), batches, make_model=flat, masking=tiny.MASKING, policy="float64"
+    )
+    trainer.run()
+    _, losses = trainer.step.diagnose(next(iter(tiny.distributed(trainer.strategy, batches[1:]))))
+    np.testing.assert_allclose(losses.mean(), trainer.run()["loss"], rtol=1e-12)
+
+
+# Masked tokens
+
+
+def test_masking_replaces_its_share_of_the_tokens_that_are_not_special():
+    ids = np.random.default_rng(0).integers(0, tiny.VOCAB, (500, 40)).astype(np.int32)
+    masking = Masking(0.3, tiny.MASK_ID, tiny.SPECIAL_IDS)
+    with random_scope(0, tf.constant(0), tf.constant(0)):
+        masked = masking({"input_ids": tf.constant(ids), "label": 1})
+    assert masked["label"] == 1
+    found = masked["input_ids"].numpy()
+    special = np.isin(ids, tiny.SPECIAL_IDS)
+    np.testing.assert_array_equal(found[special], ids[special])
+    replaced = found[~special] == tiny.MASK_ID
+    assert abs(replaced.mean() - drop_share(0.3)) < 0.015
+    np.testing.assert_array_equal(found[~special][~replaced], ids[~special][~replaced])

@@ -1,0 +1,198 @@
+"""Tiny models and batches for tests, and all that one training step needs."""
+
+import contextlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.config import Experiment, Model, Objective, Optimizer, Phase
+from trainer.models.classifier import Classifier
+from trainer.models.parameters import named_parameters
+from trainer.objectives.losses import make_loss
+from trainer.optim.adamw import AdamW
+from trainer.optim.loss_scale import LossScale
+from trainer.phases import plan_phases
+from trainer.step import METRICS, Masking, Progress, TrainStep
+
+VOCAB, LENGTH, CLASSES = 40, 8, 3
+MASK_ID, SPECIAL_IDS = 4, (0, 1, 2, 3, 4)
+MASKING = Masking(0.2, MASK_ID, SPECIAL_IDS)
+
+
+@contextlib.contextmanager
+def precision(policy: str):
+    """Keras's dtype policy, and its default type, as trainer.runtime.start sets them."""
+    before = keras.config.dtype_policy(), keras.config.floatx()
+    keras.config.set_dtype_policy(policy)
+    keras.config.set_floatx("float64" if policy == "float64" else "float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before[0])
+        keras.config.set_floatx(before[1])
+
+
+def model_settings(**changes) -> Model:
+    """A Transformer of 8 numbers a token; dropout everywhere."""
+    defaults = {"width": 8, "depth": 1, "heads": 2, "ffn_width": 16, "embedding_dropout": 0.2}
+    return Model(**{**defaults, **changes})
+
+
+def no_dropout(**changes) -> Model:
+    """The same without dropout."""
+    rates = ("dropout", "attention_dropout", "embedding_dropout", "head_dropout")
+    return model_settings(**dict.fromkeys(rates, 0.0), **changes)
+
+
+def classifier(settings: Model | None = None, classes: int = CLASSES) -> Classifier:
+    """A classifier that is built; its weights depend on the settings only."""
+    keras.utils.set_random_seed(0)
+    model = Classifier(settings or model_settings(), VOCAB, LENGTH, classes)
+    model(features(batch(2)))
+    return model
+
+
+def features(batch_: dict) -> dict:
+    """What a model takes of a batch."""
+    return {key: batch_[key] for key in ("input_ids", "attention_mask", "token_type_ids")}
+
+
+def batch(rows: int, seed: int = 0, first_id: int = 0) -> dict[str, np.ndarray]:
+    """A global batch of examples of different lengths, all of weight 1."""
+    random = np.random.default_rng(seed)
+    lengths = random.integers(2, LENGTH + 1, rows)
+    mask = (np.arange(LENGTH) < lengths[:, None]).astype(np.int32)
+    return {
+        "input_ids": (random.integers(5, VOCAB - 1, (rows, LENGTH)) * mask).astype(np.int32),
+        "attention_mask": mask,
+        "token_type_ids": np.zeros((rows, LENGTH), np.int32),
+        "label": random.integers(0, CLASSES, rows).astype(np.int32),
+        "weight": np.ones(rows, np.float32),
+        "id": np.arange(first_id, first_id + rows, dtype=np.int64),
+    }
+
+
+def batches(count: int, rows: int) -> list[dict[str, np.ndarray]]:
+    """Global batches of examples that are all different."""
+    return [batch(rows, seed, 100 * seed) for seed in range(count)]
+
+
+def filled(batch_: dict, rows: int) -> dict[str, np.ndarray]:
+    """The batch with padding rows after its own: one real token, weight 0, id -1."""
+    missing = rows - len(batch_["id"])
+    padding = {key: np.zeros((missing, *v.shape[1:]), v.dtype) for key, v in batch_.items()}
+    padding["attention_mask"][:, 0] = 1
+    padding["id"][:] = -1
+    return {key: np.concatenate([value, padding[key]]) for key, value in batch_.items()}
+
+
+def distributed(strategy, global_batches: list[dict], first_step: int = 0):
+    """An iterable of the batches, the rows of each shared out by position."""
+    replicas = strategy.num_replicas_in_sync
+    rows = len(global_batches[0]["id"]) // replicas
+    assert rows * replicas == len(global_batches[0]["id"])
+    columns = {
+        key: np.concatenate([b[key] for b in global_batches]).reshape(
+            -1, rows, *global_batches[0][key].shape[1:]
+        )
+        for key in global_batches[0]
+    }
+    count = len(global_batches)
+    columns["row_start"] = np.tile(np.arange(replicas, dtype=np.int64) * rows, count)
+    columns["step"] = np.repeat(np.arange(first_step, first_step + count), replicas)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    dataset = tf.data.Dataset.from_tensor_slices(columns).with_options(options)
+    return strategy.distribute_datasets_from_function(lambda _: dataset)
+
+
+class Trainer:
+    """A model, its optimizer and the step of one phase over given global batches.
+
+    Args:
+      make_model: called under the strategy's scope.
+      phases: of which `phase` is the one that trains, from step 0 on.
+    """
+
+    def __init__(
+        self,
+        strategy,
+        global_batches,
+        *,
+        make_model=classifier,
+        objective: Objective | None = None,
+        optimizer: Optimizer | None = None,
+        phases: list[Phase] | None = None,
+        phase: int = 0,
+        policy: str = "float32",
+        accumulate: int = 1,
+        masking: Masking | None = None,
+        xla: bool = False,
+        seed: int = 7,
+    ):
+        self.strategy, self.batches = strategy, global_batches
+        optimizer = optimizer or Optimizer()
+        phases = phases or [Phase(steps=20, learning_rate=1e-2, warmup_steps=3)]
+        with precision(policy), strategy.scope():
+            self.model = make_model()
+            self.parameters = named_parameters(self.model)
+            self.optimizer = AdamW(optimizer, self.parameters)
+            self.loss_scale = LossScale(optimizer, dynamic=policy == "mixed_float16")
+            self.progress = Progress()
+        self.phases = plan_phases(phases, list(self.parameters), 10)
+        self._arguments = {
+            "loss": make_loss(objective or Objective(), CLASSES),
+            "seed": seed,
+            "accumulate": accumulate,
+            "masking": masking,
+            "clip_norm": optimizer.clip_norm,
+            "xla": xla,
+        }
+        self.iterator = iter(distributed(strategy, global_batches))
+        self.start_phase(phase, 0)
+
+    def start_phase(self, phase: int, phase_start: int) -> None:
+        """The next steps are those of that phase."""
+        self.step = TrainStep(
+            self.strategy,
+            self.model,
+            self.parameters,
+            optimizer=self.optimizer,
+            loss_scale=self.loss_scale,
+            progress=self.progress,
+            phase=self.phases[phase],
+            phase_start=phase_start,
+            **self._arguments,
+        )
+
+    def run(self, steps: int = 1) -> dict[str, float]:
+        """So many steps in one call; the metrics of the last."""
+        values = self.step.run(self.iterator, tf.constant(steps)).numpy()
+        return dict(zip(METRICS, values.tolist(), strict=True))
+
+    def losses(self, steps: int) -> np.ndarray:
+        """The loss of each of so many steps."""
+        return np.array([self.run()["loss"] for _ in range(steps)])
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """The parameters by name."""
+        return {name: v.numpy() for name, v in self.parameters.items()}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Parameters, moments, averages and counts of updates."""
+        state = self.parameters | self.optimizer.variables()
+        return {name: v.numpy() for name, v in state.items()}
+
+    def on_each_replica(self) -> list[dict[str, np.ndarray]]:
+        """The parameters as each replica holds them."""
+        copies = {
+            name: self.strategy.experimental_local_results(v) for name, v in self.parameters.items()
+        }
+        count = self.strategy.num_replicas_in_sync
+        return [{name: c[i].numpy() for name, c in copies.items()} for i in range(count)]
+
+
+def experiment(**changes) -> Experiment:
+    """A valid experiment, changed."""
+    return Experiment(**{"phases": [Phase(steps=4)], **changes})
