@@ -10,7 +10,8 @@ saves, which are not steps, are turned off. After every call of (by default) 10 
 steps run bare on a twin of the model, so both meet the same load of the machine; both must end with
 the same weights bit for bit. Both clocks stop when the metrics are on the host. A round is 200
 steps, so that each holds its share of logging and one write of histograms. A round's ratio is that
-of the two sums; the median of the rounds must be at most 1.05.
+of the two sums of wall time; the median of the rounds must be at most 1.05. The ratio of processor
+time, which other programs disturb less, is shown beside it.
 
 time-to-accuracy: Keras fit of the textbook Transformer (textbook.py), then launch.train, each in
 a process of its own, each clock from the start of its process: imports, vocabulary and tokens are

@@ -1,0 +1,108 @@
+"""The benchmarks' arithmetic and messages; a whole quick run of each is marked slow."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CHECKPOINTS = [
+    {"step": 10, "seconds": 20.0, "test_accuracy": 0.7},
+    {"step": 20, "seconds": 40.0, "test_accuracy": 0.8},
+]
+EPOCHS = [
+    {"epoch": 1, "seconds": 90.0, "scoring_seconds": 9.0, "test_accuracy": 0.75},
+    {"epoch": 2, "seconds": 60.0, "scoring_seconds": 10.0, "test_accuracy": 0.6},
+]
+
+
+def benchmark(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "scripts/benchmark.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=540)
+
+
+def calls(seconds_a_step: float) -> list:
+    return [(step, 10, np.full(2, 10 * seconds_a_step)) for step in range(10, 70, 10)]
+
+
+@pytest.mark.parametrize(("real", "status"), [(0.0104, 0), (0.0106, 1)])
+def test_median_of_rounds_decides(capsys, real, status):
+    import overhead
+
+    assert overhead.report(calls(real), calls(0.01), rounds=2, steps=20, warmup=20) == status
+    assert f"median {real * 100:.4f}" in capsys.readouterr().out
+
+
+def test_a_round_of_other_steps_is_an_error():
+    import overhead
+
+    with pytest.raises(RuntimeError, match="round 2 is not of 20 steps"):
+        overhead.report(calls(1), calls(1)[:-1], rounds=2, steps=20, warmup=20)
+
+
+def test_table_shows_what_counts(capsys):
+    import time_to_accuracy
+
+    result = {
+        "holds": True,
+        "ratio": 40 / 90,
+        "machine": "here",
+        "test_examples": 1000,
+        "peer": {"epochs": EPOCHS},
+        "ours": {"checkpoints": CHECKPOINTS},
+    }
+    time_to_accuracy.report(result, EPOCHS[0], CHECKPOINTS[1])
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines() if "<-" in line] == [
+        "Keras",
+        "launch.train",
+    ]
+    assert "ratio 0.444 (40.0 s / 90.0 s)" in out
+    assert "scored its test set: 0.494" in out  # 40 / 81
+    time_to_accuracy.report({**result, "holds": False, "ratio": None}, EPOCHS[0], None)
+    assert "does not hold: ours never reached 0.7500" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["overhead", "--config=nowhere.py"], "error: --config=nowhere.py is not there"),
+        (["time-to-accuracy", "--config=configs/smoke.py", "--output=docs"], "is not empty"),
+        (["overhead", "--rounds=0"], "invalid"),
+    ],
+)
+def test_mistakes_are_told(arguments, said):
+    done = benchmark(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.end_to_end
+@pytest.mark.slow
+def test_overhead_runs():
+    done = benchmark("overhead", "--config=configs/smoke.py", "--rounds=1")
+    assert done.returncode in (0, 1), done.stderr
+    assert "round   1" in done.stdout
+
+
+@pytest.mark.end_to_end
+@pytest.mark.slow
+def test_time_to_accuracy_runs(tmp_path):
+    done = benchmark(
+        "time-to-accuracy",
+        "--config=configs/smoke.py",
+        "--limit=300",
+        "--peer_epochs=1",
+        f"--output={tmp_path / 'out'}",
+    )
+    assert done.returncode in (0, 1), done.stderr
+    result = json.loads((tmp_path / "out" / "time_to_accuracy.json").read_text())
+    assert result["test_examples"] == 300
+    assert len(result["peer"]["epochs"]) == 1
+    for point in result["peer"]["epochs"] + result["ours"]["checkpoints"]:
+        assert 0 < point["seconds"] < 540
+        assert 0 <= point["test_accuracy"] <= 1
