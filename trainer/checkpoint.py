@@ -1,8 +1,9 @@
 """Checkpoints: whole or not at all, checked before they are trusted, with no clock inside.
 
 A checkpoint is a folder `step-00000120` that holds a TensorFlow checkpoint (`state.*`) and a
-`manifest.json` with the sha256 of every file. It is written under another name, flushed to the
-disk and renamed: at any instant a folder of that name is complete. Equal runs give equal bytes.
+`manifest.json` with the sha256 of every file, its own too. It is written under another name,
+flushed to the disk and renamed: at any instant a folder of that name is complete. Equal runs give
+equal bytes.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from trainer.errors import UserError
 _NAME = re.compile(r"step-(\d{8,})")
 _PREFIX = "state"
 _MANIFEST = "manifest.json"
+_SEAL = "manifest_sha256"  # of all the rest of the manifest
 
 
 class DamagedCheckpoint(Exception):
@@ -69,7 +71,8 @@ class Store:
             temporary.mkdir()
             tf.train.Checkpoint(variables=_tree(variables)).write(str(temporary / _PREFIX))
             files = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
-            manifest = {"step": step, "meta": meta, "sha256": files}
+            manifest = json.loads(json.dumps({"step": step, "meta": meta, "sha256": files}))
+            manifest[_SEAL] = _seal(manifest)
             (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
             for path in (*temporary.iterdir(), temporary):
                 _flush(path)
@@ -92,22 +95,32 @@ class Store:
           DamagedCheckpoint: they are not.
         """
         folder = self.path(step)
+        manifest = self._manifest(step)
         try:
-            manifest = json.loads((folder / _MANIFEST).read_text())
             for name, digest in manifest["sha256"].items():
                 if _sha256(folder / name) != digest:
                     raise DamagedCheckpoint(f"{folder / name} is not what was written")
-            return manifest["meta"]
-        except (OSError, ValueError, KeyError) as error:
+        except OSError as error:
             raise DamagedCheckpoint(f"{folder}: {error}") from error
+        return manifest["meta"]
 
     def metas(self) -> list[dict[str, Any]]:
-        """The `meta` of every checkpoint whose manifest can be read."""
+        """The `meta` of every checkpoint whose manifest is whole."""
         found = []
         for step in self.steps():
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                found.append(json.loads((self.path(step) / _MANIFEST).read_text())["meta"])
+            with contextlib.suppress(DamagedCheckpoint):
+                found.append(self._manifest(step)["meta"])
         return found
+
+    def _manifest(self, step: int) -> dict[str, Any]:
+        path = self.path(step) / _MANIFEST
+        try:
+            manifest = json.loads(path.read_text())
+            if manifest.pop(_SEAL) == _seal(manifest):
+                return manifest
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise DamagedCheckpoint(f"{path}: {error}") from error
+        raise DamagedCheckpoint(f"{path} is not what was written")
 
     def restore(self, step: int, variables: Mapping[str, tf.Variable]) -> None:
         """Reads values into `variables`; the checkpoint may hold more than these.
@@ -191,11 +204,16 @@ _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 def _name_of(key: str) -> str | None:
     if not (key.startswith("variables/") and key.endswith(_SUFFIX)):
         return None
-    return key[len("variables/") : -len(_SUFFIX)].replace("|", "/")
+    return key[len("variables/") : -len(_SUFFIX)].replace("..", ".").replace("|", "/")
 
 
 def _key_of(name: str) -> str:
-    return "variables/" + name.replace("/", "|") + _SUFFIX
+    # TensorFlow doubles the dots of a name, its own begin with a single one.
+    return "variables/" + name.replace("/", "|").replace(".", "..") + _SUFFIX
+
+
+def _seal(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:
