@@ -254,6 +254,8 @@ def _check_field(path: str, spec_and_type: tuple, value: typing.Any) -> None:
     choices = spec.metadata.get("choices")
     if choices and value not in choices:
         raise UserError(f"{path}={value!r} is not one of: {', '.join(choices)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{path}={value!r} must be a finite number")
     low, high = spec.metadata.get("low"), spec.metadata.get("high", math.inf)
     if low is not None and not low <= value <= high:
         bound = f"at least {low}" if high == math.inf else f"between {low} and {high}"

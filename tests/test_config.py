@@ -1,0 +1,197 @@
+"""The typed tree of settings: what it refuses, and what two runs may differ in."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from trainer.config import (
+    Data,
+    Evaluation,
+    Experiment,
+    Model,
+    Optimizer,
+    Phase,
+    Runtime,
+    differences,
+    from_dict,
+    to_dict,
+    validate,
+)
+from trainer.errors import UserError
+
+
+def _changed(path, value):
+    """A valid experiment with one field changed."""
+    config = Experiment(phases=[Phase(name="one", steps=5), Phase(name="two", epochs=1)])
+    *parents, name = path.split(".")
+    node = config
+    for parent in parents:
+        node = config.phases[int(parent[-2])] if "[" in parent else getattr(node, parent)
+    assert hasattr(node, name)
+    setattr(node, name, value)
+    return config
+
+
+def test_the_defaults_are_valid():
+    validate(Experiment())
+    validate(_changed("seed", 1))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        # types
+        ("seed", "3", "config.seed must be of type int, is '3'"),
+        ("seed", 1.0, "config.seed must be of type int, is 1.0"),
+        ("seed", True, "config.seed must be of type int, is True"),
+        ("model.dropout", "0.1", "config.model.dropout must be of type float"),
+        ("model.causal", 1, "config.model.causal must be of type bool, is 1"),
+        ("data.name", None, "config.data.name must be of type str, is None"),
+        ("phases[1].train", "head/.*", r"config.phases\[1\].train must be a tuple of str"),
+        ("phases[0].train", ("a", 3), r"config.phases\[0\].train must be a tuple of str"),
+        ("runtime.gpus", (0, "1"), "config.runtime.gpus must be a tuple of int"),
+        ("model", {"width": 8}, "config.model must be a Model"),
+        ("phases", [{"steps": 3}], r"config.phases\[0\] must be a trainer.config.Phase"),
+        # bounds
+        ("global_batch_size", 0, "config.global_batch_size=0 must be at least 1"),
+        ("seed", -1, "config.seed=-1 must be between 0 and"),
+        ("model.dropout", 1.0, r"config.model.dropout=1.0 must be between 0.0 and 0.95"),
+        ("optimizer.beta2", 1.0, "config.optimizer.beta2=1.0 must be between"),
+        ("phases[1].layer_decay", 1.5, r"config.phases\[1\].layer_decay=1.5 must be between"),
+        ("phases[0].learning_rate", math.nan, r"learning_rate=nan must be a finite number"),
+        ("phases[0].learning_rate", -1e-3, r"config.phases\[0\].learning_rate=-0.001 must be"),
+        ("phases[0].learning_rate", math.inf, r"learning_rate=inf must be a finite number"),
+        ("data.max_length", 4, "config.data.max_length=4 must be at least 8"),
+        # choices
+        ("data.cut", "middle", "config.data.cut='middle' is not one of: head.tail, head, tail"),
+        ("phases[0].schedule", "step", "is not one of: constant, linear, cosine, inverse_sqrt"),
+        ("runtime.precision", "float16", "is not one of: float32, mixed_bfloat16, mixed_float16"),
+        # one against another
+        ("phases", [], "config.phases is empty"),
+        ("phases[0].epochs", 1.0, "needs either steps or epochs, and not both: steps=5, epochs=1"),
+        ("phases[0].steps", 0, "needs either steps or epochs, and not both: steps=0, epochs=0"),
+        ("phases[1].name", "one", r"config.phases\[0\].name='one' is used twice"),
+        ("phases[1].train", (), r"config.phases\[1\].train is empty"),
+        ("phases[1].train", ("head/(",), r"config.phases\[1\].train: 'head/\(' is not a regular"),
+        ("model.initial_patterns", ("*",), "config.model.initial_patterns: .* not a regular"),
+        ("model.heads", 3, "width=128 is not a multiple of config.model.heads=3"),
+        ("evaluation", Evaluation(every_steps=3, every_epochs=2), "every_steps or every_epochs"),
+        ("data", Data(validation_share=0.0), "name a validation split, or a share"),
+        ("data.label", "", "config.data.label is empty"),
+    ],
+)
+def test_refuses(path, value, said):
+    with pytest.raises(UserError, match=said) as caught:
+        validate(_changed(path, value))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("model.dropout", 0),  # an int where a float is meant
+        ("model.dropout", 0.95),
+        ("phases[0].train", ("head/.*", "encoder/.*")),
+        ("evaluation", Evaluation(every_steps=3)),
+        ("evaluation", Evaluation(every_epochs=0.5)),
+        ("data", Data(validation="validation", validation_share=0.0)),
+        ("model", Model(width=7, heads=7, positions="learned")),
+    ],
+)
+def test_accepts(path, value):
+    validate(_changed(path, value))
+
+
+# To JSON and back
+
+
+def _full():
+    return Experiment(
+        model=Model(width=64, initial_patterns=("a", "b")),
+        optimizer=Optimizer(ema=0.5),
+        phases=[Phase(name="one", steps=3, train=("x",)), Phase(name="two", epochs=0.5)],
+        runtime=Runtime(gpus=(1, 2)),
+        seed=9,
+    )
+
+
+@pytest.mark.parametrize("config", [Experiment(), _full()])
+def test_from_dict_is_the_inverse_of_to_dict(config):
+    again = from_dict(json.loads(json.dumps(to_dict(config))))
+    assert again == config
+    assert isinstance(again.phases[0].train, tuple)
+    validate(again)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"sed": 1}, "config has an unknown field: sed"),
+        ({"model": {"size": 1}}, "config.model has an unknown field: size"),
+        ({"phases": [{}, {"rate": 1}]}, r"config.phases\[1\] has an unknown field: rate"),
+    ],
+)
+def test_an_unknown_field_is_refused(values, said):
+    with pytest.raises(UserError, match=said):
+        from_dict(values)
+
+
+# What a resume may change
+
+
+def _all_fields(node=Experiment, path=""):
+    """(path, dataclass field) of all leaves but those of phases."""
+    for field in dataclasses.fields(node):
+        if dataclasses.is_dataclass(field.default_factory):
+            yield from _all_fields(field.default_factory, f"{path}{field.name}.")
+        elif field.name != "phases":
+            yield f"{path}{field.name}", field
+
+
+HOW = {
+    "data.data_dir",
+    "evaluation.batch_size",
+    *(f"runtime.{f.name}" for f in dataclasses.fields(Runtime) if f.name != "precision"),
+    "max_steps",
+    "log_every_steps",
+    "histograms_every_steps",
+    "save_every_steps",
+    "keep_checkpoints",
+}
+
+
+def _other(value):
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return value + "x"
+    return (1,) if isinstance(value, tuple) else value + 1
+
+
+def test_every_field_that_defines_a_run_is_compared_and_no_other():
+    fields = list(_all_fields())
+    assert len(fields) > 60
+    assert {path for path, _ in fields} > HOW
+    for path, field in fields:
+        old, new = _changed("seed", 0), _changed(path, _other(field.default))
+        lines = differences(old, new)
+        if path in HOW:
+            assert lines == [], path
+        else:
+            assert lines == [f"config.{path}: {field.default!r} -> {_other(field.default)!r}"]
+
+
+def test_phases_are_compared_field_by_field():
+    old = _changed("seed", 0)
+    assert differences(old, _changed("phases[1].learning_rate", 5.0)) == [
+        "config.phases[1].learning_rate: 0.001 -> 5.0"
+    ]
+    longer = _changed("seed", 0)
+    longer.phases.append(Phase(name="three", steps=2))
+    lines = differences(old, longer)
+    assert "config.phases[2].name: 'absent' -> 'three'" in lines
+    assert len(lines) == len(dataclasses.fields(Phase))
+    assert len(differences(longer, old)) == len(lines)
+    assert differences(longer, longer) == []
