@@ -5,10 +5,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from absl import logging
 from transformers import PreTrainedTokenizerFast
 
 from trainer import config as config_lib
-from trainer.checkpoint import DamagedCheckpoint, Store
+from trainer.checkpoint import DamagedCheckpoint, Store, newest_whole
 from trainer.errors import UserError
 from trainer.monitor.records import replace
 from trainer.objectives.metrics import better
@@ -38,11 +39,13 @@ class Workdir:
         Raises:
           UserError: the reason, and for another run the fields that differ.
         """
-        existing = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
-        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        existing = next(p for p in (self.path, *self.path.absolute().parents) if _exists(p))
+        if not existing.is_dir() or not os.access(existing, os.R_OK | os.W_OK | os.X_OK):
             raise UserError(f"--workdir={self.path} is not writable: choose another folder")
         if not self.started:
-            if self.path.exists() and any(self.path.iterdir()):
+            # A run that was killed while it began left no more than these.
+            begun = (self.tokenizer.name, f"{self.config_file.name}.tmp")
+            if self.path.exists() and any(p.name not in begun for p in self.path.iterdir()):
                 raise UserError(
                     f"--workdir={self.path} is not empty and holds no run: choose an empty folder"
                 )
@@ -69,7 +72,7 @@ class Workdir:
             raise UserError(
                 f"--workdir={self.path} holds no run: {self.config_file} is missing"
             ) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"cannot read {self.config_file}: {error}") from error
 
     def check_derived(self, derived: dict[str, Any]) -> None:
@@ -118,19 +121,27 @@ class Workdir:
         """Where the weights are that validation chose; the latest if nothing was chosen yet.
 
         Raises:
-          UserError: there are none.
+          UserError: there are none, or all are damaged.
         """
         chosen: tuple[int, dict[str, Any]] | None = None
         for step in self.best.steps():
             try:
                 meta = self.best.verify(step)
-            except DamagedCheckpoint:
+            except DamagedCheckpoint as error:
+                logging.warning("The best weights of step %s are damaged: %s", step, error)
                 continue
             if chosen is None or better(meta["metric"], meta["value"], chosen[1]["value"]):
                 chosen = step, meta
         if chosen:
             return self.best, chosen[0]
-        steps = self.checkpoints.steps()
-        if steps:
-            return self.checkpoints, steps[-1]
+        latest = newest_whole(self.checkpoints, logging.warning)
+        if latest:
+            return self.checkpoints, latest[0]
         raise UserError(f"--workdir={self.path} holds no weights yet: train first")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:  # in a folder that may not be looked into
+        return False
