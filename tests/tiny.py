@@ -87,24 +87,14 @@ def filled(batch_: dict, rows: int) -> dict[str, np.ndarray]:
     return {key: np.concatenate([value, padding[key]]) for key, value in batch_.items()}
 
 
-def distributed(strategy, global_batches: list[dict], first_step: int = 0):
-    """An iterable of the batches, the rows of each shared out by position."""
-    replicas = strategy.num_replicas_in_sync
-    rows = len(global_batches[0]["id"]) // replicas
-    assert rows * replicas == len(global_batches[0]["id"])
-    columns = {
-        key: np.concatenate([b[key] for b in global_batches]).reshape(
-            -1, rows, *global_batches[0][key].shape[1:]
-        )
-        for key in global_batches[0]
-    }
+def distributed(strategy, global_batches: list[dict], first_step: int = 0) -> tf.data.Dataset:
+    """The batches, which the replicas of `strategy` divide, one after the other."""
+    assert len(global_batches[0]["id"]) % strategy.num_replicas_in_sync == 0
+    columns = {key: np.stack([b[key] for b in global_batches]) for key in global_batches[0]}
     count = len(global_batches)
-    columns["row_start"] = np.tile(np.arange(replicas, dtype=np.int64) * rows, count)
-    columns["step"] = np.repeat(np.arange(first_step, first_step + count), replicas)
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    dataset = tf.data.Dataset.from_tensor_slices(columns).with_options(options)
-    return strategy.distribute_datasets_from_function(lambda _: dataset)
+    columns["row_start"] = np.zeros(count, np.int64)
+    columns["step"] = np.arange(first_step, first_step + count)
+    return tf.data.Dataset.from_tensor_slices(columns)
 
 
 class Trainer:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.objectives.losses import Loss
-from trainer.step import FEATURES
+from trainer.step import FEATURES, own_rows
 
 
 class Interrupted(Exception):
@@ -55,6 +55,7 @@ class Evaluator:
         return tuple(self.strategy.gather(value, axis=0) for value in per_replica)
 
     def _rows(self, batch):
+        batch = own_rows(batch, self.strategy.num_replicas_in_sync)
         logits = self.model({key: batch[key] for key in FEATURES}, training=False)
         losses = self.loss.example_losses(batch["label"], logits)
         weights = self.loss.example_weights(batch["label"], batch["weight"])
@@ -71,7 +72,7 @@ class Evaluator:
         """Scores every example of a split.
 
         Args:
-          dataset: distributed batches, padded with rows whose id is -1.
+          dataset: batches that the replicas divide, padded with rows whose id is -1.
           batches: how many there are.
           examples: how many examples they hold.
           stop: asked between batches.

@@ -79,7 +79,7 @@ class Loop:
         self.run, self.config, self.stop = run, run.config, stop
         config = run.config
         self.plan = run.plan()
-        self.rows, self.parts = run.rows_and_parts()
+        _, self.parts = run.rows_and_parts()
         self.phases = plan_phases(config.phases, list(run.parameters), self.plan.steps_per_epoch)
         self.masking = run.masking()
         self.own_metrics = own_metrics(config.objective)
@@ -178,7 +178,7 @@ class Loop:
     # Steps
 
     def _batches(self) -> Any:
-        return self.run.train_batches(self.plan, self.step, self.phase_end, self.rows)
+        return self.run.train_batches(self.plan, self.step, self.phase_end)
 
     def _step_function(self) -> TrainStep:
         return TrainStep(
@@ -241,7 +241,7 @@ class Loop:
 
     def _why_not_finite(self, step_function: TrainStep) -> str:
         step = int(self.progress.step.numpy())
-        batch = next(iter(self.run.train_batches(self.plan, step, step + 1, self.rows)))
+        batch = next(iter(self.run.train_batches(self.plan, step, step + 1)))
         ids, losses = step_function.diagnose(batch)
         guilty = ids[(ids >= 0) & ~np.isfinite(losses)]
         what = (

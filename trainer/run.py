@@ -170,13 +170,10 @@ class Run:
             share, self.tokenizer.mask_token_id, tuple(sorted(self.tokenizer.all_special_ids))
         )
 
-    def train_batches(self, plan: TrainPlan, first_step: int, last_step: int, rows: int) -> Any:
-        """Distributed batches of the steps in [first_step, last_step), `rows` on each replica."""
-        return self._distribute(
-            lambda shards, first, local: train_dataset(
-                self.split("train"), plan, first_step, last_step, shards, first, local, rows
-            )
-        )
+    def train_batches(self, plan: TrainPlan, first_step: int, last_step: int) -> tf.data.Dataset:
+        """Batches of the steps in [first_step, last_step), laid out for the replicas."""
+        size = self.rows_and_parts()[0] * self.strategy.num_replicas_in_sync
+        return train_dataset(self.split("train"), plan, first_step, last_step, size, 0, size)
 
     def score(self, name: str, stop: Callable[[], bool]) -> Scores:
         """Scores a split with the model's present weights; see `Evaluator.run`."""
@@ -185,21 +182,9 @@ class Run:
         size = -(-self.config.evaluation.batch_size // replicas) * replicas
         buckets = bucket_lengths(split.lengths, self.config.data.buckets)
         batches = evaluation_batches(split.lengths, size, buckets)
-        dataset = self._distribute(
-            lambda shards, first, local: evaluation_dataset(split, batches, shards, first, local)
-        )
+        dataset = evaluation_dataset(split, batches, size, 0, size)
         with self._progress(f"Evaluating {name}", len(split)) as advance:
             return self.evaluator.run(dataset, len(batches), len(split), stop, advance)
-
-    def _distribute(self, make: Callable[[int, int, int], tf.data.Dataset]) -> Any:
-        """Each worker's part of the batches: `make` takes (shards, first shard, local shards)."""
-        shards = self.strategy.num_replicas_in_sync
-
-        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            local = shards // context.num_input_pipelines
-            return make(shards, context.input_pipeline_id * local, local)
-
-        return self.strategy.distribute_datasets_from_function(of_worker)
 
     def rows_and_parts(self) -> tuple[int, int]:
         """Rows on each replica, and the micro-batches they are cut into."""

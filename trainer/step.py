@@ -45,6 +45,15 @@ class Masking:
         return {**batch, "input_ids": tf.where(kept, ids, self.mask_id)}
 
 
+def own_rows(batch: Batch, local_replicas: int) -> Batch:
+    """This replica's rows of its worker's batch, by position. Call it in the replica context."""
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    rows = tf.shape(batch["label"])[0] // local_replicas
+    start = tf.cast(replica % local_replicas, tf.int32) * rows
+    own = {key: batch[key][start : start + rows] for key in (*FEATURES, "label", "weight", "id")}
+    return {**own, "row_start": batch["row_start"] + tf.cast(start, tf.int64)}
+
+
 class Progress:
     """Where the run stands, on the device: steps done, steps skipped, whether it failed."""
 
@@ -62,7 +71,7 @@ class TrainStep:
     """The training step of one phase, compiled once.
 
     Args:
-      strategy: where the variables live and what `next(iterator)` is spread over.
+      strategy: where the variables live, and whose replicas share the batches.
       model: takes a dict of FEATURES and `training`, returns logits [B, classes].
       parameters: the model's trainable variables, by name.
       loss: example losses and weights.
@@ -108,7 +117,7 @@ class TrainStep:
         """Up to `steps` steps without the host; stops at the first that is not finite.
 
         Args:
-          iterator: of batches, one a replica and step.
+          iterator: of this worker's batches, one a step.
           steps: int32 scalar.
 
         Returns:
@@ -124,7 +133,7 @@ class TrainStep:
         return metrics
 
     def diagnose(self, batch) -> tuple[np.ndarray, np.ndarray]:
-        """The training loss of each example of a distributed batch, at the present step.
+        """The training loss of each example of a batch, at the present step.
 
         Returns:
           ids int64 [rows], -1 for padding, and losses float [rows].
@@ -133,6 +142,7 @@ class TrainStep:
         return tuple(self.strategy.gather(value, axis=0).numpy() for value in (ids, losses))
 
     def _diagnose_rows(self, batch: Batch):
+        batch = own_rows(batch, self.strategy.num_replicas_in_sync)
         with random_scope(self.seed, tf.identity(self.progress.step), batch["row_start"]):
             masked = self.masking(batch) if self.masking else batch
             logits = self.model({key: masked[key] for key in FEATURES}, training=True)
@@ -140,6 +150,7 @@ class TrainStep:
 
     def _replica_step(self, batch: Batch) -> tf.Tensor:
         """The step on one replica's rows of the global batch."""
+        batch = own_rows(batch, self.strategy.num_replicas_in_sync)
         replica = tf.distribute.get_replica_context()
         gradients, loss_sum, weight_sum = self._forward_backward(batch)
         reduced = replica.all_reduce(tf.distribute.ReduceOp.SUM, [*gradients, loss_sum, weight_sum])

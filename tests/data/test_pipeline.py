@@ -24,12 +24,12 @@ def read(dataset):
     return [{name: value.numpy() for name, value in batch.items()} for batch in dataset]
 
 
-@pytest.mark.parametrize(("shards", "rows"), [(1, 14), (2, 7), (4, 4), (3, 7)])
-def test_shards_hold_the_global_batch_by_position(split, made, shards, rows):
-    whole = read(pipeline.train_dataset(split, made, 0, 30, 1, 0, 1, 14))
+@pytest.mark.parametrize(("size", "rows"), [(14, 14), (14, 7), (16, 4), (21, 7)])
+def test_workers_hold_the_global_batch_by_position(split, made, size, rows):
+    whole = read(pipeline.train_dataset(split, made, 0, 30, 14, 0, 14))
     parts = [
-        read(pipeline.train_dataset(split, made, 0, 30, shards, first, 1, rows))
-        for first in range(shards)
+        read(pipeline.train_dataset(split, made, 0, 30, size, first, rows))
+        for first in range(0, size, rows)
     ]
     for step, expected in enumerate(whole):
         assert expected["step"] == step
@@ -38,48 +38,41 @@ def test_shards_hold_the_global_batch_by_position(split, made, shards, rows):
             np.testing.assert_array_equal(joined[:14], expected[name])
             if name == "weight":
                 assert not joined[14:].any()
-        assert [part[step]["row_start"] for part in parts] == [rows * k for k in range(shards)]
+        assert [part[step]["row_start"] for part in parts] == list(range(0, size, rows))
         assert all(part[step]["attention_mask"].any(1).all() for part in parts)
 
 
-def test_local_shards_come_in_order(split, made):
-    both = read(pipeline.train_dataset(split, made, 3, 6, 4, 2, 2, 4))
-    assert [(b["step"], b["row_start"]) for b in both] == [
-        (step, start) for step in range(3, 6) for start in (8, 12)
-    ]
-
-
 def test_starting_late_is_the_same(split, made):
-    whole = read(pipeline.train_dataset(split, made, 0, 40, 1, 0, 1, 14))
-    late = read(pipeline.train_dataset(split, made, 25, 40, 1, 0, 1, 14))
+    whole = read(pipeline.train_dataset(split, made, 0, 40, 14, 0, 14))
+    late = read(pipeline.train_dataset(split, made, 25, 40, 14, 0, 14))
     for one, other in zip(whole[25:], late, strict=True):
         for name in one:
             np.testing.assert_array_equal(one[name], other[name])
 
 
 def test_static_shapes(split, made):
-    dataset = pipeline.train_dataset(split, made, 0, 2, 2, 0, 2, 7)
+    dataset = pipeline.train_dataset(split, made, 0, 2, 14, 7, 7)
     shapes = {name: spec.shape.as_list() for name, spec in dataset.element_spec.items()}
     assert shapes["input_ids"] == shapes["attention_mask"] == [7, None]
     assert shapes["weight"] == [7]
     assert shapes["step"] == []
 
 
-@pytest.mark.parametrize("shards", [1, 3])
-def test_evaluation_reads_each_example_once(split, shards):
+@pytest.mark.parametrize("size", [32, 33])
+def test_evaluation_reads_each_example_once(split, size):
     batches = plan.evaluation_batches(split.lengths, 32, plan.bucket_lengths(split.lengths, 3))
-    read_ = read(pipeline.evaluation_dataset(split, batches, shards, 0, shards))
+    read_ = read(pipeline.evaluation_dataset(split, batches, size, 0, size))
     ids = np.concatenate([b["id"][b["weight"] > 0] for b in read_])
     assert sorted(ids) == sorted(split.ids)
-    assert len(read_) == len(batches) * shards
+    assert len(read_) == len(batches)
 
 
 def test_rows_that_do_not_fit_are_a_mistake(split, made):
     with pytest.raises(ValueError, match="14 rows do not fit in 12 places"):
-        read(pipeline.train_dataset(split, made, 0, 1, 2, 0, 1, 6))
+        read(pipeline.train_dataset(split, made, 0, 1, 12, 0, 6))
 
 
 def test_a_batch_that_is_too_short_is_a_mistake(split):
     batches = [(np.arange(20), 8)]
     with pytest.raises(ValueError, match="shorter than one of its examples"):
-        pipeline.evaluation_dataset(split, batches, 1, 0, 1)
+        pipeline.evaluation_dataset(split, batches, 20, 0, 20)

@@ -1,4 +1,4 @@
-"""Planned batches as a tf.data.Dataset: each replica's rows, gathered and padded ahead of use."""
+"""Planned batches as a tf.data.Dataset: a worker's rows, gathered and padded ahead of use."""
 
 from collections.abc import Callable
 
@@ -16,46 +16,32 @@ def train_dataset(
     plan: TrainPlan,
     first_step: int,
     last_step: int,
-    shards: int,
-    first_shard: int,
-    local_shards: int,
-    rows_per_shard: int,
+    size: int,
+    first_row: int,
+    rows: int,
 ) -> tf.data.Dataset:
-    """For each step in [first_step, last_step) and each local shard in order, one batch.
+    """For each step in [first_step, last_step) one batch: a worker's rows of the global batch.
 
-    A global batch is filled with padding rows up to `shards * rows_per_shard`; shard k is its rows
-    from `k * rows_per_shard`. This worker reads shards `first_shard` to `first_shard +
-    local_shards`. Which rows are where depends on the step only.
+    The global batch is filled with padding rows up to `size`; the worker's rows are the `rows` from
+    `first_row`. Which rows are where depends on the step only.
 
     Returns:
-      Dicts of input_ids, attention_mask, token_type_ids int32 [rows_per_shard, length]; label
-      int32, weight float32 (0 for padding), id int64 (-1 for padding) [rows_per_shard]; step and
-      row_start (of the shard in the global batch) int64 [].
+      Dicts of input_ids, attention_mask, token_type_ids int32 [rows, length]; label int32, weight
+      float32 (0 for padding), id int64 (-1 for padding) [rows]; step and row_start (the place of
+      the first row in the global batch) int64 [].
     """
-    return _dataset(
-        split, plan.batch, first_step, last_step, shards, first_shard, local_shards, rows_per_shard
-    )
+    return _dataset(split, plan.batch, first_step, last_step, size, first_row, rows)
 
 
 def evaluation_dataset(
     split: TokenSplit,
     batches: list[tuple[np.ndarray, int]],
-    shards: int,
-    first_shard: int,
-    local_shards: int,
+    size: int,
+    first_row: int,
+    rows: int,
 ) -> tf.data.Dataset:
     """The same for the batches of plan.evaluation_batches; step counts them from 0."""
-    rows_per_shard = -(-len(batches[0][0]) // shards)
-    return _dataset(
-        split,
-        batches.__getitem__,
-        0,
-        len(batches),
-        shards,
-        first_shard,
-        local_shards,
-        rows_per_shard,
-    )
+    return _dataset(split, batches.__getitem__, 0, len(batches), size, first_row, rows)
 
 
 def _dataset(
@@ -63,33 +49,25 @@ def _dataset(
     batch: Callable[[int], tuple[np.ndarray, int]],
     first: int,
     last: int,
-    shards: int,
-    first_shard: int,
-    local_shards: int,
-    rows_per_shard: int,
+    size: int,
+    first_row: int,
+    rows: int,
 ) -> tf.data.Dataset:
-    if not 0 <= first_shard <= first_shard + local_shards <= shards:
-        raise ValueError(f"shards {first_shard} + {local_shards} of {shards}")
-    rows, lengths = _planned(split, batch, first, last, shards * rows_per_shard)
-    rows = rows.reshape(last - first, shards, rows_per_shard)
-    mine = tf.constant(rows[:, first_shard : first_shard + local_shards])
-    lengths = tf.constant(lengths)
+    if not 0 <= first_row <= first_row + rows <= size:
+        raise ValueError(f"rows {first_row} + {rows} of {size}")
+    planned, lengths = _planned(split, batch, first, last, size)
+    mine, lengths = tf.constant(planned[:, first_row : first_row + rows]), tf.constant(lengths)
 
-    def load(element: tf.Tensor) -> Batch:
-        step, local = element // local_shards, element % local_shards
-        place = {
-            "step": first + step,
-            "row_start": (first_shard + local) * rows_per_shard,
-        }
-        return split.gather(mine[step, local], lengths[step]) | place
+    def load(step: tf.Tensor) -> Batch:
+        place = {"step": step, "row_start": tf.constant(first_row, tf.int64)}
+        return split.gather(mine[step - first], lengths[step - first]) | place
 
-    elements = tf.data.Dataset.range((last - first) * local_shards)
-    dataset = elements.map(load, num_parallel_calls=2, deterministic=True)
+    dataset = tf.data.Dataset.range(first, last).map(load, num_parallel_calls=2, deterministic=True)
     options = tf.data.Options()
-    # The rows are already this worker's own: sharding them again would lose some.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     options.deterministic = True
-    return dataset.prefetch(READ_AHEAD * local_shards).with_options(options)
+    # Nothing here is left to tuning, whose thread can hold up the end of an iterator for a minute.
+    options.autotune.enabled = False
+    return dataset.prefetch(READ_AHEAD).with_options(options)
 
 
 def _planned(
