@@ -5,9 +5,11 @@ same command goes on (EX_TEMPFAIL of sysexits.h); 1 anything else.
 """
 
 import os
+import runpy
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +21,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it misses PyTorch, w
 
 from absl import app, flags, logging
 
-from trainer.errors import UserError
+from trainer.errors import UserError, in_one_line
 
 BEGAN = time.perf_counter()  # of this process, near enough
 USER_ERROR = 2
@@ -34,15 +36,28 @@ class Signals:
         self.saves = False  # whether someone looks at `requested` and saves
 
     def install(self) -> None:
-        """Handles the two signals from here on."""
-        signal.signal(signal.SIGTERM, self._handle)
-        signal.signal(signal.SIGINT, self._handle)
+        """Handles the two signals from here on, in a thread of its own.
+
+        A handler of Python's would wait for the device to end the call that it works at.
+        """
+        wakes, woken = os.pipe()
+        os.set_blocking(woken, False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, frame: None)
+        signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(wakes,), name="signals", daemon=True).start()
 
     def stop(self) -> bool:
         """Whether the run should save and end."""
         return self.requested
 
-    def _handle(self, number: int, frame: object) -> None:
+    def _watch(self, wakes: int) -> None:
+        while True:
+            for number in os.read(wakes, 16):
+                if number in (signal.SIGTERM, signal.SIGINT):
+                    self._handle(number)
+
+    def _handle(self, number: int) -> None:
         name = signal.Signals(number).name
         if self.requested and number == signal.SIGINT:
             os._exit(128 + number)
@@ -64,6 +79,8 @@ def run(main: Callable[[], int | None], usage: str) -> None:
     sys.modules["__main__"].__doc__ = usage
     logging.use_absl_handler()
     logging.set_verbosity(logging.WARNING)
+    for name in {"config", "cache_dir"} & set(flags.FLAGS):  # defined here, but --help shows them
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
     def guarded(arguments: list[str]) -> int:
         if len(arguments) > 1:
@@ -132,10 +149,32 @@ def config():
     return value
 
 
-def _parse(arguments: list[str]) -> list[str]:
-    """Like absl's own, but a mistake is one line and exit status 2."""
+def _check_config(path: str) -> None:
+    """Raises a UserError for a config file that does not work: absl would show a traceback."""
+    path, *argument = path.split(":", 1)  # as ml_collections takes it
     try:
+        namespace = runpy.run_path(path)
+        if "get_config" not in namespace:
+            raise UserError(f"--config={path} has no function get_config()")
+        namespace["get_config"](*argument)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a user's own file does wrong is theirs to mend
+        if isinstance(error, OSError) and error.filename == path:
+            raise UserError(f"--config={path}: {error.strerror}") from error
+        raise UserError(f"--config={path}: {in_one_line(error)}") from error
+
+
+def _parse(arguments: list[str]) -> list[str]:
+    """Like absl's own, but a mistake is one line and exit status 2, and --help is status 0."""
+    try:
+        for i, argument in enumerate(arguments[1:], start=1):
+            name, equals, value = argument.partition("=")
+            if name in ("--config", "-config") and "config" in flags.FLAGS:
+                _check_config(value if equals else "".join(arguments[i + 1 : i + 2]))
         return flags.FLAGS(arguments)
+    except SystemExit:  # the flags that show help end here
+        sys.exit(0)
     except flags.Error as error:
         sys.exit(_fail(f"{_one_line(error)}; --help lists the flags"))
     except (KeyError, AttributeError, IndexError, TypeError, ValueError) as error:

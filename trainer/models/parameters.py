@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from trainer import config as config_lib
 from trainer.errors import UserError
-from trainer.objectives.imports import load
+from trainer.objectives.imports import blamed_on, load
 
 
 def build_model(config: config_lib.Experiment, tokens: int, classes: int) -> keras.Model:
@@ -27,14 +27,17 @@ def build_model(config: config_lib.Experiment, tokens: int, classes: int) -> ker
             f" at least {tokens}, or 0 to take the tokenizer's"
         )
     factory = config.model.factory
-    model = load(factory, "config.model.factory")(config, vocab_size, classes)
+    build = load(factory, "config.model.factory")
+    with blamed_on(factory, "config.model.factory"):
+        model = build(config, vocab_size, classes)
     if not isinstance(model, keras.Model):
         raise UserError(
             f"config.model.factory={factory!r} returned {type(model).__name__}, not a keras.Model"
         )
     ones = tf.ones([2, 8], tf.int32)
     inputs = {"input_ids": ones, "attention_mask": ones, "token_type_ids": tf.zeros_like(ones)}
-    logits = model(inputs, training=False)
+    with blamed_on(factory, "config.model.factory"):
+        logits = model(inputs, training=False)
     if tuple(logits.shape) != (2, classes):
         raise UserError(
             f"config.model.factory={factory!r}: the model returned shape {tuple(logits.shape)} for"

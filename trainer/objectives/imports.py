@@ -1,10 +1,11 @@
 """Functions that a config names by import path: model factories, losses, metrics."""
 
+import contextlib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from trainer.errors import UserError
+from trainer.errors import UserError, in_one_line
 
 
 def load(path: str, what: str) -> Callable[..., Any]:
@@ -31,9 +32,8 @@ def load(path: str, what: str) -> Callable[..., Any]:
             f"{what}={path!r}: {missing}; is it installed, or its folder on PYTHONPATH?"
         ) from error
     except Exception as error:  # whatever the user's own module does wrong is theirs to mend
-        said = " ".join(str(error).split())
         raise UserError(
-            f"{what}={path!r}: importing {module_name} failed: {type(error).__name__}: {said}"
+            f"{what}={path!r}: importing {module_name} failed: {in_one_line(error)}"
         ) from error
     function = module
     for part in name.split("."):
@@ -43,3 +43,16 @@ def load(path: str, what: str) -> Callable[..., Any]:
     if not callable(function):
         raise UserError(f"{what}={path!r} is of type {type(function).__name__}, not a function")
     return function
+
+
+@contextlib.contextmanager
+def blamed_on(path: str, what: str) -> Iterator[None]:
+    """Around a call of the function at `path`: what it raises is a UserError, if it is not ours."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if path.startswith("trainer."):
+            raise
+        raise UserError(f"{what}={path!r} raised {in_one_line(error)}") from error

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from trainer.config import Objective
 from trainer.errors import UserError
-from trainer.objectives.imports import load
+from trainer.objectives.imports import blamed_on, load
 
 ExampleLosses = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -95,7 +95,10 @@ def make_loss(objective: Objective, classes: int) -> Loss:
             f"config.objective.loss={objective.loss!r} is not one of: cross_entropy, focal,"
             ' or an import path "package.module:function"'
         )
-    return Loss(load(objective.loss, "config.objective.loss"), objective.class_weights)
+    loss = Loss(load(objective.loss, "config.objective.loss"), objective.class_weights)
+    with blamed_on(objective.loss, "config.objective.loss"):  # before hours are spent on it
+        loss.example_losses(tf.zeros([2], tf.int32), tf.zeros([2, classes]))
+    return loss
 
 
 def _cross_entropy(smoothing: float) -> ExampleLosses:

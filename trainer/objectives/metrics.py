@@ -13,7 +13,7 @@ from absl import logging
 
 from trainer.config import Objective
 from trainer.errors import UserError
-from trainer.objectives.imports import load
+from trainer.objectives.imports import blamed_on, load
 
 METRICS = ("loss", "accuracy", "precision", "recall", "f1", "auc")
 
@@ -96,8 +96,16 @@ def own_metrics(objective: Objective) -> dict[str, Metric]:
         name = path.rpartition(":")[2]
         if name in (*METRICS, "examples", *found):
             raise UserError(f"config.objective.metrics: {path!r}: the name {name!r} is taken")
-        found[name] = load(path, "config.objective.metrics")
+        found[name] = _blamed(load(path, "config.objective.metrics"), path)
     return found
+
+
+def _blamed(function: Metric, path: str) -> Metric:
+    def metric(labels: np.ndarray, probabilities: np.ndarray) -> float:
+        with blamed_on(path, "config.objective.metrics"):
+            return float(function(labels, probabilities))
+
+    return metric
 
 
 def known_metric(name: str, objective: Objective) -> None:
