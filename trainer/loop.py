@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.checkpoint import newest_whole
+from trainer.checkpoint import DamagedCheckpoint, newest_whole
 from trainer.errors import UserError
 from trainer.evaluation import Interrupted, Scores
 from trainer.monitor.monitor import Monitor
@@ -110,7 +110,21 @@ class Loop:
             self.step, meta = found
             self.run.workdir.checkpoints.restore(self.step, self.state)
             self.position = Position.read(meta)
+            self._check_best()
             say(f"Resuming at step {self.step}")
+
+    def _check_best(self) -> None:
+        """The best weights so far are needed at the end of the phase and of the run."""
+        store = self.run.workdir.best
+        for best in (self.position.best, self.position.phase_best):
+            try:
+                if best:
+                    store.verify(best.step)
+            except DamagedCheckpoint as error:
+                raise UserError(
+                    f"the best weights so far are damaged ({error}): restore {store.folder} from a"
+                    " backup, or start afresh in another --workdir"
+                ) from error
 
     @property
     def total_steps(self) -> int:
