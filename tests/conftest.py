@@ -1,8 +1,11 @@
-"""Four logical CPU devices for the whole session, and strategies over some of them."""
+"""Four logical CPU devices for the whole session, and what tests of whole programs share."""
 
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from programs import ROOT, Prewarmed
 
 DEVICES = 4
 
@@ -41,3 +44,30 @@ def strategy_over(_logical_devices):
         return made[devices]
 
     return over
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The flag for a folder of token caches that all runs of the tests share."""
+    return f"--cache_dir={tmp_path_factory.mktemp('cache')}"
+
+
+@pytest.fixture(scope="session")
+def smoke(cache: str) -> tuple[str, str]:
+    """The flags of a run of configs/smoke.py, but for its workdir."""
+    assert (ROOT / "data" / "imdb_sample").is_dir(), "the sample is missing: make data"
+    return "--config=configs/smoke.py", cache
+
+
+@pytest.fixture(scope="session")
+def launch() -> Iterator[Prewarmed]:
+    """Runs a program of launch/ as a process that starts fast."""
+    prewarmed = Prewarmed()
+    yield prewarmed
+    prewarmed.close()
+
+
+@pytest.fixture
+def workdir(tmp_path: Path) -> Path:
+    """A folder for a run, not made yet."""
+    return tmp_path / "run"

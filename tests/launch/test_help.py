@@ -1,0 +1,51 @@
+"""--help, and that launch.evaluate gives what launch.train gave."""
+
+import json
+
+import pytest
+from programs import run
+
+
+def test_help_of_train():
+    ended = run("--help")
+    assert ended.status == 0
+    assert ended.stderr == ""
+    assert ended.stdout.startswith("Trains a model: one config file, one workdir")
+    for flag in ("--config", "--workdir", "--cpu_devices", "--cache_dir"):
+        assert f"\n  {flag}: " in ended.stdout
+    assert "python -m launch.train --config=configs/quickstart.py" in ended.stdout
+    assert len(ended.stdout.splitlines()) < 40
+
+
+def test_help_of_evaluate():
+    ended = run("--help", program="launch.evaluate")
+    assert ended.status == 0
+    assert "python -m launch.evaluate --workdir=" in ended.stdout
+    for flag in ("--workdir", "--split", "--data_dir", "--cpu_devices", "--cache_dir"):
+        assert f"\n  {flag}: " in ended.stdout
+    assert "<train|validation|test>" in ended.stdout
+
+
+def test_evaluate_gives_what_train_gave(launch, few):
+    assert launch(*few.flags).status == 0
+    result = json.loads((few.workdir / "result.json").read_text())
+    flags = (f"--workdir={few.workdir}", few.flags[-1])
+    for split in ("test", "validation"):
+        ended = launch(*flags, f"--split={split}", program="launch.evaluate")
+        assert ended.status == 0, ended.stderr
+        scores = json.loads(ended.stdout)
+        assert scores.pop("split") == split
+        assert scores.pop("step") == result["best_step"]
+        expected = result[split]
+        assert {name: scores[name] for name in expected} == expected
+
+
+def test_evaluate_on_more_devices(launch, few):
+    assert launch(*few.flags).status == 0
+    expected = json.loads((few.workdir / "result.json").read_text())["test"]
+    ended = launch(
+        f"--workdir={few.workdir}", few.flags[-1], "--cpu_devices=2", program="launch.evaluate"
+    )
+    scores = json.loads(ended.stdout)
+    assert scores["examples"] == expected["examples"]
+    assert scores["loss"] == pytest.approx(expected["loss"], rel=1e-5)
