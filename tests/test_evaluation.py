@@ -60,7 +60,7 @@ def test_scores_the_present_weights_without_compiling_again(strategy_over):
 
 @pytest.mark.parametrize(
     ("order", "examples"),
-    [(range(10), 11), ([*range(10), 9], 11), ([*range(11), 3], 12), (range(11), 10)],
+    [(range(10), 11), ([*range(10), 9], 11), ([*range(11), 3], 11), (range(11), 10)],
     ids=["missing", "twice", "one too many", "more than there are"],
 )
 def test_an_example_that_is_missing_or_comes_twice_is_an_error(strategy_over, order, examples):

@@ -27,6 +27,7 @@ def _plan(steps_per_epoch=10, names=NAMES, **settings):
     [
         ((".*",), NAMES),
         (("head/.*",), NAMES[-2:]),
+        (("head/(kernel|b)",), [NAMES[-2]]),
         (("head/.*", "encoder/block_1/.*"), [NAMES[2], *NAMES[-2:]]),  # not block_10
         ((".*bias", "head/.*"), NAMES[-2:]),  # matched twice, trained once
         ((r"encoder/block_(1|10)/.*",), NAMES[2:4]),
