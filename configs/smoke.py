@@ -3,21 +3,31 @@
 python -m launch.train --config=configs/smoke.py --workdir=runs/smoke
 """
 
-from trainer.config import Data, Evaluation, Experiment, Model, Objective, Phase, Tokenizer
+from trainer.config import (
+    Data,
+    Evaluation,
+    Experiment,
+    Model,
+    Objective,
+    Optimizer,
+    Phase,
+    Tokenizer,
+)
 
 
 def get_config() -> Experiment:
     """The experiment."""
     return Experiment(
-        data=Data(name="imdb_sample", data_dir="data", max_length=64, buckets=3),
-        tokenizer=Tokenizer(vocab_size=2000),
-        model=Model(width=32, depth=1, heads=2, ffn_width=64),
+        data=Data(name="imdb_sample", data_dir="data", max_length=128, buckets=3),
+        tokenizer=Tokenizer(vocab_size=4000),
+        model=Model(width=64, depth=1, heads=2, ffn_width=128),
         objective=Objective(mask_share=0.1),
+        optimizer=Optimizer(beta2=0.98),
         phases=[
             Phase(name="head", train=("head/.*",), steps=40, learning_rate=3e-4, warmup_steps=10),
-            Phase(name="all", steps=200, learning_rate=3e-4, warmup_steps=20),
+            Phase(name="all", steps=360, learning_rate=3e-4, warmup_steps=20, schedule="linear"),
         ],
-        evaluation=Evaluation(every_steps=60),
+        evaluation=Evaluation(every_steps=100),
         global_batch_size=32,
         save_every_steps=20,
     )

@@ -86,7 +86,9 @@ class Classifier(keras.Model):
             else None
         )
         self.dropout = layers.Dropout(settings.head_dropout, name="head_dropout", dtype=policy)
-        self.head = layers.dense(classes, name="head", dtype=policy)
+        # Small, so that a new head says nothing yet: the first loss is the logarithm of `classes`.
+        initial = keras.initializers.TruncatedNormal(stddev=0.02)
+        self.head = layers.dense(classes, kernel_initializer=initial, name="head", dtype=policy)
 
     def call(self, inputs, training=False):
         """{"input_ids", "attention_mask"}: int32 [B, T] -> logits [B, classes]."""
