@@ -85,9 +85,7 @@ class Prewarmed:
             status = json.loads(self._server.stdout.readline())["status"]
             stdout, stderr = (file.read_text() for file in said.values())
             # A forked TensorFlow says in C++ what `import_tensorflow` hides in a fresh process.
-            return Ended(
-                status, stdout, re.sub(r"^[EWI]\d{4} [\d:.]+ .*\n", "", stderr, flags=re.M)
-            )
+            return Ended(status, stdout, re.sub(r"^[EWI]0000 00:00:.*\n", "", stderr, flags=re.M))
 
     def close(self) -> None:
         """Ends it."""

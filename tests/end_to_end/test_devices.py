@@ -9,7 +9,7 @@ from configs.smoke import get_config
 pytestmark = pytest.mark.end_to_end
 ROWS = get_config().global_batch_size
 # Devices, and the rows that one takes at once: 0 for all of its own.
-LAYOUTS = [(1, 0), (2, 0), (4, 0), (1, ROWS // 4), (2, ROWS // 8)]
+LAYOUTS = [(1, 0), (2, 0), (4, 0), (2, ROWS // 8)]
 
 
 def deviation(tmp_path, smoke, steps, layouts, *flags):

@@ -66,6 +66,7 @@ def test_own_parts_train_alike_on_two_devices(launch, cache, path, command):
         assert (STEPS, "validation/worst_recall") in points(folders[0])
 
 
+@pytest.mark.slow
 def test_own_parts_resume(launch, cache, path):
     whole, cut = path / "whole", path / "cut"
     command, more = "convolutions", "--config.max_steps=60"

@@ -15,7 +15,7 @@ class Few:
     def __init__(self, folder: Path, cache: str):
         self.train, self.test = folder / "train.csv", folder / "test.csv"
         self.workdir = folder / "run"
-        self._cache = cache
+        self.cache = Path(cache.partition("=")[2])
         self.write(self.train, ROWS)
         self.write(self.test, [(f"a {text}", label) for text, label in ROWS[:8]])
 
@@ -31,7 +31,7 @@ class Few:
             f"--workdir={self.workdir}",
             f"--config.data.train={self.train}",
             f"--config.data.test={self.test}",
-            self._cache,
+            f"--cache_dir={self.cache}",
         ]
 
 

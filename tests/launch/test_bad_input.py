@@ -228,6 +228,23 @@ def test_an_empty_text_is_kept_and_counted(launch, few):
     assert re.search(r"\b1\b.*empty", ended.stderr), ended.stderr
 
 
+def test_a_damaged_token_cache_is_built_again(launch, few, tmp_path):
+    few.cache = tmp_path / "cache"
+    assert launch(*few.flags).status == 0
+    first = (few.workdir / "result.json").read_text()
+    whole = {path: path.read_bytes() for path in few.cache.rglob("*.bin")}
+    assert len(whole) == 15  # five arrays of three splits
+    for path, content in whole.items():
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 0xFF]))
+    few.workdir = tmp_path / "again"
+    ended = launch(*few.flags)
+    assert ended.status == 0, ended.stderr
+    assert ended.stderr.count("building it again") == 3
+    assert {path: path.read_bytes() for path in whole} == whole
+    again = (few.workdir / "result.json").read_text()
+    assert json.loads(again)["test"] == json.loads(first)["test"]
+
+
 # The tokenizer and the model
 
 
