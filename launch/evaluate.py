@@ -23,7 +23,7 @@ def main() -> None:
     program.import_tensorflow()
     from trainer import runtime
     from trainer.data.progress import bar
-    from trainer.objectives.metrics import classification_metrics, own_metrics
+    from trainer.report import make_report
     from trainer.run import Run
     from trainer.workdir import Workdir
 
@@ -37,11 +37,8 @@ def main() -> None:
     run = Run(config, workdir, program.cache_dir(), strategy, bar, program.say)
     workdir.check_derived(run.derived())
     run.restore(store, step)
-    scores = run.score(_SPLIT.value, lambda: False)
-    metrics = classification_metrics(
-        scores.labels, scores.logits, scores.weights, scores.losses, own_metrics(config.objective)
-    )
-    print(json.dumps({"split": _SPLIT.value, "step": step, **metrics}))
+    report = make_report(run, _SPLIT.value, run.score(_SPLIT.value, lambda: False))
+    print(json.dumps({"split": _SPLIT.value, "step": step, **report.metrics}))
 
 
 if __name__ == "__main__":

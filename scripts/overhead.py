@@ -42,8 +42,8 @@ class TimedLoop(Loop):
         nowhere = Workdir(run.workdir.path.with_name("twin"))
         twin = Run(run.config, nowhere, program.cache_dir(), run.strategy, quiet, say)
         self.twin = Loop(twin, stop, say)
-        for name, variable in self.state.items():
-            self.twin.state[name].assign(variable.read_value())
+        for name, variable in self.variables.items():
+            self.twin.variables[name].assign(variable.read_value())
         self.bare_step = self.twin._step_function()
         batches = run.train_batches(self.plan, 0, self.total_steps).cache()
         for _ in batches:  # fills the cache
@@ -67,8 +67,12 @@ class TimedLoop(Loop):
 
     def differences(self) -> list[str]:
         """The variables in which the two are not equal, bit for bit."""
-        pairs = {name: (v.numpy(), self.twin.state[name].numpy()) for name, v in self.state.items()}
-        return [name for name, (ours, bare) in pairs.items() if not np.array_equal(ours, bare)]
+        bare = self.twin.variables
+        return [
+            name
+            for name, ours in self.variables.items()
+            if not np.array_equal(ours.numpy(), bare[name].numpy())
+        ]
 
 
 def measure(

@@ -10,10 +10,9 @@ from trainer.config import Experiment, Model, Objective, Optimizer, Phase
 from trainer.models.classifier import Classifier
 from trainer.models.parameters import named_parameters
 from trainer.objectives.losses import make_loss
-from trainer.optim.adamw import AdamW
-from trainer.optim.loss_scale import LossScale
 from trainer.phases import plan_phases
-from trainer.step import METRICS, Masking, Progress, TrainStep
+from trainer.state import TrainState
+from trainer.step import METRICS, Masking, TrainStep
 
 VOCAB, LENGTH, CLASSES = 40, 8, 3
 MASK_ID, SPECIAL_IDS = 4, (0, 1, 2, 3, 4)
@@ -127,9 +126,9 @@ class Trainer:
         with precision(policy), strategy.scope():
             self.model = make_model()
             self.parameters = named_parameters(self.model)
-            self.optimizer = AdamW(optimizer, self.parameters)
-            self.loss_scale = LossScale(optimizer, dynamic=policy == "mixed_float16")
-            self.progress = Progress()
+            self.all = TrainState(optimizer, policy, self.parameters)
+        self.optimizer, self.progress = self.all.optimizer, self.all.progress
+        self.loss_scale = self.all.loss_scale
         self.phases = plan_phases(phases, list(self.parameters), 10)
         self._arguments = {
             "loss": make_loss(objective or Objective(), CLASSES),
@@ -147,10 +146,7 @@ class Trainer:
         self.step = TrainStep(
             self.strategy,
             self.model,
-            self.parameters,
-            optimizer=self.optimizer,
-            loss_scale=self.loss_scale,
-            progress=self.progress,
+            state=self.all,
             phase=self.phases[phase],
             phase_start=phase_start,
             **self._arguments,

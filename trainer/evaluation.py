@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.objectives.losses import Loss
+from trainer.objectives.metrics import softmax
 from trainer.step import FEATURES, own_rows
 
 
@@ -38,8 +39,7 @@ class Scores:
     @property
     def probabilities(self) -> np.ndarray:
         """float64 [N, classes]."""
-        shifted = np.exp(self.logits.astype(np.float64) - self.logits.max(-1, keepdims=True))
-        return shifted / shifted.sum(-1, keepdims=True)
+        return softmax(self.logits)
 
 
 class Evaluator:

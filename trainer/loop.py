@@ -15,52 +15,18 @@ import tensorflow as tf
 
 from trainer.checkpoint import DamagedCheckpoint, newest_whole
 from trainer.errors import UserError
-from trainer.evaluation import Interrupted, Scores
+from trainer.evaluation import Interrupted
 from trainer.monitor.monitor import Monitor
-from trainer.monitor.tables import WrongPrediction
-from trainer.objectives.metrics import (
-    better,
-    classification_metrics,
-    confusion_matrix,
-    known_metric,
-    own_metrics,
-)
-from trainer.optim.adamw import AdamW
-from trainer.optim.loss_scale import LossScale
+from trainer.objectives.metrics import better, known_metric
 from trainer.phases import PhasePlan, plan_phases
+from trainer.report import make_report
 from trainer.run import Run
-from trainer.step import METRICS, Progress, TrainStep
-
-WRONG_SHOWN = 20  # wrong predictions listed after an evaluation
+from trainer.state import Best, Position, TrainState
+from trainer.step import METRICS, TrainStep
 
 
 class NotFinite(Exception):
     """A loss or gradient became infinite or NaN; the message names step and examples."""
-
-
-@dataclasses.dataclass
-class Best:
-    """The best evaluation so far, of the run or of a phase."""
-
-    step: int
-    value: float
-
-
-@dataclasses.dataclass
-class Position:
-    """Where the run stands, besides the variables: what a checkpoint holds as its meta."""
-
-    phase: int = 0
-    phase_start: int = 0
-    best: Best | None = None
-    phase_best: Best | None = None
-    waited: int = 0  # evaluations since the phase's best
-
-    @classmethod
-    def read(cls, meta: dict[str, Any]) -> "Position":
-        """The inverse of dataclasses.asdict."""
-        bests = {key: Best(**meta[key]) if meta[key] else None for key in ("best", "phase_best")}
-        return cls(**{**meta, **bests})
 
 
 class Loop:
@@ -82,33 +48,19 @@ class Loop:
         _, self.parts = run.rows_and_parts()
         self.phases = plan_phases(config.phases, list(run.parameters), self.plan.steps_per_epoch)
         self.masking = run.masking()
-        self.own_metrics = own_metrics(config.objective)
         known_metric(config.evaluation.metric, config.objective)
         with run.strategy.scope():
-            self.optimizer = AdamW(config.optimizer, run.parameters)
-            half = config.runtime.precision == "mixed_float16"
-            self.loss_scale = LossScale(config.optimizer, dynamic=half)
-            self.progress = Progress()
-        groups = {
-            "optimizer": self.optimizer.variables(),
-            "loss_scale": self.loss_scale.variables(),
-            "progress": self.progress.variables(),
-        }
-        self.state = run.weights() | {
-            f"{group}/{name}": v for group, items in groups.items() for name, v in items.items()
-        }
+            self.state = TrainState(config.optimizer, config.runtime.precision, run.parameters)
+        self.variables = run.weights() | self.state.variables()
         self.position = Position()
         self.step = 0
         self._resume(say)
-        self._parameter_norm = tf.function(
-            lambda: tf.linalg.global_norm([v.read_value() for v in run.parameters.values()])
-        )
 
     def _resume(self, say: Callable[[str], None]) -> None:
         found = newest_whole(self.run.workdir.checkpoints, say)
         if found:
             self.step, meta = found
-            self.run.workdir.checkpoints.restore(self.step, self.state)
+            self.run.workdir.checkpoints.restore(self.step, self.variables)
             self.position = Position.read(meta)
             self._check_best()
             say(f"Resuming at step {self.step}")
@@ -198,11 +150,8 @@ class Loop:
         return TrainStep(
             self.run.strategy,
             self.run.model,
-            self.run.parameters,
             self.run.loss,
-            self.optimizer,
-            self.loss_scale,
-            self.progress,
+            self.state,
             self.phase,
             self.position.phase_start,
             self.config.seed,
@@ -222,13 +171,15 @@ class Loop:
         stops += [self._next_evaluation(self.step)]
         count = min(stops) - self.step
         metrics = step_function.run(batches, tf.constant(count)).numpy()
-        if self.progress.failed.numpy():
+        if self.state.progress.failed.numpy():
             raise NotFinite(self._why_not_finite(step_function))
         for step in range(self.step, self.step + count):
             self.monitor.throughput.add(*self._size(step), 1)
         self.step += count
         if self.step % config.log_every_steps == 0:
-            self._log(dict(zip(METRICS, metrics.tolist(), strict=True)))
+            values = {f"train/{k}": v for k, v in zip(METRICS, metrics.tolist(), strict=True)}
+            name, index = self.phase.settings.name, self.position.phase
+            self.monitor.training(self.step, name, index, values)
         if config.histograms_every_steps and self.step % config.histograms_every_steps == 0:
             with self.monitor.throughput.paused():
                 arrays = {
@@ -243,18 +194,8 @@ class Loop:
         tokens = int(self.run.split("train").lengths[real].sum())
         return tokens, len(rows) * length, len(real)
 
-    def _log(self, values: dict[str, float]) -> None:
-        values["parameter_norm"] = float(self._parameter_norm())
-        values["skipped_steps"] = int(self.progress.skipped.numpy())
-        self.monitor.training(
-            self.step,
-            self.phase.settings.name,
-            self.position.phase,
-            {f"train/{name}": value for name, value in values.items()},
-        )
-
     def _why_not_finite(self, step_function: TrainStep) -> str:
-        step = int(self.progress.step.numpy())
+        step = int(self.state.progress.step.numpy())
         batch = next(iter(self.run.train_batches(self.plan, step, step + 1)))
         ids, losses = step_function.diagnose(batch)
         guilty = ids[(ids >= 0) & ~np.isfinite(losses)]
@@ -277,7 +218,7 @@ class Loop:
         store = self.run.workdir.checkpoints
         with self.monitor.throughput.paused():
             self.monitor.flush()
-            store.save(self.step, self.state, dataclasses.asdict(self.position))
+            store.save(self.step, self.variables, dataclasses.asdict(self.position))
             store.keep_only(store.steps()[-self.config.keep_checkpoints :])
             # A best one is needed as long as any checkpoint may be resumed that names it.
             named = [Position.read(meta) for meta in store.metas()]
@@ -308,8 +249,7 @@ class Loop:
         """Scores validation, keeps the best weights; True if the phase should end early."""
         position, metric = self.position, self.config.evaluation.metric
         with self.monitor.throughput.paused(), self._averaged():
-            scores = self.run.score("validation", self.stop)
-            metrics = self._report("validation", scores)
+            metrics = self._report("validation")
             if metric not in metrics:
                 raise UserError(f"config.evaluation.metric={metric!r} could not be computed")
             value = metrics[metric]
@@ -331,33 +271,20 @@ class Loop:
             return True
         return False
 
-    def _report(self, split: str, scores: Scores) -> dict[str, Any]:
-        metrics = classification_metrics(
-            scores.labels, scores.logits, scores.weights, scores.losses, self.own_metrics
+    def _report(self, split: str) -> dict[str, Any]:
+        """Scores a split, logs what there is to say of it, and returns the metrics."""
+        report = make_report(self.run, split, self.run.score(split, self.stop))
+        names = dict(enumerate(self.run.source.id2label))
+        self.monitor.evaluation(
+            self.step, split, report.metrics, report.confusion, report.wrong, names
         )
-        names = self.run.source.id2label
-        wrong = np.flatnonzero(scores.predictions != scores.labels)
-        certain = scores.probabilities.max(-1)
-        shown = wrong[np.argsort(-certain[wrong], kind="stable")][:WRONG_SHOWN]
-        rows = [
-            WrongPrediction(
-                self.run.text(split, i),
-                int(scores.labels[i]),
-                int(scores.predictions[i]),
-                float(certain[i]),
-                int(scores.ids[i]),
-            )
-            for i in shown
-        ]
-        matrix = confusion_matrix(scores.labels, scores.predictions, len(names))
-        self.monitor.evaluation(self.step, split, metrics, matrix, rows, dict(enumerate(names)))
-        return metrics
+        return report.metrics
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
         """The averaged weights in place of the present ones, where the optimizer keeps them."""
         present = {}
-        for name, average in self.optimizer.averages.items():
+        for name, average in self.state.optimizer.averages.items():
             present[name] = self.run.parameters[name].numpy()
             self.run.parameters[name].assign(average.read_value())
         try:
@@ -373,7 +300,7 @@ class Loop:
         position = self.position
         if self.phase.settings.patience and position.phase_best:
             self.run.restore(self.run.workdir.best, position.phase_best.step)
-            for name, average in self.optimizer.averages.items():
+            for name, average in self.state.optimizer.averages.items():
                 average.assign(self.run.parameters[name].read_value())
         position.phase += 1
         position.phase_start = self.step
@@ -388,14 +315,14 @@ class Loop:
         best = self.position.best
         if best:
             self.run.restore(self.run.workdir.best, best.step)
-        test = self._report("test", self.run.score("test", self.stop))
+        test = self._report("test")
         return {
             "test": test,
             "validation": {self.config.evaluation.metric: best.value} if best else {},
             "best_step": best.step if best else self.step,
             "steps": self.step,
             "finished": not self.cut,
-            "skipped_steps": int(self.progress.skipped.numpy()),
+            "skipped_steps": int(self.state.progress.skipped.numpy()),
             "parameters": int(sum(np.prod(shape) for shape in self._shapes().values())),
             "replicas": self.run.strategy.num_replicas_in_sync,
         }

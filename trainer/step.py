@@ -14,14 +14,14 @@ import tensorflow as tf
 
 from trainer.models.random import keep_mask, random_scope
 from trainer.objectives.losses import Loss
-from trainer.optim.adamw import AdamW
-from trainer.optim.loss_scale import LossScale
 from trainer.optim.schedules import learning_rate
 from trainer.phases import PhasePlan
+from trainer.state import TrainState
 
 Batch = dict[str, tf.Tensor]
 FEATURES = ("input_ids", "attention_mask", "token_type_ids")
-METRICS = ("loss", "learning_rate", "gradient_norm", "update_norm", "loss_scale")
+OF_STEP = ("loss", "learning_rate", "gradient_norm", "update_norm", "loss_scale")
+METRICS = (*OF_STEP, "parameter_norm", "skipped_steps")
 
 
 @dataclass(frozen=True)
@@ -54,28 +54,14 @@ def own_rows(batch: Batch, local_replicas: int) -> Batch:
     return {**own, "row_start": batch["row_start"] + tf.cast(start, tf.int64)}
 
 
-class Progress:
-    """Where the run stands, on the device: steps done, steps skipped, whether it failed."""
-
-    def __init__(self):
-        self.step = _counter(0, tf.int64, "step")
-        self.skipped = _counter(0, tf.int64, "skipped")
-        self.failed = _counter(False, tf.bool, "failed")
-
-    def variables(self) -> dict[str, tf.Variable]:
-        """What a checkpoint must hold, by name. A failed run is never saved."""
-        return {"step": self.step, "skipped": self.skipped}
-
-
 class TrainStep:
     """The training step of one phase, compiled once.
 
     Args:
       strategy: where the variables live, and whose replicas share the batches.
       model: takes a dict of FEATURES and `training`, returns logits [B, classes].
-      parameters: the model's trainable variables, by name.
       loss: example losses and weights.
-      optimizer, loss_scale, progress: the run's state.
+      state: parameters, optimizer, loss scale and counters.
       phase: which parameters train, and at what rate.
       phase_start: the step at which the phase began.
       seed: of dropout and token masks.
@@ -89,11 +75,8 @@ class TrainStep:
         self,
         strategy: tf.distribute.Strategy,
         model: keras.Model,
-        parameters: dict[str, tf.Variable],
         loss: Loss,
-        optimizer: AdamW,
-        loss_scale: LossScale,
-        progress: Progress,
+        state: TrainState,
         phase: PhasePlan,
         phase_start: int,
         seed: int,
@@ -102,11 +85,11 @@ class TrainStep:
         clip_norm: float = 0.0,
         xla: bool = False,
     ):
-        self.strategy, self.model, self.loss = strategy, model, loss
-        self.optimizer, self.loss_scale, self.progress = optimizer, loss_scale, progress
+        self.strategy, self.model, self.loss, self.state = strategy, model, loss, state
+        self.loss_scale, self.progress = state.loss_scale, state.progress
         self.phase, self.phase_start = phase, phase_start
         self.names = list(phase.factors)
-        self.variables = [parameters[name] for name in self.names]
+        self.variables = [state.parameters[name] for name in self.names]
         self.seed, self.accumulate, self.masking = seed, accumulate, masking
         self.clip_norm = clip_norm
         self._micro = tf.function(self._micro_batch, jit_compile=True) if xla else self._micro_batch
@@ -121,16 +104,18 @@ class TrainStep:
           steps: int32 scalar.
 
         Returns:
-          float64 [len(METRICS)], of the last step.
+          float64 [len(METRICS)], of the last step and after it.
         """
-        metrics = tf.zeros([len(METRICS)], tf.float64)
+        metrics = tf.zeros([len(OF_STEP)], tf.float64)
         for _ in tf.range(steps):
             if not self.progress.failed:
                 per_replica = self.strategy.run(self._replica_step, args=(next(iterator),))
                 metrics = self.strategy.experimental_local_results(per_replica)[0]
                 if not self.progress.failed:
                     self.progress.step.assign_add(1)
-        return metrics
+        norm = tf.linalg.global_norm([v.read_value() for v in self.state.parameters.values()])
+        after = [norm, self.progress.skipped.read_value()]
+        return tf.concat([metrics, [tf.cast(value, tf.float64) for value in after]], 0)
 
     def diagnose(self, batch) -> tuple[np.ndarray, np.ndarray]:
         """The training loss of each example of a batch, at the present step.
@@ -182,7 +167,7 @@ class TrainStep:
 
         def apply():
             rates = [rate * factor for factor in self.phase.factors.values()]
-            return tf.sqrt(self.optimizer.apply(strategy, self.names, gradients, rates))
+            return tf.sqrt(self.state.optimizer.apply(strategy, self.names, gradients, rates))
 
         def skip():
             hopeless = tf.logical_not(self.loss_scale.can_shrink())
@@ -237,13 +222,3 @@ class TrainStep:
         dense = [tf.convert_to_tensor(g) for g in gradients]
         dtype = self.variables[0].dtype
         return dense, tf.cast(loss_sum, dtype), tf.cast(weight_sum, dtype)
-
-
-def _counter(value, dtype, name):
-    return tf.Variable(
-        value,
-        dtype=dtype,
-        trainable=False,
-        name=name,
-        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-    )

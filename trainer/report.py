@@ -1,0 +1,53 @@
+"""What the scores of a split say: metrics, confusion matrix, the worst mistakes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trainer.evaluation import Scores
+from trainer.monitor.tables import WrongPrediction
+from trainer.objectives.metrics import classification_metrics, confusion_matrix, own_metrics
+from trainer.run import Run
+
+WRONG_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Report:
+    """An evaluation of one split.
+
+    Attributes:
+      metrics: by name. confusion: int64 [C, C], true label by prediction.
+      wrong: the mistakes that the model was surest of.
+    """
+
+    split: str
+    metrics: dict[str, Any]
+    confusion: np.ndarray
+    wrong: list[WrongPrediction]
+
+
+def make_report(run: Run, split: str, scores: Scores) -> Report:
+    """Works out everything that is logged of an evaluation."""
+    metrics = classification_metrics(
+        scores.labels,
+        scores.logits,
+        scores.weights,
+        scores.losses,
+        own_metrics(run.config.objective),
+    )
+    certain = scores.probabilities.max(-1)
+    wrong = np.flatnonzero(scores.predictions != scores.labels)
+    rows = [
+        WrongPrediction(
+            run.text(split, i),
+            int(scores.labels[i]),
+            int(scores.predictions[i]),
+            float(certain[i]),
+            int(scores.ids[i]),
+        )
+        for i in wrong[np.argsort(-certain[wrong], kind="stable")][:WRONG_SHOWN]
+    ]
+    matrix = confusion_matrix(scores.labels, scores.predictions, run.classes)
+    return Report(split, metrics, matrix, rows)

@@ -1,0 +1,88 @@
+"""What training changes: parameters, moments, loss scale, counters, the place in the run."""
+
+import dataclasses
+from typing import Any
+
+import tensorflow as tf
+
+from trainer import config as config_lib
+from trainer.optim.adamw import AdamW
+from trainer.optim.loss_scale import LossScale
+
+
+class Progress:
+    """Where the run stands, on the device: steps done, steps skipped, whether it failed."""
+
+    def __init__(self):
+        self.step = _counter(0, tf.int64, "step")
+        self.skipped = _counter(0, tf.int64, "skipped")
+        self.failed = _counter(False, tf.bool, "failed")
+
+    def variables(self) -> dict[str, tf.Variable]:
+        """What a checkpoint must hold, by name. A failed run is never saved."""
+        return {"step": self.step, "skipped": self.skipped}
+
+
+class TrainState:
+    """The model's parameters and all that their training needs. Made under the strategy's scope.
+
+    Args:
+      settings: `config.optimizer`.
+      precision: `config.runtime.precision`.
+      parameters: the model's trainable variables, by name.
+    """
+
+    def __init__(
+        self,
+        settings: config_lib.Optimizer,
+        precision: str,
+        parameters: dict[str, tf.Variable],
+    ):
+        self.parameters = parameters
+        self.optimizer = AdamW(settings, parameters)
+        self.loss_scale = LossScale(settings, dynamic=precision == "mixed_float16")
+        self.progress = Progress()
+
+    def variables(self) -> dict[str, tf.Variable]:
+        """What a checkpoint must hold besides the model's variables, by name."""
+        parts = {
+            "optimizer": self.optimizer.variables(),
+            "loss_scale": self.loss_scale.variables(),
+            "progress": self.progress.variables(),
+        }
+        return {f"{part}/{k}": v for part, held in parts.items() for k, v in held.items()}
+
+
+@dataclasses.dataclass
+class Best:
+    """The best evaluation so far, of the run or of a phase."""
+
+    step: int
+    value: float
+
+
+@dataclasses.dataclass
+class Position:
+    """Where the run stands, besides the variables: what a checkpoint holds as its meta."""
+
+    phase: int = 0
+    phase_start: int = 0
+    best: Best | None = None
+    phase_best: Best | None = None
+    waited: int = 0  # evaluations since the phase's best
+
+    @classmethod
+    def read(cls, meta: dict[str, Any]) -> "Position":
+        """The inverse of dataclasses.asdict."""
+        bests = {key: Best(**meta[key]) if meta[key] else None for key in ("best", "phase_best")}
+        return cls(**{**meta, **bests})
+
+
+def _counter(value, dtype, name):
+    return tf.Variable(
+        value,
+        dtype=dtype,
+        trainable=False,
+        name=name,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
