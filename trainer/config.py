@@ -76,6 +76,7 @@ class Model:
     position_scale: float = _number(1.0, 0.0)  # of sinusoids, against new token vectors
     embedding_norm: bool = True  # layer norm after the embeddings, as BERT has it
     causal: bool = False
+    attention_window: int = _number(0, 0)  # tokens seen to either side of a token; 0: all
     pooling: str = _one_of("mean+max", "mean", "max", "cls")
     head_width: int = _number(0, 0)  # a dense layer before the logits; 0: none
     dropout: float = _number(0.1, 0.0, 0.95)

@@ -22,9 +22,9 @@ def _mask(length):
     return (np.arange(length) < LENGTHS[:, None]).astype(np.int32)
 
 
-def _pair(causal=False, cross=False):
+def _pair(causal=False, cross=False, window=0):
     """Our attention and Keras's, with the same random weights."""
-    ours = layers.MultiHeadAttention(H, causal=causal)
+    ours = layers.MultiHeadAttention(H, causal=causal, window=window)
     ours.build((B, T, D), (B, S, D) if cross else None)
     theirs = keras.layers.MultiHeadAttention(H, K)
     theirs.build((B, T, D), (B, S, D) if cross else (B, T, D))
@@ -59,6 +59,17 @@ def test_self_attention_is_that_of_keras(causal, padded):
     if padded:
         assert not np.any(np.where(mask[:, None, None, :] == 0, scores, 0))
     np.testing.assert_array_equal(ours(x, attention_mask=mask), output)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("window", [1, 2])
+def test_a_window_is_a_mask_of_keras(causal, window):
+    ours, theirs = _pair(causal, window=window)
+    x, place = _normal(B, T, D), np.arange(T)
+    near = np.abs(place[:, None] - place) <= window
+    assert 0 < near.sum() < T * T
+    expected = theirs(x, x, attention_mask=near[None], use_causal_mask=causal)
+    np.testing.assert_allclose(ours(x), expected, atol=2e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("padded", [False, True])

@@ -35,6 +35,7 @@ class Encoder(keras.layers.Layer):
                 settings.dropout,
                 settings.attention_dropout,
                 settings.causal,
+                settings.attention_window,
                 NORM_EPSILON,
                 name=f"block_{i}",
                 dtype=self.dtype_policy,

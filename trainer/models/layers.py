@@ -42,12 +42,17 @@ class MultiHeadAttention(keras.layers.Layer):
       heads: number of heads; divides the width.
       dropout: rate on the attention probabilities.
       causal: position t attends to positions up to t only.
+      window: position t attends to positions t - window to t + window (the sliding window of
+        Beltagy et al., 2020), 0 to all.
     """
 
-    def __init__(self, heads: int, dropout: float = 0.0, causal: bool = False, **kwargs):
+    def __init__(
+        self, heads: int, dropout: float = 0.0, causal: bool = False, window: int = 0, **kwargs
+    ):
         super().__init__(**kwargs)
         self.heads = heads
         self.causal = causal
+        self.window = window
         self.dropout = Dropout(dropout, name="dropout", dtype=self.dtype_policy)
 
     def build(self, query_shape, memory_shape=None):
@@ -104,8 +109,10 @@ class MultiHeadAttention(keras.layers.Layer):
         bias = tf.zeros([1, 1, 1, 1], dtype)
         if mask is not None:
             bias += tf.constant(MASKED, dtype) * (1 - tf.cast(mask, dtype))[:, None, None, :]
-        if self.causal:
-            seen = tf.linalg.band_part(tf.ones(shape[-2:], dtype), -1, 0)
+        if self.causal or self.window:
+            before = self.window or -1  # -1: all
+            after = 0 if self.causal else before
+            seen = tf.linalg.band_part(tf.ones(shape[-2:], dtype), before, after)
             bias = tf.minimum(bias, tf.constant(MASKED, dtype) * (1 - seen))
         return bias
 
@@ -127,6 +134,7 @@ class TransformerBlock(keras.layers.Layer):
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
         causal: bool = False,
+        window: int = 0,
         epsilon: float = 1e-12,
         **kwargs,
     ):
@@ -135,7 +143,7 @@ class TransformerBlock(keras.layers.Layer):
         self.norm = norm
         self.ffn_width = ffn_width
         self.attention = MultiHeadAttention(
-            heads, attention_dropout, causal, name="attention", dtype=policy
+            heads, attention_dropout, causal, window, name="attention", dtype=policy
         )
         self.attention_norm = layer_norm(epsilon, name="attention_norm", dtype=policy)
         self.ffn_in = dense(ffn_width, name="ffn_in", dtype=policy)
