@@ -8,6 +8,7 @@ or `python -m launch.train --config=configs/quickstart.py --workdir=runs/quickst
 
 from trainer.config import (
     Data,
+    Evaluation,
     Experiment,
     Model,
     Objective,
@@ -22,23 +23,25 @@ def get_config() -> Experiment:
     """The experiment."""
     return Experiment(
         data=Data(name="imdb_sample", data_dir="data", max_length=384, cut="head+tail"),
-        tokenizer=Tokenizer(kind="wordpiece", vocab_size=16000),
+        tokenizer=Tokenizer(kind="wordpiece", vocab_size=8000),
         model=Model(
             width=128,
             depth=1,
-            heads=2,
+            heads=8,
             ffn_width=256,
             activation="relu",
-            position_scale=0.35,
+            position_scale=3.0,
+            attention_window=2,
             pooling="mean+max",
             embedding_dropout=0.3,
             attention_dropout=0.0,
             dropout=0.2,
             head_dropout=0.2,
         ),
-        objective=Objective(mask_share=0.4),
+        objective=Objective(mask_share=0.15, label_smoothing=0.1),
         optimizer=Optimizer(beta2=0.98, ema=0.999),
-        phases=[Phase(name="all", epochs=3, learning_rate=1e-3, warmup_steps=150)],
+        phases=[Phase(name="all", epochs=3, learning_rate=1e-3, warmup_steps=200)],
+        evaluation=Evaluation(every_epochs=0.5, metric="loss"),
         runtime=Runtime(precision="mixed_bfloat16"),
         global_batch_size=32,
     )

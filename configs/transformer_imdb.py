@@ -7,13 +7,11 @@ TFDS downloads the reviews (Maas et al., ACL 2011) if they are not in that folde
 """
 
 from configs import quickstart
-from trainer.config import Evaluation, Experiment, Phase
+from trainer.config import Experiment
 
 
 def get_config() -> Experiment:
     """The experiment."""
     config = quickstart.get_config()
     config.data.name, config.data.data_dir = "imdb_reviews", ""
-    config.phases = [Phase(name="all", epochs=4, learning_rate=1e-3, warmup_steps=200)]
-    config.evaluation = Evaluation(every_epochs=0.5)
     return config
