@@ -9,7 +9,6 @@ REQUIRES = [
     "keras>=3.15,<4",
     "ml-collections",
     "numpy",
-    "safetensors",
     "scikit-learn",
     "setuptools",  # tensorflow and tensorboard ask for it; a venv of Python 3.12+ comes without
     "tensorboard",
@@ -24,11 +23,9 @@ EXTRAS = {
     "gpu": ["tensorflow[and-cuda]==2.21.*"],
     "dev": [
         "build",
-        "matplotlib",
         "mypy",
         "pillow",
         "pre-commit",
-        "psutil",
         "pytest",
         "pytest-timeout",
         "ruff",
