@@ -32,6 +32,8 @@ def main() -> None:
     if _DATA_DIR.value:
         config.data.data_dir = _DATA_DIR.value
     config.runtime.cpu_devices = _CPU_DEVICES.value or 0
+    if _CPU_DEVICES.value:
+        config.runtime.gpus = ()
     store, step = workdir.best_weights()
     strategy = runtime.start(config.runtime, config.seed)
     run = Run(config, workdir, program.cache_dir(), strategy, bar, program.say)

@@ -53,9 +53,9 @@ class TimedLoop(Loop):
         self.bare: list[Call] = []
         self._left = _clocks()
 
-    def _steps(self, step_function: TrainStep, batches: Any) -> None:
+    def _steps(self, step_function: TrainStep, batches: Any, read_to: int) -> None:
         first = self.step
-        super()._steps(step_function, batches)
+        super()._steps(step_function, batches, read_to)
         # With all that the loop did since it was here last.
         seconds = _clocks() - self._left
         count = self.step - first

@@ -14,6 +14,7 @@ from trainer.config import (
     Optimizer,
     Phase,
     Runtime,
+    Tokenizer,
     differences,
     from_dict,
     to_dict,
@@ -80,6 +81,14 @@ def test_the_defaults_are_valid():
         ("evaluation", Evaluation(every_steps=3, every_epochs=2), "every_steps or every_epochs"),
         ("data", Data(validation_share=0.0), "name a validation split, or a share"),
         ("data.label", "", "config.data.label is empty"),
+        ("phases", Phase(steps=3), "must be a list of trainer.config.Phase"),
+        ("tokenizer", Tokenizer(pretrained="x", vocab_size=99), "vocab_size has no effect with"),
+        ("data", Data(validation="v", validation_share=0.2), "validation_share has no effect"),
+        ("model.initial_patterns", ("head/.*",), "no effect with no model.initial_run"),
+        ("model", Model(positions="learned", position_scale=2.0), "position_scale has no effect"),
+        ("optimizer.initial_loss_scale", 2.0, "no effect with runtime.precision='float32'"),
+        ("model", Model(pooling="cls", causal=True), "sees little or nothing of the text"),
+        ("objective.mask_share", 0.001, "too small to act"),
     ],
 )
 def test_refuses(path, value, said):
@@ -109,7 +118,7 @@ def test_accepts(path, value):
 
 def _full():
     return Experiment(
-        model=Model(width=64, initial_patterns=("a", "b")),
+        model=Model(width=64, initial_run="x", initial_patterns=("a", "b")),
         optimizer=Optimizer(ema=0.5),
         phases=[Phase(name="one", steps=3, train=("x",)), Phase(name="two", epochs=0.5)],
         runtime=Runtime(gpus=(1, 2)),
@@ -153,7 +162,13 @@ def _all_fields(node=Experiment, path=""):
 HOW = {
     "data.data_dir",
     "evaluation.batch_size",
-    *(f"runtime.{f.name}" for f in dataclasses.fields(Runtime) if f.name != "precision"),
+    "tokenizer.pretrained",
+    "model.initial_run",
+    *(
+        f"runtime.{f.name}"
+        for f in dataclasses.fields(Runtime)
+        if f.name not in ("precision", "tf32")
+    ),
     "max_steps",
     "log_every_steps",
     "histograms_every_steps",

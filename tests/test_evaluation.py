@@ -52,7 +52,7 @@ def test_scores_the_present_weights_without_compiling_again(strategy_over):
     evaluator = _evaluator(strategy_over(1))
     batches = _batches(np.arange(EXAMPLES))
     before = _run(evaluator, batches)
-    evaluator.model.head.bias.assign_add([1.0, 0.0, 0.0])
+    evaluator.model.head.logits.bias.assign_add([1.0, 0.0, 0.0])
     after = _run(evaluator, batches)
     np.testing.assert_allclose(after.logits - before.logits, [[1, 0, 0]] * EXAMPLES, atol=1e-6)
     assert evaluator._step.experimental_get_tracing_count() == 1

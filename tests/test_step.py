@@ -232,7 +232,7 @@ def test_frozen_parameters_stay_and_a_thawed_one_starts_as_if_new(strategy_over)
     # Adam's first update is the rate, whatever the gradient: 3.2 times it with a global count.
     np.testing.assert_allclose(change[clear], -1e-2 * np.sign(gradient[clear]), rtol=2e-3)
     assert trainer.optimizer.updates[name].numpy() == 1
-    assert trainer.optimizer.updates["head/kernel"].numpy() == 4
+    assert trainer.optimizer.updates["head/logits/kernel"].numpy() == 4
 
 
 def test_the_schedule_begins_anew_with_each_phase(strategy_over):

@@ -48,7 +48,7 @@ def test_a_new_folder_is_made_only_when_the_run_begins(tmp_path, tokenizer):
     workdir.begin(tiny.experiment(), DERIVED, tokenizer)
     assert workdir.started
     assert workdir.read() == (tiny.experiment(), DERIVED)
-    assert sorted(p.name for p in workdir.path.iterdir()) == ["config.json", "tokenizer"]
+    assert sorted(p.name for p in workdir.path.iterdir()) == [".lock", "config.json", "tokenizer"]
     assert PreTrainedTokenizerFast.from_pretrained(workdir.tokenizer).get_vocab()["good"] == 1
 
 
@@ -194,3 +194,10 @@ def test_the_latest_weights_that_are_whole(begun, caplog):
     (begun.checkpoints.path(5) / "state.index").unlink()
     with pytest.raises(UserError, match=r"all checkpoints in .* are damaged"):
         begun.best_weights()
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path, tokenizer):
+    first, second = Workdir(tmp_path / "run"), Workdir(tmp_path / "run")
+    first.begin(tiny.experiment(), {}, tokenizer)
+    with pytest.raises(UserError, match="another process trains in --workdir"):
+        second.begin(tiny.experiment(), {}, tokenizer)

@@ -58,7 +58,7 @@ class Tokenizer:
     kind: str = _one_of("wordpiece", "bpe", "unigram")
     vocab_size: int = _number(8000, 32)
     lowercase: bool = True
-    pretrained: str = ""  # AutoTokenizer name or folder; when set, nothing is trained
+    pretrained: str = _how("")  # AutoTokenizer name or folder; when set, nothing is trained
 
 
 @dataclass
@@ -79,12 +79,12 @@ class Model:
     attention_window: int = _number(0, 0)  # tokens seen to either side of a token; 0: all
     pooling: str = _one_of("mean+max", "mean", "max", "cls")
     head_width: int = _number(0, 0)  # a dense layer before the logits; 0: none
-    dropout: float = _number(0.1, 0.0, 0.95)
+    dropout: float = _number(0.1, 0.0, 0.95)  # this and the others in steps of 1/256
     attention_dropout: float = _number(0.1, 0.0, 0.95)
     embedding_dropout: float = _number(0.1, 0.0, 0.95)
     head_dropout: float = _number(0.1, 0.0, 0.95)
     vocab_size: int = _number(0, 0)  # 0: the tokenizer's
-    initial_run: str = ""  # workdir of an earlier run to take weights from
+    initial_run: str = _how("")  # workdir of an earlier run to take weights from
     initial_patterns: tuple[str, ...] = ("encoder/.*",)  # which weights are taken from it
 
 
@@ -96,7 +96,7 @@ class Objective:
     label_smoothing: float = _number(0.0, 0.0, 0.99)
     class_weights: tuple[float, ...] = ()  # one a class; empty: all 1
     focal_gamma: float = _number(2.0, 0.0)
-    mask_share: float = _number(0.0, 0.0, 0.95)  # of input tokens replaced by the mask token
+    mask_share: float = _number(0.0, 0.0, 0.95)  # of tokens masked while training, in 1/256
     metrics: tuple[str, ...] = ()  # further metrics, each "package.module:function"
 
 
@@ -141,14 +141,14 @@ class Evaluation:
 
 @dataclass
 class Runtime:
-    """How the run is executed: nothing here but `precision` changes what it computes."""
+    """How the run is executed: only `precision` and `tf32` change what it computes."""
 
     precision: str = _one_of(*PRECISIONS)
     max_rows_per_device: int = _how(0, low=0)  # gradient accumulation above this; 0: no limit
     steps_per_call: int = _how(10, low=1)  # training steps run on the device for one host call
     xla: bool = _how(False)  # compile forward and backward
     deterministic: bool = _how(True)  # TensorFlow's deterministic kernels
-    tf32: bool = _how(False)  # TensorFloat-32 matrix products on GPUs
+    tf32: bool = False  # TensorFloat-32 matrix products on GPUs
     memory_growth: bool = _how(True)  # take GPU memory as it is needed
     gpus: tuple[int, ...] = _how(())  # which GPUs; empty: all
     cpu_devices: int = _how(0, low=0)  # logical CPU devices instead of GPUs; 0: off
@@ -203,13 +203,9 @@ def validate(config: Experiment) -> None:
             _check_pattern(f"{at}.train", pattern)
     for pattern in config.model.initial_patterns:
         _check_pattern("config.model.initial_patterns", pattern)
-    if config.model.width % config.model.heads:
-        raise UserError(
-            f"config.model.width={config.model.width} is not a multiple of"
-            f" config.model.heads={config.model.heads}"
-        )
-    if config.model.positions == "sinusoidal" and config.model.width % 2:
-        raise UserError("config.model.width must be even for sinusoidal positions")
+    if config.model.factory == Model.factory:
+        _check_model(config.model)
+    _check_effects(config)
     if config.evaluation.every_steps and config.evaluation.every_epochs != Evaluation.every_epochs:
         raise UserError("give config.evaluation.every_steps or every_epochs, not both")
     data = config.data
@@ -223,6 +219,56 @@ def validate(config: Experiment) -> None:
             raise UserError(f"config.data.{name} is empty: name the split, file, feature or column")
 
 
+def _check_model(model: Model) -> None:
+    """The fields that the default factory reads, against each other."""
+    if model.width % model.heads:
+        raise UserError(
+            f"config.model.width={model.width} is not a multiple of"
+            f" config.model.heads={model.heads}"
+        )
+    if model.positions == "sinusoidal" and model.width % 2:
+        raise UserError("config.model.width must be even for sinusoidal positions")
+    if model.pooling == "cls" and (model.causal or model.attention_window):
+        raise UserError(
+            "config.model.pooling='cls' takes the first token's vector, which sees little or"
+            " nothing of the text with config.model.causal or attention_window: pool otherwise"
+        )
+
+
+def _check_effects(config: Experiment) -> None:
+    """Refuses settings that were changed and would change nothing."""
+    pretrained = bool(config.tokenizer.pretrained)
+    half = config.runtime.precision == "mixed_float16"
+    no_effect = (
+        ("tokenizer", ("kind", "vocab_size", "lowercase"), pretrained, "tokenizer.pretrained"),
+        ("data", ("validation_share",), bool(config.data.validation), "data.validation"),
+        ("model", ("initial_patterns",), not config.model.initial_run, "no model.initial_run"),
+        (
+            "model",
+            ("position_scale",),
+            config.model.positions != "sinusoidal",
+            f"model.positions={config.model.positions!r}",
+        ),
+        (
+            "optimizer",
+            ("initial_loss_scale", "loss_scale_growth_steps"),
+            not half,
+            f"runtime.precision={config.runtime.precision!r}",
+        ),
+    )
+    for part, names, idle, why in no_effect:
+        node = getattr(config, part)
+        for name in names:
+            if idle and getattr(node, name) not in (getattr(type(node), name), 0.0):
+                raise UserError(f"config.{part}.{name} has no effect with {why}: leave it out")
+    rates = {f"config.model.{k}": v for k, v in vars(config.model).items() if k.endswith("dropout")}
+    for path, rate in (
+        rates | {"config.objective.mask_share": config.objective.mask_share}
+    ).items():
+        if 0 < rate < 1 / 512:
+            raise UserError(f"config.{path}={rate} is too small to act: shares are in 1/256")
+
+
 def _walk(
     node: typing.Any, path: str = "config"
 ) -> typing.Iterator[tuple[str, typing.Any, typing.Any]]:
@@ -231,6 +277,8 @@ def _walk(
     for spec in dataclasses.fields(node):
         value, at = getattr(node, spec.name), f"{path}.{spec.name}"
         if spec.name == "phases":
+            if not isinstance(value, (list, tuple)):
+                raise UserError(f"{at} must be a list of trainer.config.Phase, is {value!r}")
             for i, phase in enumerate(value):
                 if not isinstance(phase, Phase):
                     raise UserError(f"{at}[{i}] must be a trainer.config.Phase, is {phase!r}")

@@ -17,7 +17,7 @@ from trainer.checkpoint import DamagedCheckpoint, newest_whole
 from trainer.errors import UserError
 from trainer.evaluation import Interrupted
 from trainer.monitor.monitor import Monitor
-from trainer.objectives.metrics import better, known_metric
+from trainer.objectives.metrics import better
 from trainer.phases import PhasePlan, plan_phases
 from trainer.report import make_report
 from trainer.run import Run
@@ -48,7 +48,6 @@ class Loop:
         _, self.parts = run.rows_and_parts()
         self.phases = plan_phases(config.phases, list(run.parameters), self.plan.steps_per_epoch)
         self.masking = run.masking()
-        known_metric(config.evaluation.metric, config.objective)
         with run.strategy.scope():
             self.state = TrainState(config.optimizer, config.runtime.precision, run.parameters)
         self.variables = run.weights() | self.state.variables()
@@ -113,7 +112,7 @@ class Loop:
         every = self.config.log_every_steps
         for step in range(self.step // every * every, self.step):  # before a resume
             monitor.throughput.add_earlier(*self._size(step)[:2])
-        batches: Any = None
+        step_function: TrainStep | None = None
         try:
             while True:
                 phase_over = self.step >= self.phase_end
@@ -126,14 +125,16 @@ class Loop:
                     if self.position.phase + 1 == len(self.phases):
                         break
                     self._next_phase()
-                    batches = None
+                    step_function = None
                 if self.cut:
                     break
-                if batches is None:
+                if step_function is None:
                     monitor.message(self.phase.describe(self._shapes()))
-                    batches = iter(self._batches())
-                    step_function = self._step_function()
-                self._steps(step_function, batches)
+                    step_function, read_to = self._step_function(), self.step
+                if self.step == read_to:
+                    read_to = self._read_to()
+                    batches = iter(self.run.train_batches(self.plan, self.step, read_to))
+                self._steps(step_function, batches, read_to)
                 if self.stop():
                     raise Interrupted
         except Interrupted:
@@ -143,8 +144,11 @@ class Loop:
 
     # Steps
 
-    def _batches(self) -> Any:
-        return self.run.train_batches(self.plan, self.step, self.phase_end)
+    def _read_to(self) -> int:
+        """Batches are planned up to here: the end of the epoch, of the phase or of the run."""
+        epoch = self.plan.steps_per_epoch
+        ends = [self.phase_end, (self.step // epoch + 1) * epoch]
+        return min([*ends, self.config.max_steps] if self.config.max_steps else ends)
 
     def _step_function(self) -> TrainStep:
         return TrainStep(
@@ -161,11 +165,10 @@ class Loop:
             self.config.runtime.xla,
         )
 
-    def _steps(self, step_function: TrainStep, batches: Any) -> None:
+    def _steps(self, step_function: TrainStep, batches: Any, read_to: int) -> None:
         """Runs steps up to the next thing to do, at most steps_per_call of them."""
         config = self.config
-        stops = [self.phase_end, self.step + config.runtime.steps_per_call]
-        stops += [config.max_steps] if config.max_steps else []
+        stops = [read_to, self.step + config.runtime.steps_per_call]
         everies = [config.log_every_steps, config.save_every_steps, config.histograms_every_steps]
         stops += [(self.step // every + 1) * every for every in everies if every]
         stops += [self._next_evaluation(self.step)]
@@ -219,7 +222,9 @@ class Loop:
         with self.monitor.throughput.paused():
             self.monitor.flush()
             store.save(self.step, self.variables, dataclasses.asdict(self.position))
-            store.keep_only(store.steps()[-self.config.keep_checkpoints :])
+            # Newer ones than this are damaged: the run resumed from before them.
+            whole = [step for step in store.steps() if step <= self.step]
+            store.keep_only(whole[-self.config.keep_checkpoints :])
             # A best one is needed as long as any checkpoint may be resumed that names it.
             named = [Position.read(meta) for meta in store.metas()]
             bests = [best for p in named for best in (p.best, p.phase_best) if best]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from trainer import config as config_lib
@@ -16,14 +17,21 @@ from trainer.data.pipeline import evaluation_dataset, train_dataset
 from trainer.data.plan import TrainPlan, bucket_lengths, evaluation_batches
 from trainer.data.progress import Progress
 from trainer.data.sources import open_source
-from trainer.data.tokenizers import load_tokenizer, make_tokenizer
+from trainer.data.tokenizers import load_tokenizer, make_tokenizer, vocabulary_size
 from trainer.errors import UserError
 from trainer.evaluation import Evaluator, Scores
 from trainer.models.parameters import build_model, named_constants, named_parameters
 from trainer.objectives.losses import make_loss
+from trainer.objectives.metrics import known_metric
 from trainer.phases import match
 from trainer.step import Masking
 from trainer.workdir import Workdir
+
+# What an encoder computes, besides the shapes of its weights.
+ENCODER_FIELDS = (
+    *("factory", "heads", "activation", "norm", "causal", "attention_window"),
+    *("positions", "position_scale", "embedding_norm"),
+)
 
 
 class Run:
@@ -52,6 +60,8 @@ class Run:
     ):
         self.config, self.workdir, self.strategy = config, workdir, strategy
         self._cache_dir, self._progress = cache_dir, progress
+        known_metric(config.evaluation.metric, config.objective)
+        self.rows_and_parts()
         self.source = open_source(config.data)
         self.classes = len(self.source.id2label)
         self.tokenizer = (
@@ -62,7 +72,7 @@ class Run:
         self.loss = make_loss(config.objective, self.classes)
         self._splits: dict[str, TokenSplit] = {}
         with strategy.scope():
-            self.model = build_model(config, len(self.tokenizer), self.classes)
+            self.model = build_model(config, vocabulary_size(self.tokenizer), self.classes)
             self.parameters = named_parameters(self.model)
             self.constants = named_constants(self.model)
         if config.model.initial_run and not workdir.checkpoints.steps():
@@ -99,14 +109,21 @@ class Run:
             list(self.parameters),
             "config.model.initial_patterns",
         )
-        if any("embeddings/tokens" in name for name in names):
-            _, derived = other.read()
-            if derived["tokenizer"] != self.derived()["tokenizer"]:
-                raise UserError(
-                    f"config.model.initial_run={str(other.path)!r} has another tokenizer, so its"
-                    " token vectors mean other tokens: set"
-                    f" config.tokenizer.pretrained={str(other.tokenizer)!r}"
-                )
+        config, derived = other.read()
+        where = f"config.model.initial_run={str(other.path)!r}"
+        if derived["tokenizer"] != self.derived()["tokenizer"]:
+            raise UserError(
+                f"{where} has another tokenizer, so its weights mean other tokens: set"
+                f" config.tokenizer.pretrained={str(other.tokenizer)!r}"
+            )
+        ours, theirs = vars(self.config.model), vars(config.model)
+        different = [
+            f"{name}={theirs[name]!r}, here {ours[name]!r}"
+            for name in ENCODER_FIELDS
+            if theirs[name] != ours[name]
+        ]
+        if different:
+            raise UserError(f"{where} has another encoder ({'; '.join(different)}): set the same")
         store, step = other.best_weights()
         store.restore(step, {f"model/{name}": self.parameters[name] for name in names})
         fresh = [name for name in self.parameters if name not in names]
@@ -149,8 +166,13 @@ class Run:
     def plan(self) -> TrainPlan:
         """The batches of training."""
         lengths = self.split("train").lengths
-        buckets = bucket_lengths(lengths, self.config.data.buckets)
+        buckets = self._buckets(lengths)
         return TrainPlan(lengths, self.config.global_batch_size, buckets, self.config.seed)
+
+    def _buckets(self, lengths: np.ndarray) -> tuple[int, ...]:
+        """The lengths that batches are padded to; none is longer than the model's positions."""
+        data = self.config.data
+        return tuple(min(b, data.max_length) for b in bucket_lengths(lengths, data.buckets))
 
     def masking(self) -> Masking | None:
         """What happens to the input tokens while training.
@@ -180,7 +202,7 @@ class Run:
         split = self.split(name)
         replicas = self.strategy.num_replicas_in_sync
         size = -(-self.config.evaluation.batch_size // replicas) * replicas
-        buckets = bucket_lengths(split.lengths, self.config.data.buckets)
+        buckets = self._buckets(split.lengths)
         batches = evaluation_batches(split.lengths, size, buckets)
         dataset = evaluation_dataset(split, batches, size, 0, size)
         with self._progress(f"Evaluating {name}", len(split)) as advance:

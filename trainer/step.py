@@ -123,12 +123,19 @@ class TrainStep:
         Returns:
           ids int64 [rows], -1 for padding, and losses float [rows].
         """
-        ids, losses = self.strategy.run(self._diagnose, args=(batch,))
-        return tuple(self.strategy.gather(value, axis=0).numpy() for value in (ids, losses))
+        parts = []
+        for part in range(self.accumulate):
+            of_part = self.strategy.run(self._diagnose, args=(batch, tf.constant(part)))
+            parts.append([self.strategy.gather(value, axis=0).numpy() for value in of_part])
+        ids, losses = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return ids, losses
 
-    def _diagnose_rows(self, batch: Batch):
+    def _diagnose_rows(self, batch: Batch, part):
         batch = own_rows(batch, self.strategy.num_replicas_in_sync)
-        with random_scope(self.seed, tf.identity(self.progress.step), batch["row_start"]):
+        rows = tf.shape(batch["label"])[0] // self.accumulate
+        row_start = batch.pop("row_start") + tf.cast(part * rows, tf.int64)
+        batch = {key: value[part * rows : (part + 1) * rows] for key, value in batch.items()}
+        with random_scope(self.seed, tf.identity(self.progress.step), row_start):
             masked = self.masking(batch) if self.masking else batch
             logits = self.model({key: masked[key] for key in FEATURES}, training=True)
         return batch["id"], self.loss.example_losses(batch["label"], logits)

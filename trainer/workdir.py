@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import logging
+from filelock import FileLock, Timeout
 from transformers import PreTrainedTokenizerFast
 
 from trainer import config as config_lib
@@ -27,6 +28,7 @@ class Workdir:
         self.checkpoints = Store(self.path / "checkpoints")
         self.best = Store(self.path / "best")
         self.result_file = self.path / "result.json"
+        self._lock = FileLock(self.path / ".lock")  # held until this process ends
 
     @property
     def started(self) -> bool:
@@ -44,7 +46,7 @@ class Workdir:
             raise UserError(f"--workdir={self.path} is not writable: choose another folder")
         if not self.started:
             # A run that was killed while it began left no more than these.
-            begun = (self.tokenizer.name, f"{self.config_file.name}.tmp")
+            begun = (".lock", self.tokenizer.name, f"{self.config_file.name}.tmp")
             if self.path.exists() and any(p.name not in begun for p in self.path.iterdir()):
                 raise UserError(
                     f"--workdir={self.path} is not empty and holds no run: choose an empty folder"
@@ -102,11 +104,16 @@ class Workdir:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
             if not self.started:
                 tokenizer.save_pretrained(self.tokenizer)
             values = config_lib.to_dict(config) | {DERIVED: derived}
             replace(self.config_file, json.dumps(values, indent=2) + "\n")
             self.result_file.unlink(missing_ok=True)
+        except Timeout as error:
+            raise UserError(
+                f"another process trains in --workdir={self.path}: wait for it"
+            ) from error
         except OSError as error:
             raise UserError(f"cannot write to --workdir={self.path}: {error.strerror}") from error
 
@@ -143,5 +150,5 @@ class Workdir:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except PermissionError:  # in a folder that may not be looked into
+    except OSError:  # a name too long, or in a folder that may not be looked into
         return False

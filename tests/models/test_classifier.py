@@ -19,7 +19,7 @@ def test_logits_for_any_number_of_classes(classes, head_width):
     logits = model(tiny.features(tiny.batch(4)))
     assert logits.shape == (4, classes)
     assert np.isfinite(logits).all()
-    assert ("head_hidden/kernel" in named_parameters(model)) == bool(head_width)
+    assert ("head/hidden/kernel" in named_parameters(model)) == bool(head_width)
 
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
@@ -108,4 +108,4 @@ def test_build_reads_the_experiment():
     shapes = {name: tuple(v.shape) for name, v in named_parameters(model).items()}
     assert shapes["encoder/embeddings/tokens/embeddings"] == (50, 8)
     assert shapes["encoder/embeddings/positions/embeddings"] == (16, 8)
-    assert shapes["head/kernel"] == (16, 4)  # mean+max
+    assert shapes["head/logits/kernel"] == (16, 4)  # mean+max

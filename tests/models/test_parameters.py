@@ -71,7 +71,8 @@ def test_names_of_the_default_model():
     block = "encoder/block_0"
     linear = ["query", "key", "value", "output_projection"]
     norms = ["encoder/embeddings/norm", f"{block}/attention_norm", f"{block}/ffn_norm"]
-    expected = ["encoder/embeddings/tokens/embeddings", "head/kernel", "head/bias"]
+    expected = ["encoder/embeddings/tokens/embeddings", "head/logits/kernel"]
+    expected += ["head/logits/bias"]
     expected += [f"{norm}/{what}" for norm in norms for what in ("gamma", "beta")]
     expected += [f"{block}/attention/{name}/{what}" for name in linear for what in PAIR]
     expected += [f"{block}/{name}/{what}" for name in ("ffn_in", "ffn_out") for what in PAIR]

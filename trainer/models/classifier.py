@@ -11,7 +11,14 @@ NORM_EPSILON = 1e-6
 class Encoder(keras.layers.Layer):
     """A stack of Transformer blocks over token and position embeddings."""
 
-    def __init__(self, settings: config_lib.Model, vocab_size: int, max_length: int, **kwargs):
+    def __init__(
+        self,
+        settings: config_lib.Model,
+        vocab_size: int,
+        max_length: int,
+        token_types: int = 0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.settings = settings
         self.embeddings = layers.TokenAndPositionEmbedding(
@@ -20,6 +27,7 @@ class Encoder(keras.layers.Layer):
             settings.width,
             settings.positions,
             position_scale=settings.position_scale,
+            token_types=token_types,
             norm=settings.embedding_norm,
             epsilon=NORM_EPSILON,
             dropout=settings.embedding_dropout,
@@ -48,7 +56,7 @@ class Encoder(keras.layers.Layer):
             else None
         )
 
-    def build(self, ids_BT_shape, attention_mask_BT_shape=None):
+    def build(self, ids_BT_shape, attention_mask_BT_shape=None, types_BT_shape=None):
         self.embeddings.build(ids_BT_shape)
         hidden_shape = (*ids_BT_shape, self.settings.width)
         for block in self.blocks:
@@ -57,9 +65,9 @@ class Encoder(keras.layers.Layer):
             self.final_norm.build(hidden_shape)
         self.built = True
 
-    def call(self, ids_BT, attention_mask_BT, training=False, return_scores=False):
-        """int32 ids and mask [B, T] -> [B, T, D], and where asked for each block's attention."""
-        x_BTD = self.embeddings(ids_BT, training=training)
+    def call(self, ids_BT, attention_mask_BT, types_BT=None, training=False, return_scores=False):
+        """int32 ids, mask and segments [B, T] -> [B, T, D], and where asked all attention."""
+        x_BTD = self.embeddings(ids_BT, types_BT, training=training)
         scores = []
         for block in self.blocks:
             x_BTD, scores_BHTT = block(
@@ -71,33 +79,67 @@ class Encoder(keras.layers.Layer):
         return (x_BTD, scores) if return_scores else x_BTD
 
 
+class ClassificationHead(keras.layers.Layer):
+    """Logits for any number of classes, after a dense layer of `width` where it is not 0."""
+
+    def __init__(self, classes: int, width: int = 0, dropout: float = 0.0, **kwargs):
+        super().__init__(**kwargs)
+        policy = self.dtype_policy
+        self.hidden = (
+            layers.dense(width, name="hidden", activation="tanh", dtype=policy) if width else None
+        )
+        self.dropout = layers.Dropout(dropout, name="dropout", dtype=policy)
+        # Small, so that a new head says nothing yet: the first loss is the logarithm of `classes`.
+        initial = keras.initializers.TruncatedNormal(stddev=0.02)
+        self.logits = layers.dense(classes, kernel_initializer=initial, name="logits", dtype=policy)
+
+    def build(self, shape):
+        if self.hidden is not None:
+            self.hidden.build(shape)
+            shape = (*shape[:-1], self.hidden.units)
+        self.logits.build(shape)
+        self.built = True
+
+    def call(self, pooled_BD, training=False):
+        """[B, D] -> [B, classes]."""
+        if self.hidden is not None:
+            pooled_BD = self.hidden(pooled_BD)
+        return self.logits(self.dropout(pooled_BD, training=training))
+
+
 class Classifier(keras.Model):
-    """Encoder, pooling, and a linear head for any number of classes."""
+    """Encoder, pooling, and a head.
+
+    Args:
+      token_types: 2 for pairs of texts, each with a segment vector of its own; 0 for single ones.
+    """
 
     def __init__(
-        self, settings: config_lib.Model, vocab_size: int, max_length: int, classes: int, **kwargs
+        self,
+        settings: config_lib.Model,
+        vocab_size: int,
+        max_length: int,
+        classes: int,
+        token_types: int = 0,
+        **kwargs,
     ):
         super().__init__(name="classifier", **kwargs)
         policy = self.dtype_policy
-        self.encoder = Encoder(settings, vocab_size, max_length, name="encoder", dtype=policy)
-        self.pooling = layers.Pooling(settings.pooling, name="pooling", dtype=policy)
-        self.hidden = (
-            layers.dense(settings.head_width, name="head_hidden", activation="tanh", dtype=policy)
-            if settings.head_width
-            else None
+        self.encoder = Encoder(
+            settings, vocab_size, max_length, token_types, name="encoder", dtype=policy
         )
-        self.dropout = layers.Dropout(settings.head_dropout, name="head_dropout", dtype=policy)
-        # Small, so that a new head says nothing yet: the first loss is the logarithm of `classes`.
-        initial = keras.initializers.TruncatedNormal(stddev=0.02)
-        self.head = layers.dense(classes, kernel_initializer=initial, name="head", dtype=policy)
+        self.pooling = layers.Pooling(settings.pooling, name="pooling", dtype=policy)
+        self.head = ClassificationHead(
+            classes, settings.head_width, settings.head_dropout, name="head", dtype=policy
+        )
 
     def call(self, inputs, training=False):
-        """{"input_ids", "attention_mask"}: int32 [B, T] -> logits [B, classes]."""
-        x_BTD = self.encoder(inputs["input_ids"], inputs["attention_mask"], training=training)
-        pooled = self.pooling(x_BTD, inputs["attention_mask"])
-        if self.hidden is not None:
-            pooled = self.hidden(pooled)
-        return self.head(self.dropout(pooled, training=training))
+        """{"input_ids", "attention_mask", "token_type_ids"}, int32 [B, T] -> [B, classes]."""
+        mask_BT = inputs["attention_mask"]
+        x_BTD = self.encoder(
+            inputs["input_ids"], mask_BT, inputs.get("token_type_ids"), training=training
+        )
+        return self.head(self.pooling(x_BTD, mask_BT), training=training)
 
 
 def build(config: config_lib.Experiment, vocab_size: int, classes: int) -> keras.Model:
@@ -112,4 +154,5 @@ def build(config: config_lib.Experiment, vocab_size: int, classes: int) -> keras
       A model that takes a dict of int32 [B, T] tensors (`input_ids`, `attention_mask`,
       `token_type_ids`) and returns logits [B, classes].
     """
-    return Classifier(config.model, vocab_size, config.data.max_length, classes)
+    token_types = 2 if config.data.text_pair else 0
+    return Classifier(config.model, vocab_size, config.data.max_length, classes, token_types)

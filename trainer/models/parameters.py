@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from trainer import config as config_lib
 from trainer.errors import UserError
+from trainer.models.random import random_scope
 from trainer.objectives.imports import blamed_on, load
 
 
@@ -38,6 +39,9 @@ def build_model(config: config_lib.Experiment, tokens: int, classes: int) -> ker
     inputs = {"input_ids": ones, "attention_mask": ones, "token_type_ids": tf.zeros_like(ones)}
     with blamed_on(factory, "config.model.factory"):
         logits = model(inputs, training=False)
+        zero = tf.zeros([], tf.int64)
+        with random_scope(0, zero, zero):
+            model(inputs, training=True)
     if tuple(logits.shape) != (2, classes):
         raise UserError(
             f"config.model.factory={factory!r}: the model returned shape {tuple(logits.shape)} for"
