@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tests.data.conftest import write_csv
 from trainer import config
@@ -74,6 +75,16 @@ def test_pairs_have_token_types_and_empty_texts_are_kept(tokenizer, tmp_path):
     expected = tokenizer("good film", "bad man")
     assert batch["input_ids"][0, :7].tolist() == expected["input_ids"]
     assert batch["token_type_ids"][0, :7].tolist() == expected["token_type_ids"]
+
+
+def test_ids_beyond_the_number_of_tokens_are_kept(source, tokenizer, data, tmp_path):
+    vocab = {"[UNK]": 0, "good": 7, "film": 70_000}
+    backend = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    gaps = type(tokenizer)(tokenizer_object=backend, unk_token="[UNK]")
+    split = cache.load_or_build(source, "train", gaps, data, tmp_path, quiet)
+    batch = gather(split, np.arange(len(split)), 16)
+    assert set(batch["input_ids"].flat) == set(vocab.values())
 
 
 def test_it_is_built_once_and_again_when_something_changed(

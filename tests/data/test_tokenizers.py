@@ -6,6 +6,8 @@ import sys
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer as Backend
+from tokenizers import models
 
 from tests.data.conftest import ROWS
 from trainer import config
@@ -98,6 +100,25 @@ def test_small_vocabularies():
         tokenizers.train_tokenizer(config.Tokenizer("bpe", 100), TEXTS)
     for kind in ("wordpiece", "unigram"):
         assert len(tokenizers.train_tokenizer(config.Tokenizer(kind, 32), TEXTS)) <= 32
+
+
+def test_unigram_of_empty_texts_is_refused():
+    with pytest.raises(UserError, match="texts of train are all empty"):
+        tokenizers.train_tokenizer(config.Tokenizer("unigram", 32), ["", " "])
+
+
+def test_unigram_keeps_the_last_code_point_apart():
+    pieces, _ = unigram._seeds(["a\U0010ffff", "b\0"], np.ones(2), ["a"], 10)
+    assert pieces == ["a"]  # no longer substring occurs twice
+
+
+def test_ids_with_gaps_have_room(tokenizer):
+    vocab = {"[UNK]": 0, "good": 7, "film": 70_000}
+    backend = Backend(models.WordPiece(vocab, unk_token="[UNK]"))
+    gaps = type(tokenizer)(tokenizer_object=backend, unk_token="[UNK]")
+    assert len(gaps) == 3
+    assert tokenizers.vocabulary_size(gaps) == 70_001
+    assert tokenizers.vocabulary_size(tokenizer) == len(tokenizer)
 
 
 def test_unigram_counts_are_those_of_all_cuts():

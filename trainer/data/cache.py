@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 from transformers import PreTrainedTokenizerFast
 
 from trainer import config
@@ -15,6 +14,7 @@ from trainer.data import store
 from trainer.data.encode import Encoder, plain_backend
 from trainer.data.progress import Advance, Progress
 from trainer.data.sources import Example, Source
+from trainer.data.tokenizers import vocabulary_size
 
 Batch = dict[str, tf.Tensor]
 
@@ -110,18 +110,13 @@ def load_or_build(
     )
 
     def build(folder: Path) -> dict[str, object]:
-        small = len(tokenizer) <= 2**16
+        small = vocabulary_size(tokenizer) <= 2**16
         with progress(f"Tokenising {split}", None) as advance:
             return _write(folder, source.examples(split), encoder, small, advance)
 
     what = f"token cache of {split}"
     folder, notes = store.open_or_build(cache_dir, f"tokens-{key}", what, build)
-    tokens = TokenSplit(folder, notes)
-    logging.info(
-        "%s: %d examples, %d cut to %d tokens (%s), %d with an empty text",
-        *(split, len(tokens), tokens.cut_count, data.max_length, data.cut, tokens.empty_count),
-    )
-    return tokens
+    return TokenSplit(folder, notes)
 
 
 def _write(

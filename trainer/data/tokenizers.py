@@ -70,6 +70,11 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def vocabulary_size(tokenizer: PreTrainedTokenizerFast) -> int:
+    """How many ids there must be room for; more than there are tokens where the ids have gaps."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
 def train_tokenizer(
     settings: config.Tokenizer, texts: Iterable[str], progress: Progress = quiet
 ) -> PreTrainedTokenizerFast:

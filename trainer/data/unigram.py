@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from trainer.errors import UserError
+
 MAX_PIECE = 16  # characters
 MAX_WORD = 48  # characters; the rest of a longer word is left out
 SEEDS = 12  # first pieces for each piece asked for
@@ -32,7 +34,14 @@ def train(words: dict[str, int], vocab_size: int, alphabet: list[str]) -> list[t
 
     Returns:
       (piece, log probability), the most probable first.
+
+    Raises:
+      UserError: the alphabet is empty.
     """
+    if not alphabet:
+        raise UserError(
+            "no tokenizer can be trained: the texts of train are all empty: check config.data.text"
+        )
     known = re.compile("[" + re.escape("".join(alphabet)) + "]+")
     parts: collections.Counter[str] = collections.Counter()
     for word, count in words.items():
@@ -73,7 +82,7 @@ def _seeds(
     for length in range(1, MAX_PIECE + 1):
         inside = starts + length <= ends[at]
         at, starts, same = at[inside], starts[inside], same[inside]
-        longer = same * sys.maxunicode + chars[at, starts + length - 1]
+        longer = _key(same, chars[at, starts + length - 1])
         _, first, same = np.unique(longer, return_index=True, return_inverse=True)
         often = np.bincount(same, counts[at], len(first))
         for i in np.nonzero((often >= 2) | (length == 1))[0]:
