@@ -1,6 +1,7 @@
 """Sources: what is read, in which order, under which fingerprint, and what is refused."""
 
 import json
+import shutil
 
 import pytest
 
@@ -122,6 +123,10 @@ def test_a_bad_file_is_named_with_its_row(make_files, tmp_path):
         b'{"text": "a", "label": 1.5}\n', "bad.jsonl"
     )
     assert "row 1: 'text' must be text, is 3" in refused(b'{"text": 3, "label": "bad"}', "b.jsonl")
+    assert r"row 2: 'text' holds '\ud800', half of a surrogate pair" in refused(
+        b'{"text": "\\ud83d\\ude00", "label": "bad"}\n{"text": "a \\ud800", "label": "bad"}\n',
+        "bad.jsonl",
+    )
     assert "row 1 has no column 'label'" in refused(b'{"text": "a"}', "bad.jsonl")
 
 
@@ -184,6 +189,26 @@ def test_an_unlabelled_or_unknown_dataset_is_refused(tfds_dir):
         list(tiny(tfds_dir, test="unlabelled").examples("test"))
     with pytest.raises(UserError, match=f"'no_such_set'.* prepared in {tfds_dir}: tiny"):
         sources.open_source(config.Data(name="no_such_set", data_dir=str(tfds_dir)))
+
+
+def test_damaged_tfds_records_are_refused(tfds_dir, tmp_path):
+    shutil.copytree(tfds_dir, tmp_path / "copy")
+    source = tiny(tmp_path / "copy")
+    [records] = (tmp_path / "copy").rglob("tiny-train.tfrecord*")
+    whole = records.read_bytes()
+    prepare = f"remove {records.parent} and prepare the dataset again"
+
+    records.write_bytes(whole[:-10])
+    with pytest.raises(UserError, match=r"'train' of tiny.*, rows 1 to 256: DataLoss") as caught:
+        list(source.examples("train"))
+    assert prepare in str(caught.value)
+    records.unlink()
+    with pytest.raises(UserError, match=r"'train' of tiny.*, rows 1 to 256: NotFound") as caught:
+        list(source.examples("train"))
+    with pytest.raises(UserError, match=r"'train' of tiny.*No such file") as caught:
+        tiny(tmp_path / "copy").fingerprint("train")
+    assert str(records) in str(caught.value)
+    assert prepare in str(caught.value)
 
 
 def test_real_imdb_keeps_duplicates_on_one_side(imdb_dir):

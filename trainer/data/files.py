@@ -113,6 +113,14 @@ class FileRecords:
                     else f"{self.title}, row {number}: label {name!r} must be text or a whole"
                     f" number, is {cell!r}"
                 )
+            try:
+                str(cell).encode()
+            except UnicodeEncodeError as error:
+                half = ascii(str(cell)[error.start])
+                raise UserError(
+                    f"{self.title}, row {number}: {name!r} holds {half}, half of a surrogate pair"
+                    " and no character: remove it, or write the whole pair"
+                ) from error
         if label == "":
             raise UserError(f"{self.title}, row {number}: the label is empty")
         return Row(str(text), str(pair[0]) if pair else None, str(label))

@@ -124,7 +124,7 @@ class Source:
 def text_share(text: str, pair: str | None = None) -> float:
     """Where in [0, 1) a hash puts this text (or pair): the same text always at the same place."""
     joined = text if pair is None else text + "\0" + pair
-    digest = hashlib.sha256(("validation\0" + joined).encode("utf-8", "surrogatepass")).hexdigest()
+    digest = hashlib.sha256(("validation\0" + joined).encode()).hexdigest()
     return int(digest[:16], 16) / 2**64
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
 from tensorflow_datasets.core.download import downloader
@@ -40,7 +41,10 @@ class TfdsRecords:
     @functools.cached_property
     def fingerprint(self) -> str:
         """sha256 in hex of the record files, which rows of them are read, and the features."""
-        what = [[_content(p.filename), p.skip, _taken(p)] for p in self._files]
+        try:
+            what = [[_content(p.filename), p.skip, _taken(p)] for p in self._files]
+        except OSError as error:
+            raise self._unreadable(f"{error.filename}: {error.strerror}") from error
         features = self._builder.info.features.to_json()
         return hashlib.sha256(json.dumps([what, features], sort_keys=True).encode()).hexdigest()
 
@@ -55,7 +59,7 @@ class TfdsRecords:
         )
 
     def rows(self) -> Iterator[Row]:
-        """Raises UserError, with split and row, for a text that is not UTF-8 or has no label."""
+        """Raises UserError, with split and row, for what cannot be read or has no label."""
         data, number = self._data, 0
         names = [data.text, data.label] + ([data.text_pair] if data.text_pair else [])
         label_names = getattr(self._builder.info.features[data.label], "names", None)
@@ -66,7 +70,7 @@ class TfdsRecords:
                 read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
                 shuffle_files=False,
             ).batch(READ_BATCH)
-        for batch in batches.as_numpy_iterator():
+        for batch in self._read(batches):
             for cells in zip(*(batch[name] for name in names), strict=True):
                 number += 1
                 text, pair = (
@@ -75,6 +79,22 @@ class TfdsRecords:
                 )
                 assert text is not None
                 yield Row(text, pair, self._label(int(cells[1]), label_names, number))
+
+    def _read(self, batches: tf.data.Dataset) -> Iterator[dict[str, np.ndarray]]:
+        count = 0
+        try:
+            for batch in batches.as_numpy_iterator():
+                yield batch
+                count += len(batch[self._data.label])
+        except tf.errors.OpError as error:
+            rows = f"rows {count + 1} to {count + READ_BATCH}"
+            raise self._unreadable(f"{rows}: {_one_line(error)}") from error
+
+    def _unreadable(self, what: str) -> UserError:
+        return UserError(
+            f"cannot read {self.title}, {what}: remove {self._builder.data_dir} and prepare the"
+            " dataset again"
+        )
 
     def _decode(self, text: bytes, number: int) -> str:
         try:
