@@ -52,10 +52,22 @@ def test_an_evaluation_at_the_step_of_the_resume_is_done_again(tmp_path):
 def test_wall_seconds_go_on(tmp_path):
     path = tmp_path / "metrics.jsonl"
     _fill(path, 0, 50)
-    for resume_step, expected in ((30, 30.0), (0, 0.0)):
+    for resume_step in (50, 30, 0):  # what dropped lines took was spent all the same
         log = MetricsLog(path, resume_step)
-        assert log.wall_seconds == expected
+        assert log.wall_seconds == 50
         log.close()
+
+
+def test_wall_seconds_of_kills_before_the_first_checkpoint_add_up(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    for _ in range(3):
+        _fill(path, 0, 20)
+        MetricsLog(path, 0).close()  # killed before it logged anything
+    log = MetricsLog(path, 0)
+    assert log.wall_seconds == 60
+    log.close()
+    assert _points(path) == []
+    assert all("step" in line for line in _read(path))
 
 
 def test_every_digit(tmp_path):

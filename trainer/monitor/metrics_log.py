@@ -21,14 +21,20 @@ class MetricsLog:
     def __init__(self, path: Path, resume_step: int):
         """Opens `path`, and first drops the lines that a run resumed at `resume_step` will write.
 
-        A half-written last line is dropped too. The file is replaced as a whole.
+        A half-written last line is dropped too. The file is replaced as a whole. The time that went
+        into dropped lines was spent all the same: a line {"step": 7, "wall_seconds": 3.2} keeps it.
         """
-        kept, self.wall_seconds = [], 0.0
+        kept, kept_seconds, self.wall_seconds = [], 0.0, 0.0
         for line, record in _read(path):
+            seconds = record.get("wall_seconds") or 0.0
+            self.wall_seconds = max(self.wall_seconds, seconds)
             evaluation = any(map(is_evaluation, record))
             if belongs(record["step"], evaluation, resume_step):
                 kept.append(line)
-                self.wall_seconds = record.get("wall_seconds") or self.wall_seconds
+                kept_seconds = max(kept_seconds, seconds)
+        if self.wall_seconds > kept_seconds:
+            spent = {"step": resume_step, "wall_seconds": self.wall_seconds}
+            kept.append(to_json(spent) + "\n")
         replace(path, "".join(kept))
         self._file = path.open("a", encoding="utf-8")
 
