@@ -159,6 +159,8 @@ def _check_config(path: str) -> None:
         namespace["get_config"](*argument)
     except UserError:
         raise
+    except SystemExit as error:
+        raise UserError(f"--config={path} ends the program: {_one_line(error)}") from error
     except Exception as error:  # whatever a user's own file does wrong is theirs to mend
         if isinstance(error, OSError) and error.filename == path:
             raise UserError(f"--config={path}: {error.strerror}") from error
@@ -194,6 +196,6 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
     return " ".join(text.split())

@@ -13,6 +13,7 @@ from programs import ROOT, contents, newest, run
 CONFIGS = {
     "raises": "def get_config():\n    return 1 / 0\n",
     "raises_on_import": "import nowhere_to_be_found\n",
+    "exits": "import sys\n\nsys.exit('no such machine')\n",
     "syntax": "def get_config(:\n",
     "no_get_config": "def config():\n    return None\n",
     "a_dict": "def get_config():\n    return {'seed': 1}\n",
@@ -103,6 +104,7 @@ def test_a_flag_that_is_missing(launch, few):
         ("missing", r"missing\.py"),
         ("raises", "ZeroDivisionError: division by zero"),
         ("raises_on_import", "nowhere_to_be_found"),
+        ("exits", "ends the program: no such machine"),
         ("syntax", "invalid syntax"),
         ("no_get_config", "get_config"),
         ("a_dict", r"get_config\(\) must return a trainer\.config\.Experiment"),
