@@ -154,6 +154,20 @@ def test_a_damaged_checkpoint_is_passed_over(begun, whole, smoke, launch):
     assert_same_run(whole, begun)
 
 
+def test_a_damaged_newer_checkpoint_takes_no_place(begun, smoke, launch):
+    damage(newest(begun / "checkpoints") / "state.data-00000-of-00001")
+    stopped = CUT - 1  # between the whole one and the damaged one
+    ended = launch(
+        *smoke,
+        f"--workdir={begun}",
+        f"--config.max_steps={stopped}",
+        "--config.keep_checkpoints=1",
+    )
+    assert ended.status == 0, ended.stderr
+    assert f"The checkpoint of step {CUT} is damaged" in ended.stderr
+    assert [path.name for path in (begun / "checkpoints").iterdir()] == [f"step-{stopped:08d}"]
+
+
 def test_with_all_checkpoints_damaged_it_refuses(begun, smoke, launch):
     for checkpoint in (begun / "checkpoints").iterdir():
         damage(checkpoint / "state.data-00000-of-00001")
