@@ -199,7 +199,9 @@ def test_damaged_tfds_records_are_refused(tfds_dir, tmp_path):
     prepare = f"remove {records.parent} and prepare the dataset again"
 
     records.write_bytes(whole[:-10])
-    with pytest.raises(UserError, match=r"'train' of tiny.*, rows 1 to 256: DataLoss") as caught:
+    with pytest.raises(
+        UserError, match=r"'train' of tiny.*, rows 1 to 256: DataLossError: truncated"
+    ) as caught:
         list(source.examples("train"))
     assert prepare in str(caught.value)
     records.unlink()

@@ -108,7 +108,7 @@ def test_unigram_of_empty_texts_is_refused():
 
 
 def test_unigram_keeps_the_last_code_point_apart():
-    pieces, _ = unigram._seeds(["a\U0010ffff", "b\0"], np.ones(2), ["a"], 10)
+    pieces, _ = unigram._seeds(["a\U0010ffff", "b\0", "a", "b"], np.ones(4), ["a"], 10)
     assert pieces == ["a"]  # no longer substring occurs twice
 
 

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import logging as std_logging
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -193,7 +194,8 @@ def _prepared_in(folder: str) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()).split(" Available datasets:")[0]  # of thousands
+    text = re.sub(r"{{.*?}} ?", "", str(error))  # where in a graph TensorFlow was
+    text = " ".join(text.split()).split(" Available datasets:")[0]  # of thousands
     return f"{type(error).__name__}: {text[:160]}"
 
 
