@@ -109,3 +109,14 @@ def test_build_reads_the_experiment():
     assert shapes["encoder/embeddings/tokens/embeddings"] == (50, 8)
     assert shapes["encoder/embeddings/positions/embeddings"] == (16, 8)
     assert shapes["head/logits/kernel"] == (16, 4)  # mean+max
+
+
+def test_two_texts_have_segment_vectors():
+    settings = tiny.model_settings()
+    model = classifier.Classifier(settings, tiny.VOCAB, tiny.LENGTH, 2, token_types=2)
+    batch = tiny.features(tiny.batch(4))
+    types = np.zeros_like(batch["input_ids"])
+    one = model({**batch, "token_type_ids": types})
+    types[:, 1:] = 1
+    assert not np.allclose(one, model({**batch, "token_type_ids": types}))
+    assert "encoder/embeddings/types/embeddings" in named_parameters(model)
