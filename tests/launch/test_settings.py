@@ -3,12 +3,14 @@
 import pytest
 
 pytestmark = pytest.mark.end_to_end
+PAIRS = [(word, i) for i in range(12) for word in ("good", "bad")]
 
 
 def test_a_length_that_is_no_multiple_of_8(launch, few):
-    ended = launch(*few.flags, "--config.data.max_length=9")
+    few.write(few.train, [(f"{word} film number {i}" * 9, word) for word, i in PAIRS])
+    ended = launch(*few.flags, "--config.data.max_length=13")
     assert ended.status == 0, ended.stderr
-    assert "padded to 9 tokens" in ended.stderr
+    assert "padded to 13 tokens" in ended.stderr
 
 
 def test_an_encoder_starts_from_an_earlier_run_if_it_is_the_same(launch, few, tmp_path):
