@@ -38,6 +38,8 @@ def main() -> int:
     if _CPU_DEVICES.value:
         config.runtime.cpu_devices = _CPU_DEVICES.value
     config_lib.validate(config)
+    for line in config_lib.without_effect(config):
+        program.say(f"Note: {line}")
     workdir = Workdir(Path(_WORKDIR.value))
     workdir.check(config)
     strategy = runtime.start(config.runtime, config.seed)

@@ -19,6 +19,7 @@ from trainer.config import (
     from_dict,
     to_dict,
     validate,
+    without_effect,
 )
 from trainer.errors import UserError
 
@@ -82,11 +83,6 @@ def test_the_defaults_are_valid():
         ("data", Data(validation_share=0.0), "name a validation split, or a share"),
         ("data.label", "", "config.data.label is empty"),
         ("phases", Phase(steps=3), "must be a list of trainer.config.Phase"),
-        ("tokenizer", Tokenizer(pretrained="x", vocab_size=99), "vocab_size has no effect with"),
-        ("data", Data(validation="v", validation_share=0.2), "validation_share has no effect"),
-        ("model.initial_patterns", ("head/.*",), "no effect with no model.initial_run"),
-        ("model", Model(positions="learned", position_scale=2.0), "position_scale has no effect"),
-        ("optimizer.initial_loss_scale", 2.0, "no effect with runtime.precision='float32'"),
         ("model", Model(pooling="cls", causal=True), "sees little or nothing of the text"),
         ("objective.mask_share", 0.001, "too small to act"),
     ],
@@ -118,7 +114,7 @@ def test_accepts(path, value):
 
 def _full():
     return Experiment(
-        model=Model(width=64, initial_run="x", initial_patterns=("a", "b")),
+        model=Model(width=64, initial_patterns=("a", "b")),
         optimizer=Optimizer(ema=0.5),
         phases=[Phase(name="one", steps=3, train=("x",)), Phase(name="two", epochs=0.5)],
         runtime=Runtime(gpus=(1, 2)),
@@ -210,3 +206,42 @@ def test_phases_are_compared_field_by_field():
     assert len(lines) == len(dataclasses.fields(Phase))
     assert len(differences(longer, old)) == len(lines)
     assert differences(longer, longer) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (
+            "tokenizer",
+            Tokenizer(pretrained="x", vocab_size=99),
+            "config.tokenizer.vocab_size has no effect with tokenizer.pretrained",
+        ),
+        (
+            "data",
+            Data(validation="v", validation_share=0.2),
+            "config.data.validation_share has no effect with data.validation",
+        ),
+        (
+            "model.initial_patterns",
+            ("head/.*",),
+            "config.model.initial_patterns has no effect with no model.initial_run",
+        ),
+        (
+            "model",
+            Model(positions="learned", position_scale=2.0),
+            "config.model.position_scale has no effect with model.positions='learned'",
+        ),
+        (
+            "optimizer.initial_loss_scale",
+            2.0,
+            "config.optimizer.initial_loss_scale has no effect with runtime.precision='float32'",
+        ),
+    ],
+)
+def test_what_changes_nothing_is_said(path, value, said):
+    assert without_effect(_changed(path, value)) == [said]
+
+
+def test_nothing_is_said_of_what_acts():
+    assert without_effect(Experiment()) == []
+    assert without_effect(_changed("tokenizer.vocab_size", 99)) == []

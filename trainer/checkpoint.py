@@ -8,9 +8,7 @@ equal bytes.
 
 import contextlib
 import errno
-import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.disk import seal_of, sha256_of, sync
 from trainer.errors import UserError
 
 _NAME = re.compile(r"step-(\d{8,})")
@@ -70,16 +69,16 @@ class Store:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             tf.train.Checkpoint(variables=_tree(variables)).write(str(temporary / _PREFIX))
-            files = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+            files = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
             manifest = json.loads(json.dumps({"step": step, "meta": meta, "sha256": files}))
-            manifest[_SEAL] = _seal(manifest)
+            manifest[_SEAL] = seal_of(manifest)
             (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
             for path in (*temporary.iterdir(), temporary):
-                _flush(path)
+                sync(path)
             if final.exists():
                 shutil.rmtree(final)
             temporary.rename(final)
-            _flush(self.folder)
+            sync(self.folder)
         except (OSError, tf.errors.OpError) as error:
             with contextlib.suppress(OSError):
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -98,7 +97,7 @@ class Store:
         manifest = self._manifest(step)
         try:
             for name, digest in manifest["sha256"].items():
-                if _sha256(folder / name) != digest:
+                if sha256_of(folder / name) != digest:
                     raise DamagedCheckpoint(f"{folder / name} is not what was written")
         except OSError as error:
             raise DamagedCheckpoint(f"{folder}: {error}") from error
@@ -116,7 +115,7 @@ class Store:
         path = self.path(step) / _MANIFEST
         try:
             manifest = json.loads(path.read_text())
-            if manifest.pop(_SEAL) == _seal(manifest):
+            if manifest.pop(_SEAL) == seal_of(manifest):
                 return manifest
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise DamagedCheckpoint(f"{path}: {error}") from error
@@ -210,23 +209,6 @@ def _name_of(key: str) -> str | None:
 def _key_of(name: str) -> str:
     # TensorFlow doubles the dots of a name, its own begin with a single one.
     return "variables/" + name.replace("/", "|").replace(".", "..") + _SUFFIX
-
-
-def _seal(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _reason(error: Exception) -> str:

@@ -205,7 +205,7 @@ def validate(config: Experiment) -> None:
         _check_pattern("config.model.initial_patterns", pattern)
     if config.model.factory == Model.factory:
         _check_model(config.model)
-    _check_effects(config)
+    _check_shares(config)
     if config.evaluation.every_steps and config.evaluation.every_epochs != Evaluation.every_epochs:
         raise UserError("give config.evaluation.every_steps or every_epochs, not both")
     data = config.data
@@ -235,8 +235,18 @@ def _check_model(model: Model) -> None:
         )
 
 
-def _check_effects(config: Experiment) -> None:
-    """Refuses settings that were changed and would change nothing."""
+def _check_shares(config: Experiment) -> None:
+    """Dropout and masks draw 8 random bits."""
+    rates = {f"config.model.{k}": v for k, v in vars(config.model).items() if k.endswith("dropout")}
+    for path, rate in (
+        rates | {"config.objective.mask_share": config.objective.mask_share}
+    ).items():
+        if 0 < rate < 1 / 512:
+            raise UserError(f"config.{path}={rate} is too small to act: shares are in 1/256")
+
+
+def without_effect(config: Experiment) -> list[str]:
+    """Settings that were changed and will change nothing, a line each."""
     pretrained = bool(config.tokenizer.pretrained)
     half = config.runtime.precision == "mixed_float16"
     no_effect = (
@@ -256,17 +266,16 @@ def _check_effects(config: Experiment) -> None:
             f"runtime.precision={config.runtime.precision!r}",
         ),
     )
-    for part, names, idle, why in no_effect:
-        node = getattr(config, part)
-        for name in names:
-            if idle and getattr(node, name) not in (getattr(type(node), name), 0.0):
-                raise UserError(f"config.{part}.{name} has no effect with {why}: leave it out")
-    rates = {f"config.model.{k}": v for k, v in vars(config.model).items() if k.endswith("dropout")}
-    for path, rate in (
-        rates | {"config.objective.mask_share": config.objective.mask_share}
-    ).items():
-        if 0 < rate < 1 / 512:
-            raise UserError(f"config.{path}={rate} is too small to act: shares are in 1/256")
+    return [
+        f"config.{part}.{name} has no effect with {why}"
+        for part, names, idle, why in no_effect
+        for name in names
+        if idle and getattr(getattr(config, part), name) not in (_default(part, name), 0.0)
+    ]
+
+
+def _default(part: str, name: str) -> typing.Any:
+    return getattr(getattr(Experiment(), part), name)
 
 
 def _walk(

@@ -7,16 +7,16 @@ import tensorflow as tf
 
 from trainer import config as config_lib
 from trainer.optim.adamw import AdamW
-from trainer.optim.loss_scale import LossScale
+from trainer.optim.loss_scale import LossScale, scalar
 
 
 class Progress:
     """Where the run stands, on the device: steps done, steps skipped, whether it failed."""
 
     def __init__(self):
-        self.step = _counter(0, tf.int64, "step")
-        self.skipped = _counter(0, tf.int64, "skipped")
-        self.failed = _counter(False, tf.bool, "failed")
+        self.step = scalar(0, tf.int64, "step")
+        self.skipped = scalar(0, tf.int64, "skipped")
+        self.failed = scalar(False, tf.bool, "failed")
 
     def variables(self) -> dict[str, tf.Variable]:
         """What a checkpoint must hold, by name. A failed run is never saved."""
@@ -76,13 +76,3 @@ class Position:
         """The inverse of dataclasses.asdict."""
         bests = {key: Best(**meta[key]) if meta[key] else None for key in ("best", "phase_best")}
         return cls(**{**meta, **bests})
-
-
-def _counter(value, dtype, name):
-    return tf.Variable(
-        value,
-        dtype=dtype,
-        trainable=False,
-        name=name,
-        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-    )

@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerFast
 
 from trainer import config as config_lib
 from trainer.checkpoint import DamagedCheckpoint, Store, newest_whole
+from trainer.disk import replace
 from trainer.errors import UserError
-from trainer.monitor.records import replace
 from trainer.objectives.metrics import better
 
 DERIVED = "derived"  # the key in config.json of what follows from the settings and the data

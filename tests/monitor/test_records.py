@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.monitor.records import belongs, is_evaluation, replace
+from trainer.monitor.records import belongs, is_evaluation
 
 
 @pytest.mark.parametrize(
@@ -24,13 +24,3 @@ def test_is_evaluation():
     assert all(map(is_evaluation, ("validation/loss", "test/f1", "confusion/test",
                                    "wrong predictions/validation")))  # fmt: skip
     assert not any(map(is_evaluation, ("train/loss", "wall_seconds", "encoder/w", "step")))
-
-
-def test_replace_leaves_the_old_file_when_it_fails(tmp_path):
-    path = tmp_path / "result.json"
-    replace(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        replace(path, "new \ud800")
-    assert path.read_text() == "old"
-    replace(path, "new")
-    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]

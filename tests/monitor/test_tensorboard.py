@@ -154,7 +154,7 @@ def test_a_kill_at_any_instant_of_the_rewriting(tmp_path, undisturbed, monkeypat
     _run(tmp_path, 0, 50).close()
     with monkeypatch.context() as patch:
         patch.setattr(tf.io, "TFRecordWriter", count(Writer))
-        patch.setattr(tensorboard, "_sync", count(tensorboard._sync))
+        patch.setattr(tensorboard, "sync", count(tensorboard.sync))
         patch.setattr(Path, "replace", count(Path.replace))
         patch.setattr(Path, "rename", count(Path.rename))
         finished = False

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 import filelock
 from absl import logging
 
+from trainer.disk import seal_of, sha256_of, sync
 from trainer.errors import UserError
 
 META = "meta.json"
@@ -59,16 +59,16 @@ def _build(folder: Path, build: Callable[[Path], dict[str, object]]) -> dict:
         notes = build(part)
         sums = {}
         for path in sorted(part.iterdir()):
-            sums[path.name] = _sum(path)
-            _sync(path)
+            sums[path.name] = sha256_of(path)
+            sync(path)
         meta = {"files": sums, "notes": notes}
-        text = json.dumps({**meta, "sum": _sum_of(meta)}, indent=1)
+        text = json.dumps({**meta, "sum": seal_of(meta)}, indent=1)
         (part / META).write_text(text, encoding="utf-8")
-        _sync(part / META)
-        _sync(part)
+        sync(part / META)
+        sync(part)
         part.chmod(0o755)  # mkdtemp's folder is for its owner only
         part.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
@@ -79,29 +79,11 @@ def _read(folder: Path) -> tuple[dict, str]:
     """What is noted in the folder, and what is wrong with it: empty when nothing is."""
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        if meta.pop("sum") != _sum_of(meta):
+        if meta.pop("sum") != seal_of(meta):
             return {}, f"{META} was changed"
         for name, expected in meta["files"].items():
-            if _sum(folder / name) != expected:
+            if sha256_of(folder / name) != expected:
                 return {}, f"{name} was changed"
     except (OSError, ValueError, KeyError, AttributeError) as error:
         return {}, f"{type(error).__name__}: {error}"
     return meta, ""
-
-
-def _sum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sum_of(meta: dict) -> str:
-    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Makes a file, or the names in a folder, survive a loss of power."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

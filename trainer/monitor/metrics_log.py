@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainer.monitor.records import belongs, is_evaluation, replace
+from trainer.disk import replace
+from trainer.monitor.records import belongs, is_evaluation
 
 
 class MetricsLog:

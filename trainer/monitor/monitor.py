@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.disk import replace
 from trainer.errors import UserError
 from trainer.monitor.console import Console
 from trainer.monitor.metrics_log import MetricsLog, to_json
-from trainer.monitor.records import replace
 from trainer.monitor.tables import WrongPrediction
 from trainer.monitor.tensorboard import TensorBoard
 from trainer.monitor.throughput import Throughput

@@ -1,12 +1,9 @@
-"""Which records of an interrupted run a resumed run keeps, and how a file is replaced.
+"""Which records of an interrupted run a resumed run keeps.
 
 A resumed run starts again at the step of its checkpoint, so it writes again what the killed run had
 written after it. Every writer here drops those records when it opens, so that each point is there
 once.
 """
-
-import os
-from pathlib import Path
 
 # What the names of records of an evaluation begin with; all others are records of training.
 _EVALUATION = ("validation/", "test/", "confusion", "wrong predictions")
@@ -29,13 +26,3 @@ def belongs(step_of_record: int, is_evaluation: bool, resume_step: int) -> bool:
       resume_step: the step of the checkpoint; 0 for a new run.
     """
     return step_of_record < resume_step or (step_of_record == resume_step and not is_evaluation)
-
-
-def replace(path: Path, content: str) -> None:
-    """Writes `content` to `path` so that it holds the old or the new text, never a part of it."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

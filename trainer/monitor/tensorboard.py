@@ -7,7 +7,6 @@ returns, and a histogram takes no device and no one-hot matrix.
 """
 
 import contextlib
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.util import tensor_util
 
+from trainer.disk import sync
 from trainer.monitor.metrics_log import to_json
 from trainer.monitor.records import belongs, is_evaluation
 from trainer.monitor.tables import WrongPrediction, confusion_table, wrong_predictions_table
@@ -52,7 +52,7 @@ class TensorBoard:
             if self._keeps(event):
                 self._add(event)
         self._writer.flush()
-        _sync(temporary)
+        sync(temporary)
         # Over the old file, so that there is never a second one; then to a new name, so that a
         # TensorBoard that is watching sees a new file and not one that it has already read.
         generation = 1
@@ -103,7 +103,7 @@ class TensorBoard:
     def flush(self) -> None:
         """Forces every event onto the disk, to outlive the machine."""
         with contextlib.suppress(FileNotFoundError):  # removed by a person: no reason to stop
-            _sync(self._path)
+            sync(self._path)
 
     def close(self) -> None:
         """Closes the file. May be called twice."""
@@ -150,12 +150,3 @@ def _read(paths: Sequence[Path]) -> Iterator[Event]:
                 yield Event.FromString(record)
         except tf.errors.DataLossError:
             continue
-
-
-def _sync(path: Path) -> None:
-    """Forces a file's content to the disk, so that a rename never outruns it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

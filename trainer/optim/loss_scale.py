@@ -20,8 +20,8 @@ class LossScale:
         self.dynamic = dynamic
         self.growth_steps = settings.loss_scale_growth_steps
         initial = settings.initial_loss_scale if dynamic else 1.0
-        self.scale = _scalar(initial, tf.float64, "loss_scale")
-        self.finite_steps = _scalar(0, tf.int64, "finite_steps")
+        self.scale = scalar(initial, tf.float64, "loss_scale")
+        self.finite_steps = scalar(0, tf.int64, "finite_steps")
 
     def variables(self) -> dict[str, tf.Variable]:
         """What a checkpoint must hold, by name."""
@@ -43,7 +43,8 @@ class LossScale:
         self.finite_steps.assign(tf.where(grow, tf.zeros_like(steps), steps))
 
 
-def _scalar(value, dtype, name):
+def scalar(value, dtype: tf.DType, name: str) -> tf.Variable:
+    """A counter or switch of the run, the same on all replicas."""
     return tf.Variable(
         value,
         dtype=dtype,
