@@ -5,8 +5,8 @@ import tensorflow as tf
 
 from trainer import config as config_lib
 from trainer.errors import UserError
+from trainer.imports import blamed_on, load
 from trainer.models.random import random_scope
-from trainer.objectives.imports import blamed_on, load
 
 
 def build_model(config: config_lib.Experiment, tokens: int, classes: int) -> keras.Model:

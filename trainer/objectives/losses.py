@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from trainer.config import Objective
 from trainer.errors import UserError
-from trainer.objectives.imports import blamed_on, load
+from trainer.imports import blamed_on, load
 
 ExampleLosses = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 

@@ -13,7 +13,7 @@ from absl import logging
 
 from trainer.config import Objective
 from trainer.errors import UserError
-from trainer.objectives.imports import blamed_on, load
+from trainer.imports import blamed_on, load
 
 METRICS = ("loss", "accuracy", "precision", "recall", "f1", "auc")
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from trainer.errors import UserError
-from trainer.objectives.imports import load
+from trainer.imports import load
 
 NOT_A_FUNCTION = 3
 
