@@ -36,7 +36,7 @@ def get_config() -> Experiment:
             activation="relu",
             position_scale=3.0,
             attention_window=2,
-            pooling="mean+max",
+            head="mean+max",
             embedding_dropout=0.3,
             attention_dropout=0.0,
             dropout=0.2,

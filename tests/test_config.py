@@ -83,7 +83,7 @@ def test_the_defaults_are_valid():
         ("data", Data(validation_share=0.0), "name a validation split, or a share"),
         ("data.label", "", "config.data.label is empty"),
         ("phases", Phase(steps=3), "must be a list of trainer.config.Phase"),
-        ("model", Model(pooling="cls", causal=True), "sees little or nothing of the text"),
+        ("model", Model(head="cls", causal=True), "sees little or nothing of the text"),
         ("objective.mask_share", 0.001, "too small to act"),
     ],
 )

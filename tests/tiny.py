@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import Experiment, Model, Objective, Optimizer, Phase
+from trainer.models.architecture import from_scratch
 from trainer.models.classifier import Classifier
 from trainer.models.parameters import named_parameters
 from trainer.objectives.losses import make_loss
@@ -47,7 +48,8 @@ def no_dropout(**changes) -> Model:
 def classifier(settings: Model | None = None, classes: int = CLASSES) -> Classifier:
     """A classifier that is built; its weights depend on the settings only."""
     keras.utils.set_random_seed(0)
-    model = Classifier(settings or model_settings(), VOCAB, LENGTH, classes)
+    shape = from_scratch(settings or model_settings(), VOCAB, LENGTH, pairs=False)
+    model = Classifier(shape, classes)
     model(features(batch(2)))
     return model
 

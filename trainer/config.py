@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 from trainer.errors import UserError
 
 SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
+DECIDED_BY_PRETRAINED = (
+    *("width", "depth", "heads", "ffn_width", "activation", "norm", "positions", "position_scale"),
+    *("embedding_norm", "causal", "attention_window", "vocab_size"),
+)
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "float64")
 
 
@@ -25,6 +29,11 @@ def _one_of(*values: str, default: str | None = None) -> typing.Any:
 def _number(default: float, low: float, high: float = math.inf) -> typing.Any:
     """A number field bounded by `low` <= value <= `high`."""
     return field(default=default, metadata={"low": low, "high": high})
+
+
+def _rate() -> typing.Any:
+    """A dropout rate; -1: the pretrained model's, or else 0.1."""
+    return field(default=-1.0, metadata={"low": 0.0, "high": 0.95, "unset": -1.0})
 
 
 def _how(default: typing.Any, **metadata: typing.Any) -> typing.Any:
@@ -65,6 +74,7 @@ class Tokenizer:
 class Model:
     """The encoder and its head. A factory of your own reads the fields it needs."""
 
+    pretrained: str = ""  # hub name or folder; its config decides the encoder, see docs/bert.md
     factory: str = "trainer.models.classifier:build"  # "package.module:function"
     width: int = _number(128, 1)
     depth: int = _number(1, 0)  # Transformer blocks
@@ -77,12 +87,12 @@ class Model:
     embedding_norm: bool = True  # layer norm after the embeddings, as BERT has it
     causal: bool = False
     attention_window: int = _number(0, 0)  # tokens seen to either side of a token; 0: all
-    pooling: str = _one_of("mean+max", "mean", "max", "cls")
+    head: str = _one_of("mean+max", "mean", "max", "cls", "last", "native")  # native: pretrained's
     head_width: int = _number(0, 0)  # a dense layer before the logits; 0: none
-    dropout: float = _number(0.1, 0.0, 0.95)  # this and the others in steps of 1/256
-    attention_dropout: float = _number(0.1, 0.0, 0.95)
-    embedding_dropout: float = _number(0.1, 0.0, 0.95)
-    head_dropout: float = _number(0.1, 0.0, 0.95)
+    dropout: float = _rate()  # in 1/256; -1: the pretrained model's, or 0.1
+    attention_dropout: float = _rate()
+    embedding_dropout: float = _rate()
+    head_dropout: float = _rate()
     vocab_size: int = _number(0, 0)  # 0: the tokenizer's
     initial_run: str = _how("")  # workdir of an earlier run to take weights from
     initial_patterns: tuple[str, ...] = ("encoder/.*",)  # which weights are taken from it
@@ -205,6 +215,11 @@ def validate(config: Experiment) -> None:
         _check_pattern("config.model.initial_patterns", pattern)
     if config.model.factory == Model.factory:
         _check_model(config.model)
+    elif config.model.pretrained:
+        raise UserError(
+            "config.model.pretrained needs the encoder of this library: leave config.model.factory"
+            f" at {Model.factory!r}"
+        )
     _check_shares(config)
     if config.evaluation.every_steps and config.evaluation.every_epochs != Evaluation.every_epochs:
         raise UserError("give config.evaluation.every_steps or every_epochs, not both")
@@ -221,6 +236,15 @@ def validate(config: Experiment) -> None:
 
 def _check_model(model: Model) -> None:
     """The fields that the default factory reads, against each other."""
+    if model.pretrained:
+        if model.initial_run:
+            raise UserError("give config.model.pretrained or config.model.initial_run, not both")
+        return
+    if model.head == "native":
+        raise UserError(
+            "config.model.head='native' is the head of a pretrained model: set"
+            " config.model.pretrained, or choose another head"
+        )
     if model.width % model.heads:
         raise UserError(
             f"config.model.width={model.width} is not a multiple of"
@@ -228,9 +252,9 @@ def _check_model(model: Model) -> None:
         )
     if model.positions == "sinusoidal" and model.width % 2:
         raise UserError("config.model.width must be even for sinusoidal positions")
-    if model.pooling == "cls" and (model.causal or model.attention_window):
+    if model.head == "cls" and (model.causal or model.attention_window):
         raise UserError(
-            "config.model.pooling='cls' takes the first token's vector, which sees little or"
+            "config.model.head='cls' takes the first token's vector, which sees little or"
             " nothing of the text with config.model.causal or attention_window: pool otherwise"
         )
 
@@ -238,26 +262,33 @@ def _check_model(model: Model) -> None:
 def _check_shares(config: Experiment) -> None:
     """Dropout and masks draw 8 random bits."""
     rates = {f"config.model.{k}": v for k, v in vars(config.model).items() if k.endswith("dropout")}
-    for path, rate in (
-        rates | {"config.objective.mask_share": config.objective.mask_share}
-    ).items():
+    rates["config.objective.mask_share"] = config.objective.mask_share
+    for path, rate in rates.items():
         if 0 < rate < 1 / 512:
-            raise UserError(f"config.{path}={rate} is too small to act: shares are in 1/256")
+            raise UserError(f"{path}={rate} is too small to act: shares are in 1/256")
 
 
 def without_effect(config: Experiment) -> list[str]:
     """Settings that were changed and will change nothing, a line each."""
-    pretrained = bool(config.tokenizer.pretrained)
+    model = config.model
+    pretrained = "tokenizer.pretrained" if config.tokenizer.pretrained else "model.pretrained"
     half = config.runtime.precision == "mixed_float16"
     no_effect = (
-        ("tokenizer", ("kind", "vocab_size", "lowercase"), pretrained, "tokenizer.pretrained"),
+        (
+            "tokenizer",
+            ("kind", "vocab_size", "lowercase"),
+            bool(config.tokenizer.pretrained or model.pretrained),
+            pretrained,
+        ),
+        ("model", DECIDED_BY_PRETRAINED, bool(model.pretrained), "model.pretrained"),
+        ("model", ("head_width",), model.head == "native", "model.head='native'"),
         ("data", ("validation_share",), bool(config.data.validation), "data.validation"),
-        ("model", ("initial_patterns",), not config.model.initial_run, "no model.initial_run"),
+        ("model", ("initial_patterns",), not model.initial_run, "no model.initial_run"),
         (
             "model",
             ("position_scale",),
-            config.model.positions != "sinusoidal",
-            f"model.positions={config.model.positions!r}",
+            not model.pretrained and model.positions != "sinusoidal",
+            f"model.positions={model.positions!r}",
         ),
         (
             "optimizer",
@@ -315,7 +346,7 @@ def _check_field(path: str, spec_and_type: tuple, value: typing.Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{path}={value!r} must be a finite number")
     low, high = spec.metadata.get("low"), spec.metadata.get("high", math.inf)
-    if low is not None and not low <= value <= high:
+    if low is not None and not low <= value <= high and value != spec.metadata.get("unset"):
         bound = f"at least {low}" if high == math.inf else f"between {low} and {high}"
         raise UserError(f"{path}={value!r} must be {bound}")
 

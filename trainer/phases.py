@@ -1,7 +1,7 @@
 """Which parameters train, at what rate, for how long: phases are data."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +92,12 @@ def match(patterns: tuple[str, ...], names: list[str], field: str) -> list[str]:
                 " (a pattern must match a whole name, as 'head/.*' does)"
             )
     return [name for name in names if any(re.fullmatch(p, name) for p in patterns)]
+
+
+def frozen_levels(names: list[str], trained: Collection[str]) -> int:
+    """How many of the lowest levels hold no parameter that trains; see `layer_depths`."""
+    depths = layer_depths(names)
+    return min(depths[name] for name in trained)
 
 
 def layer_depths(names: list[str]) -> dict[str, int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from transformers import PreTrainedTokenizerFast
 
 from trainer import config as config_lib
 from trainer import runtime
@@ -20,7 +21,9 @@ from trainer.data.sources import open_source
 from trainer.data.tokenizers import load_tokenizer, make_tokenizer, vocabulary_size
 from trainer.errors import UserError
 from trainer.evaluation import Evaluator, Scores
+from trainer.models import families
 from trainer.models.parameters import build_model, named_constants, named_parameters
+from trainer.models.pretrained import Pretrained, open_pretrained
 from trainer.objectives.losses import make_loss
 from trainer.objectives.metrics import known_metric
 from trainer.phases import match
@@ -62,22 +65,41 @@ class Run:
         self._cache_dir, self._progress = cache_dir, progress
         known_metric(config.evaluation.metric, config.objective)
         self.rows_and_parts()
+        fresh = not workdir.checkpoints.steps()
+        name = config.model.pretrained
+        pretrained = open_pretrained(name) if name and fresh else None
+        # The config.json of a pretrained model, as Hugging Face's libraries know it.
+        self.pretrained: dict[str, Any] | None = None
+        if name:
+            self.pretrained = pretrained.config if pretrained else workdir.read()[1]["pretrained"]
         self.source = open_source(config.data)
         self.classes = len(self.source.id2label)
-        self.tokenizer = (
-            load_tokenizer(workdir.tokenizer)
-            if workdir.started
-            else make_tokenizer(config.tokenizer, self.source, cache_dir, progress)
-        )
+        self.tokenizer = self._make_tokenizer(pretrained)
         self.loss = make_loss(config.objective, self.classes)
         self._splits: dict[str, TokenSplit] = {}
+        architecture = (
+            families.architecture(self.pretrained, config.model, f"pretrained model {name!r}")
+            if self.pretrained
+            else None
+        )
         with strategy.scope():
-            self.model = build_model(config, vocabulary_size(self.tokenizer), self.classes)
+            tokens = vocabulary_size(self.tokenizer)
+            self.model = build_model(config, tokens, self.classes, architecture)
             self.parameters = named_parameters(self.model)
             self.constants = named_constants(self.model)
-        if config.model.initial_run and not workdir.checkpoints.steps():
+        if pretrained:
+            pretrained.load(self.parameters, config.model.head == "native", say)
+        if config.model.initial_run and fresh:
             self._take_weights(Workdir(Path(config.model.initial_run)), say)
         self.evaluator = Evaluator(strategy, self.model, self.loss)
+
+    def _make_tokenizer(self, pretrained: Pretrained | None) -> PreTrainedTokenizerFast:
+        settings = self.config.tokenizer
+        if self.workdir.started:
+            return load_tokenizer(self.workdir.tokenizer)
+        if pretrained and not settings.pretrained:
+            return load_tokenizer(pretrained.folder)
+        return make_tokenizer(settings, self.source, self._cache_dir, self._progress)
 
     def split(self, name: str) -> TokenSplit:
         """The tokens of "train", "validation" or "test"."""
@@ -111,6 +133,11 @@ class Run:
         )
         config, derived = other.read()
         where = f"config.model.initial_run={str(other.path)!r}"
+        if config.model.pretrained:
+            raise UserError(
+                f"{where} began with pretrained weights: export it with launch.export, and name"
+                " the folder as config.model.pretrained"
+            )
         if derived["tokenizer"] != self.derived()["tokenizer"]:
             raise UserError(
                 f"{where} has another tokenizer, so its weights mean other tokens: set"
@@ -141,6 +168,7 @@ class Run:
         """What must be equal on a resume besides the settings."""
         tokenizer = plain_backend(self.tokenizer).to_str()
         return {
+            "pretrained": self.pretrained,
             "id2label": self.source.id2label,
             "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest(),
             "data_fingerprint": {

@@ -6,6 +6,7 @@ then is anything divided, checked for being finite, or clipped. So every replica
 numbers and takes the same decision.
 """
 
+import inspect
 from dataclasses import dataclass
 
 import keras
@@ -15,7 +16,7 @@ import tensorflow as tf
 from trainer.models.random import keep_mask, random_scope
 from trainer.objectives.losses import Loss
 from trainer.optim.schedules import learning_rate
-from trainer.phases import PhasePlan
+from trainer.phases import PhasePlan, frozen_levels
 from trainer.state import TrainState
 
 Batch = dict[str, tf.Tensor]
@@ -59,7 +60,9 @@ class TrainStep:
 
     Args:
       strategy: where the variables live, and whose replicas share the batches.
-      model: takes a dict of FEATURES and `training`, returns logits [B, classes].
+      model: takes a dict of FEATURES and `training`, returns logits [B, classes]; where it takes
+        `frozen_levels` too, so many of its lowest levels (phases.layer_depths) run as in
+        evaluation.
       loss: example losses and weights.
       state: parameters, optimizer, loss scale and counters.
       phase: which parameters train, and at what rate.
@@ -90,6 +93,12 @@ class TrainStep:
         self.phase, self.phase_start = phase, phase_start
         self.names = list(phase.factors)
         self.variables = [state.parameters[name] for name in self.names]
+        # What lies below all that trains is a fixed function: it runs without dropout.
+        self._frozen = (
+            {"frozen_levels": frozen_levels(list(state.parameters), self.names)}
+            if "frozen_levels" in inspect.signature(model.call).parameters
+            else {}
+        )
         self.seed, self.accumulate, self.masking = seed, accumulate, masking
         self.clip_norm = clip_norm
         self._micro = tf.function(self._micro_batch, jit_compile=True) if xla else self._micro_batch
@@ -137,8 +146,12 @@ class TrainStep:
         batch = {key: value[part * rows : (part + 1) * rows] for key, value in batch.items()}
         with random_scope(self.seed, tf.identity(self.progress.step), row_start):
             masked = self.masking(batch) if self.masking else batch
-            logits = self.model({key: masked[key] for key in FEATURES}, training=True)
+            logits = self._logits(masked)
         return batch["id"], self.loss.example_losses(batch["label"], logits)
+
+    def _logits(self, batch: Batch) -> tf.Tensor:
+        inputs = {key: batch[key] for key in FEATURES}
+        return self.model(inputs, training=True, **self._frozen)
 
     def _replica_step(self, batch: Batch) -> tf.Tensor:
         """The step on one replica's rows of the global batch."""
@@ -220,7 +233,7 @@ class TrainStep:
         with random_scope(self.seed, step, row_start), tape:
             tape.watch(self.variables)
             masked = self.masking(batch) if self.masking else batch
-            logits = self.model({key: masked[key] for key in FEATURES}, training=True)
+            logits = self._logits(masked)
             loss_sum, weight_sum, _ = self.loss.sums(batch["label"], logits, batch["weight"])
             target = loss_sum * tf.cast(scale, loss_sum.dtype)
         gradients = tape.gradient(

@@ -8,6 +8,7 @@ import tiny
 
 from trainer.config import Data, Experiment
 from trainer.models import classifier
+from trainer.models.architecture import from_scratch
 from trainer.models.parameters import named_parameters
 from trainer.models.random import random_scope
 
@@ -24,9 +25,9 @@ def test_logits_for_any_number_of_classes(classes, head_width):
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
 @pytest.mark.parametrize("positions", ["sinusoidal", "learned", "none"])
-@pytest.mark.parametrize("pooling", ["mean", "max", "mean+max", "cls"])
-def test_padding_does_not_change_a_row(norm, positions, pooling):
-    settings = tiny.model_settings(norm=norm, positions=positions, pooling=pooling)
+@pytest.mark.parametrize("head", ["mean", "max", "mean+max", "cls", "last"])
+def test_padding_does_not_change_a_row(norm, positions, head):
+    settings = tiny.model_settings(norm=norm, positions=positions, head=head)
     model = tiny.classifier(settings)
     batch = tiny.features(tiny.batch(4))
     length = int(batch["attention_mask"][0].sum())
@@ -113,7 +114,8 @@ def test_build_reads_the_experiment():
 
 def test_two_texts_have_segment_vectors():
     settings = tiny.model_settings()
-    model = classifier.Classifier(settings, tiny.VOCAB, tiny.LENGTH, 2, token_types=2)
+    shape = from_scratch(settings, tiny.VOCAB, tiny.LENGTH, pairs=True)
+    model = classifier.Classifier(shape, 2)
     batch = tiny.features(tiny.batch(4))
     types = np.zeros_like(batch["input_ids"])
     one = model({**batch, "token_type_ids": types})

@@ -4,74 +4,86 @@ import keras
 
 from trainer import config as config_lib
 from trainer.models import layers
-
-NORM_EPSILON = 1e-6
+from trainer.models.architecture import Architecture, Head, from_scratch
 
 
 class Encoder(keras.layers.Layer):
     """A stack of Transformer blocks over token and position embeddings."""
 
-    def __init__(
-        self,
-        settings: config_lib.Model,
-        vocab_size: int,
-        max_length: int,
-        token_types: int = 0,
-        **kwargs,
-    ):
+    def __init__(self, architecture: Architecture, **kwargs):
         super().__init__(**kwargs)
-        self.settings = settings
+        self.architecture = shape = architecture
+        policy = self.dtype_policy
         self.embeddings = layers.TokenAndPositionEmbedding(
-            vocab_size,
-            max_length,
-            settings.width,
-            settings.positions,
-            position_scale=settings.position_scale,
-            token_types=token_types,
-            norm=settings.embedding_norm,
-            epsilon=NORM_EPSILON,
-            dropout=settings.embedding_dropout,
+            shape.vocab_size,
+            shape.max_length,
+            shape.embedding_width or shape.width,
+            shape.positions,
+            position_offset=shape.position_offset,
+            position_scale=shape.position_scale,
+            token_types=shape.token_types,
+            norm=shape.embedding_norm,
+            epsilon=shape.epsilon,
+            dropout=shape.embedding_dropout,
+            projected_width=shape.width if shape.embedding_width else 0,
             name="embeddings",
-            dtype=self.dtype_policy,
+            dtype=policy,
         )
         self.blocks = [
             layers.TransformerBlock(
-                settings.heads,
-                settings.ffn_width,
-                settings.activation,
-                settings.norm,
-                settings.dropout,
-                settings.attention_dropout,
-                settings.causal,
-                settings.attention_window,
-                NORM_EPSILON,
+                shape.heads,
+                shape.ffn_width,
+                shape.activation,
+                shape.norm,
+                shape.dropout if "attention" in shape.output_dropouts else 0.0,
+                shape.dropout if "ffn" in shape.output_dropouts else 0.0,
+                shape.attention_dropout,
+                shape.causal,
+                shape.attention_window,
+                shape.epsilon,
                 name=f"block_{i}",
-                dtype=self.dtype_policy,
+                dtype=policy,
             )
-            for i in range(settings.depth)
+            for i in range(1 if shape.shared else shape.depth)
         ]
         self.final_norm = (
-            layers.layer_norm(NORM_EPSILON, name="final_norm", dtype=self.dtype_policy)
-            if settings.norm == "pre"
+            layers.layer_norm(shape.epsilon, name="final_norm", dtype=policy)
+            if shape.norm == "pre"
             else None
         )
 
     def build(self, ids_BT_shape, attention_mask_BT_shape=None, types_BT_shape=None):
         self.embeddings.build(ids_BT_shape)
-        hidden_shape = (*ids_BT_shape, self.settings.width)
+        hidden_shape = (*ids_BT_shape, self.architecture.width)
         for block in self.blocks:
             block.build(hidden_shape)
         if self.final_norm is not None:
             self.final_norm.build(hidden_shape)
         self.built = True
 
-    def call(self, ids_BT, attention_mask_BT, types_BT=None, training=False, return_scores=False):
-        """int32 ids, mask and segments [B, T] -> [B, T, D], and where asked all attention."""
-        x_BTD = self.embeddings(ids_BT, types_BT, training=training)
+    def call(
+        self,
+        ids_BT,
+        attention_mask_BT,
+        types_BT=None,
+        training=False,
+        return_scores=False,
+        frozen_levels=0,
+    ):
+        """int32 ids, mask and segments [B, T] -> [B, T, D], and where asked all attention.
+
+        So many of the lowest levels (the embeddings, then each block) are frozen, and run without
+        dropout.
+        """
+        x_BTD = self.embeddings(ids_BT, types_BT, training=training and frozen_levels < 1)
         scores = []
-        for block in self.blocks:
-            x_BTD, scores_BHTT = block(
-                x_BTD, attention_mask_BT, training=training, return_scores=True
+        for i in range(self.architecture.depth):
+            at = 0 if self.architecture.shared else i
+            x_BTD, scores_BHTT = self.blocks[at](
+                x_BTD,
+                attention_mask_BT,
+                training=training and frozen_levels < at + 2,
+                return_scores=True,
             )
             scores.append(scores_BHTT)
         if self.final_norm is not None:
@@ -80,18 +92,34 @@ class Encoder(keras.layers.Layer):
 
 
 class ClassificationHead(keras.layers.Layer):
-    """Logits for any number of classes, after a dense layer of `width` where it is not 0."""
+    """Logits for any number of classes."""
 
-    def __init__(self, classes: int, width: int = 0, dropout: float = 0.0, **kwargs):
+    def __init__(self, classes: int, shape: Head, **kwargs):
         super().__init__(**kwargs)
         policy = self.dtype_policy
         self.hidden = (
-            layers.dense(width, name="hidden", activation="tanh", dtype=policy) if width else None
+            layers.dense(
+                shape.width,
+                name="hidden",
+                activation=layers.activation_function(shape.activation),
+                dtype=policy,
+            )
+            if shape.width
+            else None
         )
-        self.dropout = layers.Dropout(dropout, name="dropout", dtype=policy)
+        self.input_dropout = layers.Dropout(
+            shape.dropout if shape.drops_input else 0.0, name="input_dropout", dtype=policy
+        )
+        self.dropout = layers.Dropout(shape.dropout, name="dropout", dtype=policy)
         # Small, so that a new head says nothing yet: the first loss is the logarithm of `classes`.
         initial = keras.initializers.TruncatedNormal(stddev=0.02)
-        self.logits = layers.dense(classes, kernel_initializer=initial, name="logits", dtype=policy)
+        self.logits = layers.dense(
+            classes,
+            use_bias=shape.bias,
+            kernel_initializer=initial,
+            name="logits",
+            dtype=policy,
+        )
 
     def build(self, shape):
         if self.hidden is not None:
@@ -100,46 +128,50 @@ class ClassificationHead(keras.layers.Layer):
         self.logits.build(shape)
         self.built = True
 
+    def features(self, pooled_BD, training=False):
+        """What the logits are made of: [B, D] -> [B, width], or [B, D] without a dense layer."""
+        if self.hidden is None:
+            return pooled_BD
+        return self.hidden(self.input_dropout(pooled_BD, training=training))
+
     def call(self, pooled_BD, training=False):
         """[B, D] -> [B, classes]."""
-        if self.hidden is not None:
-            pooled_BD = self.hidden(pooled_BD)
-        return self.logits(self.dropout(pooled_BD, training=training))
+        features = self.features(pooled_BD, training=training)
+        return self.logits(self.dropout(features, training=training))
 
 
 class Classifier(keras.Model):
-    """Encoder, pooling, and a head.
+    """Encoder, pooling, and a head."""
 
-    Args:
-      token_types: 2 for pairs of texts, each with a segment vector of its own; 0 for single ones.
-    """
-
-    def __init__(
-        self,
-        settings: config_lib.Model,
-        vocab_size: int,
-        max_length: int,
-        classes: int,
-        token_types: int = 0,
-        **kwargs,
-    ):
+    def __init__(self, architecture: Architecture, classes: int, **kwargs):
         super().__init__(name="classifier", **kwargs)
         policy = self.dtype_policy
-        self.encoder = Encoder(
-            settings, vocab_size, max_length, token_types, name="encoder", dtype=policy
-        )
-        self.pooling = layers.Pooling(settings.pooling, name="pooling", dtype=policy)
-        self.head = ClassificationHead(
-            classes, settings.head_width, settings.head_dropout, name="head", dtype=policy
-        )
+        self.architecture = architecture
+        self.encoder = Encoder(architecture, name="encoder", dtype=policy)
+        self.pooling = layers.Pooling(architecture.head.pooling, name="pooling", dtype=policy)
+        self.head = ClassificationHead(classes, architecture.head, name="head", dtype=policy)
 
-    def call(self, inputs, training=False):
-        """{"input_ids", "attention_mask", "token_type_ids"}, int32 [B, T] -> [B, classes]."""
+    def call(self, inputs, training=False, frozen_levels=0):
+        """{"input_ids", "attention_mask", "token_type_ids"}, int32 [B, T] -> [B, classes].
+
+        See `Encoder.call` for `frozen_levels`.
+        """
+        return self.head(self._pool(inputs, training, frozen_levels), training=training)
+
+    def pooled(self, inputs):
+        """What the logits are made of, [B, width of the head]: the "pooler output" of BERT."""
+        return self.head.features(self._pool(inputs))
+
+    def _pool(self, inputs, training=False, frozen_levels=0):
         mask_BT = inputs["attention_mask"]
         x_BTD = self.encoder(
-            inputs["input_ids"], mask_BT, inputs.get("token_type_ids"), training=training
+            inputs["input_ids"],
+            mask_BT,
+            inputs.get("token_type_ids"),
+            training=training,
+            frozen_levels=frozen_levels,
         )
-        return self.head(self.pooling(x_BTD, mask_BT), training=training)
+        return self.pooling(x_BTD, mask_BT)
 
 
 def build(config: config_lib.Experiment, vocab_size: int, classes: int) -> keras.Model:
@@ -154,5 +186,7 @@ def build(config: config_lib.Experiment, vocab_size: int, classes: int) -> keras
       A model that takes a dict of int32 [B, T] tensors (`input_ids`, `attention_mask`,
       `token_type_ids`) and returns logits [B, classes].
     """
-    token_types = 2 if config.data.text_pair else 0
-    return Classifier(config.model, vocab_size, config.data.max_length, classes, token_types)
+    pairs = bool(config.data.text_pair)
+    return Classifier(
+        from_scratch(config.model, vocab_size, config.data.max_length, pairs), classes
+    )

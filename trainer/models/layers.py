@@ -131,7 +131,8 @@ class TransformerBlock(keras.layers.Layer):
         ffn_width: int,
         activation: str = "gelu",
         norm: str = "post",
-        dropout: float = 0.0,
+        attention_output_dropout: float = 0.0,
+        ffn_output_dropout: float = 0.0,
         attention_dropout: float = 0.0,
         causal: bool = False,
         window: int = 0,
@@ -149,8 +150,10 @@ class TransformerBlock(keras.layers.Layer):
         self.ffn_in = dense(ffn_width, name="ffn_in", dtype=policy)
         self.activation = activation_function(activation)
         self.ffn_norm = layer_norm(epsilon, name="ffn_norm", dtype=policy)
-        self.attention_output_dropout = Dropout(dropout, name="attention_dropout", dtype=policy)
-        self.ffn_output_dropout = Dropout(dropout, name="ffn_dropout", dtype=policy)
+        self.attention_output_dropout = Dropout(
+            attention_output_dropout, name="attention_dropout", dtype=policy
+        )
+        self.ffn_output_dropout = Dropout(ffn_output_dropout, name="ffn_dropout", dtype=policy)
 
     def build(self, shape):
         self.attention.build(shape)
@@ -195,8 +198,11 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
       max_length: longest input, in tokens.
       width: of a vector.
       positions: "sinusoidal", "learned" or "none".
+      position_offset: rows of the table of learned positions before that of the first token.
       position_scale: size of the sinusoids, against that of new token vectors.
       token_types: rows of the table of segment vectors; 0: none.
+      norm: layer norm after the sum, before dropout.
+      projected_width: of a linear layer behind them (Lan et al., 2020); 0: none.
     """
 
     def __init__(
@@ -206,10 +212,12 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         width: int,
         positions: str = "sinusoidal",
         token_types: int = 0,
+        position_offset: int = 0,
         position_scale: float = 1.0,
         norm: bool = False,
         epsilon: float = 1e-12,
         dropout: float = 0.0,
+        projected_width: int = 0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -225,7 +233,10 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             )
 
         self.tokens = table(vocab_size, "tokens")
-        self.positions = table(max_length, "positions") if positions == "learned" else None
+        self.position_offset = position_offset
+        self.positions = (
+            table(max_length + position_offset, "positions") if positions == "learned" else None
+        )
         self.types = table(token_types, "types") if token_types else None
         # sqrt(2): a sinusoid's root mean square is 1/sqrt(2).
         self.sinusoids = (
@@ -236,6 +247,9 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         self.norm = layer_norm(epsilon, name="norm", dtype=policy) if norm else None
         self.dropout = Dropout(dropout, name="dropout", dtype=policy)
         self.width = width
+        self.projection = (
+            dense(projected_width, name="projection", dtype=policy) if projected_width else None
+        )
 
     def build(self, ids_BT_shape, types_BT_shape=None):
         for table in (self.tokens, self.positions, self.types):
@@ -243,28 +257,32 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
                 table.build(ids_BT_shape)
         if self.norm is not None:
             self.norm.build((*ids_BT_shape, self.width))
+        if self.projection is not None:
+            self.projection.build((*ids_BT_shape, self.width))
         self.built = True
 
     def call(self, ids_BT, types_BT=None, training=False):
         """int32 ids [B, T] (and segments [B, T]) -> [B, T, D]."""
         length = tf.shape(ids_BT)[1]
         x_BTD = self.tokens(ids_BT)
-        if self.types is not None and types_BT is not None:
-            x_BTD += self.types(types_BT)
+        if self.types is not None:
+            x_BTD += self.types(tf.zeros_like(ids_BT) if types_BT is None else types_BT)
         if self.positions is not None:
-            x_BTD += self.positions(tf.range(length))[None]
+            x_BTD += self.positions(tf.range(length) + self.position_offset)[None]
         if self.sinusoids is not None:
             x_BTD += tf.constant(self.sinusoids, x_BTD.dtype)[None, :length]
         if self.norm is not None:
             x_BTD = self.norm(x_BTD)
-        return self.dropout(x_BTD, training=training)
+        x_BTD = self.dropout(x_BTD, training=training)
+        return x_BTD if self.projection is None else self.projection(x_BTD)
 
 
 class Pooling(keras.layers.Layer):
     """One vector a row from the vectors of its real tokens.
 
     Args:
-      kind: "mean", "max", "mean+max" (both, one after the other) or "cls" (the first token's).
+      kind: "mean", "max", "mean+max" (both, one after the other), "cls" (the first token's) or
+        "last" (the last token's, the only one that has seen the whole text with a causal mask).
     """
 
     def __init__(self, kind: str, **kwargs):
@@ -275,6 +293,9 @@ class Pooling(keras.layers.Layer):
         """[B, T, D] and a mask [B, T], 1 at real tokens -> [B, D], or [B, 2D] for mean+max."""
         if self.kind == "cls":
             return x_BTD[:, 0]
+        if self.kind == "last":
+            last = tf.maximum(tf.reduce_sum(tf.cast(attention_mask, tf.int32), 1) - 1, 0)
+            return tf.gather(x_BTD, last, batch_dims=1)
         dtype = statistics_dtype(x_BTD.dtype)
         mask_BT1 = tf.cast(attention_mask, dtype)[:, :, None]
         x = tf.cast(x_BTD, dtype)
@@ -299,12 +320,13 @@ def layer_norm(epsilon: float, **kwargs) -> keras.layers.LayerNormalization:
 
 
 def activation_function(name: str):
-    """The exact GELU, ReLU, SiLU, or GELU's tanh approximation."""
+    """The exact GELU, GELU's tanh approximation, ReLU, SiLU, or tanh."""
     return {
         "gelu": lambda x: keras.activations.gelu(x, approximate=False),
         "gelu_tanh": lambda x: keras.activations.gelu(x, approximate=True),
         "relu": keras.activations.relu,
         "silu": keras.activations.silu,
+        "tanh": keras.activations.tanh,
     }[name]
 
 

@@ -1,36 +1,52 @@
 """Building a model, and the names of its parameters."""
 
+import dataclasses
+
 import keras
 import tensorflow as tf
 
 from trainer import config as config_lib
 from trainer.errors import UserError
 from trainer.imports import blamed_on, load
+from trainer.models.architecture import Architecture, dropout_rates
+from trainer.models.classifier import Classifier
 from trainer.models.random import random_scope
 
 
-def build_model(config: config_lib.Experiment, tokens: int, classes: int) -> keras.Model:
+def build_model(
+    config: config_lib.Experiment,
+    tokens: int,
+    classes: int,
+    pretrained: Architecture | None = None,
+) -> keras.Model:
     """Calls `config.model.factory` and builds what it returns. Call it under the strategy's scope.
 
     Args:
       config: the run's settings.
       tokens: size of the tokenizer's vocabulary.
       classes: number of labels.
+      pretrained: the architecture of a pretrained model, which is built instead.
 
     Raises:
       UserError: a vocabulary too small, a factory that cannot be used, or a model whose numbers
         would depend on anything but (seed, step, place in the global batch).
     """
-    vocab_size = config.model.vocab_size or tokens
-    if vocab_size < tokens:
-        raise UserError(
-            f"the tokenizer has {tokens} tokens, config.model.vocab_size is {vocab_size}: make it"
-            f" at least {tokens}, or 0 to take the tokenizer's"
-        )
     factory = config.model.factory
-    build = load(factory, "config.model.factory")
-    with blamed_on(factory, "config.model.factory"):
-        model = build(config, vocab_size, classes)
+    if pretrained:
+        _check_fit(config, tokens, pretrained)
+        model: keras.Model = Classifier(pretrained, classes)
+    else:
+        vocab_size = config.model.vocab_size or tokens
+        if vocab_size < tokens:
+            raise UserError(
+                f"the tokenizer has {tokens} tokens, config.model.vocab_size is {vocab_size}: make"
+                f" it at least {tokens}, or 0 to take the tokenizer's"
+            )
+        build = load(factory, "config.model.factory")
+        rates = dropout_rates(config.model, {})
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, **rates))
+        with blamed_on(factory, "config.model.factory"):
+            model = build(config, vocab_size, classes)
     if not isinstance(model, keras.Model):
         raise UserError(
             f"config.model.factory={factory!r} returned {type(model).__name__}, not a keras.Model"
@@ -49,6 +65,20 @@ def build_model(config: config_lib.Experiment, tokens: int, classes: int) -> ker
         )
     _refuse_hidden_state(model, factory)
     return model
+
+
+def _check_fit(config: config_lib.Experiment, tokens: int, pretrained: Architecture) -> None:
+    where = f"pretrained model {config.model.pretrained!r}"
+    if tokens > pretrained.vocab_size:
+        raise UserError(
+            f"the tokenizer has {tokens} tokens, {where} knows {pretrained.vocab_size}: use the"
+            " tokenizer that belongs to it"
+        )
+    if config.data.max_length > pretrained.max_length:
+        raise UserError(
+            f"config.data.max_length={config.data.max_length}: {where} has positions for"
+            f" {pretrained.max_length} tokens"
+        )
 
 
 def _refuse_hidden_state(model: keras.Model, factory: str) -> None:

@@ -1,0 +1,352 @@
+"""Pretrained families: what their config.json says of our encoder, and what they call its weights.
+
+The structures, with the places of dropout, are those of the models that end in
+"ForSequenceClassification" in Hugging Face transformers 5; papers stand at each family.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from transformers import CONFIG_MAPPING, PretrainedConfig
+
+from trainer import config as config_lib
+from trainer.errors import UserError, in_one_line
+from trainer.models.architecture import Architecture, Head, dropout_rates
+
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+    "tanh": "tanh",
+}
+LEAVES = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "beta": "bias"}
+
+
+class Module(NamedTuple):
+    """Where a module's weights stand in a family's file.
+
+    Attributes:
+      name: of the module; {i} is the number of the block.
+      transposed: whether its kernel is stored as [out, in], as PyTorch's Linear has it.
+      part: (k, n) where it is the k-th of n equal parts of what is stored, along the last axis of
+        our kernel.
+    """
+
+    name: str
+    transposed: bool = True
+    part: tuple[int, int] = (0, 1)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of pretrained model.
+
+    Attributes:
+      prefix: of the encoder's tensors in files that hold a head too.
+      classifier: the class in transformers that holds the encoder with its native head.
+      modules: our modules by name, with block_{i}, and theirs.
+      head: the native head; its width and dropout come from the config.
+      dropouts: the fields of the config that hold our rates, the first that is set counts.
+      fixed: further fields of the architecture.
+      requires: fields of the config with the only value that is supported.
+    """
+
+    prefix: str
+    classifier: str
+    modules: Mapping[str, Module]
+    head: Head
+    dropouts: Mapping[str, tuple[str, ...]]
+    fixed: Mapping[str, Any]
+    requires: Mapping[str, Any]
+
+
+def _modules(prefix: str, names: Mapping[str, str]) -> dict[str, Module]:
+    return {ours: Module(prefix + theirs) for ours, theirs in names.items()}
+
+
+_BERT_ENCODER = {
+    "encoder/embeddings/tokens": "embeddings.word_embeddings",
+    "encoder/embeddings/positions": "embeddings.position_embeddings",
+    "encoder/embeddings/types": "embeddings.token_type_embeddings",
+    "encoder/embeddings/norm": "embeddings.LayerNorm",
+    "encoder/block_{i}/attention/query": "encoder.layer.{i}.attention.self.query",
+    "encoder/block_{i}/attention/key": "encoder.layer.{i}.attention.self.key",
+    "encoder/block_{i}/attention/value": "encoder.layer.{i}.attention.self.value",
+    "encoder/block_{i}/attention/output_projection": "encoder.layer.{i}.attention.output.dense",
+    "encoder/block_{i}/attention_norm": "encoder.layer.{i}.attention.output.LayerNorm",
+    "encoder/block_{i}/ffn_in": "encoder.layer.{i}.intermediate.dense",
+    "encoder/block_{i}/ffn_out": "encoder.layer.{i}.output.dense",
+    "encoder/block_{i}/ffn_norm": "encoder.layer.{i}.output.LayerNorm",
+}
+_DISTILBERT_ENCODER = {
+    "encoder/embeddings/tokens": "embeddings.word_embeddings",
+    "encoder/embeddings/positions": "embeddings.position_embeddings",
+    "encoder/embeddings/norm": "embeddings.LayerNorm",
+    "encoder/block_{i}/attention/query": "transformer.layer.{i}.attention.q_lin",
+    "encoder/block_{i}/attention/key": "transformer.layer.{i}.attention.k_lin",
+    "encoder/block_{i}/attention/value": "transformer.layer.{i}.attention.v_lin",
+    "encoder/block_{i}/attention/output_projection": "transformer.layer.{i}.attention.out_lin",
+    "encoder/block_{i}/attention_norm": "transformer.layer.{i}.sa_layer_norm",
+    "encoder/block_{i}/ffn_in": "transformer.layer.{i}.ffn.lin1",
+    "encoder/block_{i}/ffn_out": "transformer.layer.{i}.ffn.lin2",
+    "encoder/block_{i}/ffn_norm": "transformer.layer.{i}.output_layer_norm",
+}
+_ALBERT_LAYER = "encoder.albert_layer_groups.0.albert_layers.0"
+_ALBERT_ENCODER = {
+    "encoder/embeddings/tokens": "embeddings.word_embeddings",
+    "encoder/embeddings/positions": "embeddings.position_embeddings",
+    "encoder/embeddings/types": "embeddings.token_type_embeddings",
+    "encoder/embeddings/norm": "embeddings.LayerNorm",
+    "encoder/embeddings/projection": "encoder.embedding_hidden_mapping_in",
+    "encoder/block_{i}/attention/query": f"{_ALBERT_LAYER}.attention.query",
+    "encoder/block_{i}/attention/key": f"{_ALBERT_LAYER}.attention.key",
+    "encoder/block_{i}/attention/value": f"{_ALBERT_LAYER}.attention.value",
+    "encoder/block_{i}/attention/output_projection": f"{_ALBERT_LAYER}.attention.dense",
+    "encoder/block_{i}/attention_norm": f"{_ALBERT_LAYER}.attention.LayerNorm",
+    "encoder/block_{i}/ffn_in": f"{_ALBERT_LAYER}.ffn",
+    "encoder/block_{i}/ffn_out": f"{_ALBERT_LAYER}.ffn_output",
+    "encoder/block_{i}/ffn_norm": f"{_ALBERT_LAYER}.full_layer_layer_norm",
+}
+_GPT2_BLOCK = "transformer.h.{i}."
+_GPT2_MODULES = {
+    "encoder/embeddings/tokens": Module("transformer.wte"),
+    "encoder/embeddings/positions": Module("transformer.wpe"),
+    "encoder/block_{i}/attention_norm": Module(_GPT2_BLOCK + "ln_1"),
+    **{
+        f"encoder/block_{{i}}/attention/{name}": Module(_GPT2_BLOCK + "attn.c_attn", False, (k, 3))
+        for k, name in enumerate(("query", "key", "value"))
+    },
+    "encoder/block_{i}/attention/output_projection": Module(_GPT2_BLOCK + "attn.c_proj", False),
+    "encoder/block_{i}/ffn_norm": Module(_GPT2_BLOCK + "ln_2"),
+    "encoder/block_{i}/ffn_in": Module(_GPT2_BLOCK + "mlp.c_fc", False),
+    "encoder/block_{i}/ffn_out": Module(_GPT2_BLOCK + "mlp.c_proj", False),
+    "encoder/final_norm": Module("transformer.ln_f"),
+    "head/logits": Module("score"),
+}
+_BERT_DROPOUTS = {
+    "dropout": ("hidden_dropout_prob",),
+    "attention_dropout": ("attention_probs_dropout_prob",),
+    "embedding_dropout": ("hidden_dropout_prob",),
+    "head_dropout": ("classifier_dropout", "hidden_dropout_prob"),
+}
+_ENCODER = {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+}
+
+# Devlin et al., 2019, arXiv:1810.04805. MiniLM (Wang et al., 2020, arXiv:2002.10957) is one too.
+_BERT = Family(
+    prefix="bert.",
+    classifier="BertForSequenceClassification",
+    modules=_modules("bert.", _BERT_ENCODER)
+    | {"head/hidden": Module("bert.pooler.dense"), "head/logits": Module("classifier")},
+    head=Head("cls", activation="tanh"),
+    dropouts=_BERT_DROPOUTS,
+    fixed={},
+    requires=_ENCODER,
+)
+# Liu et al., 2019, arXiv:1907.11692. The first position has the number after the padding's.
+_ROBERTA = Family(
+    prefix="roberta.",
+    classifier="RobertaForSequenceClassification",
+    modules=_modules("roberta.", _BERT_ENCODER)
+    | {"head/hidden": Module("classifier.dense"), "head/logits": Module("classifier.out_proj")},
+    head=Head("cls", activation="tanh", drops_input=True),
+    dropouts=_BERT_DROPOUTS,
+    fixed={},
+    requires=_ENCODER,
+)
+FAMILIES = {
+    "bert": _BERT,
+    "roberta": _ROBERTA,
+    # Conneau et al., 2020, arXiv:1911.02116: RoBERTa's structure.
+    "xlm-roberta": Family(
+        **{**vars(_ROBERTA), "classifier": "XLMRobertaForSequenceClassification"}
+    ),
+    # Sanh et al., 2019, arXiv:1910.01108.
+    "distilbert": Family(
+        prefix="distilbert.",
+        classifier="DistilBertForSequenceClassification",
+        modules=_modules("distilbert.", _DISTILBERT_ENCODER)
+        | {"head/hidden": Module("pre_classifier"), "head/logits": Module("classifier")},
+        head=Head("cls", activation="relu"),
+        dropouts={
+            "dropout": ("dropout",),
+            "attention_dropout": ("attention_dropout",),
+            "embedding_dropout": ("dropout",),
+            "head_dropout": ("seq_classif_dropout",),
+        },
+        fixed={"epsilon": 1e-12, "output_dropouts": ("ffn",)},
+        requires={},
+    ),
+    # Clark et al., 2020, arXiv:2003.10555: the discriminator.
+    "electra": Family(
+        prefix="electra.",
+        classifier="ElectraForSequenceClassification",
+        modules=_modules(
+            "electra.",
+            _BERT_ENCODER | {"encoder/embeddings/projection": "embeddings_project"},
+        )
+        | {"head/hidden": Module("classifier.dense"), "head/logits": Module("classifier.out_proj")},
+        head=Head("cls", activation="gelu", drops_input=True),
+        dropouts=_BERT_DROPOUTS,
+        fixed={},
+        requires=_ENCODER,
+    ),
+    # Lan et al., 2020, arXiv:1909.11942: one block for all layers.
+    "albert": Family(
+        prefix="albert.",
+        classifier="AlbertForSequenceClassification",
+        modules=_modules("albert.", _ALBERT_ENCODER)
+        | {"head/hidden": Module("albert.pooler"), "head/logits": Module("classifier")},
+        head=Head("cls", activation="tanh"),
+        dropouts=_BERT_DROPOUTS | {"head_dropout": ("classifier_dropout_prob",)},
+        fixed={"shared": True, "output_dropouts": ("attention",)},
+        requires={**_ENCODER, "num_hidden_groups": 1, "inner_group_num": 1},
+    ),
+    # Radford et al., 2019: a decoder; the last token has seen all others.
+    "gpt2": Family(
+        prefix="transformer.",
+        classifier="GPT2ForSequenceClassification",
+        modules=_GPT2_MODULES,
+        head=Head("last", bias=False),
+        dropouts={
+            "dropout": ("resid_pdrop",),
+            "attention_dropout": ("attn_pdrop",),
+            "embedding_dropout": ("embd_pdrop",),
+            "head_dropout": (),
+        },
+        fixed={"norm": "pre", "causal": True, "embedding_norm": False},
+        requires={
+            "scale_attn_weights": True,
+            "scale_attn_by_inverse_layer_idx": False,
+            "add_cross_attention": False,
+        },
+    ),
+}
+
+
+def family_of(config: Mapping[str, Any], where: str) -> Family:
+    """The family that a config.json names.
+
+    Raises:
+      UserError: its model_type is none of FAMILIES.
+    """
+    kind = config.get("model_type")
+    if kind not in FAMILIES:
+        raise UserError(
+            f"{where}: model type {kind!r} is not supported; supported are: {', '.join(FAMILIES)}"
+        )
+    return FAMILIES[kind]
+
+
+def architecture(config: Mapping[str, Any], settings: config_lib.Model, where: str) -> Architecture:
+    """The architecture of a pretrained model.
+
+    Args:
+      config: what its config.json holds.
+      settings: `config.model`: the head, where it is not "native", and dropout rates that are set.
+      where: what to call the model in a message.
+
+    Raises:
+      UserError: a family or a variant of one that the encoder cannot compute.
+    """
+    family = family_of(config, where)
+    try:
+        theirs = CONFIG_MAPPING[config["model_type"]].from_dict(dict(config))
+    except Exception as error:  # its own checks raise errors of many kinds
+        raise UserError(f"{where}: config.json: {in_one_line(error)}") from error
+    for field, only in family.requires.items():
+        value = getattr(theirs, field, only)
+        if value != only:
+            raise UserError(f"{where}: {field}={value!r} is not supported, only {only!r} is")
+    activation = _first(theirs, "hidden_act", "activation_function", "activation")
+    if activation not in ACTIVATIONS:
+        raise UserError(
+            f"{where}: activation {activation!r} is not supported; supported are:"
+            f" {', '.join(ACTIVATIONS)}"
+        )
+    rates = dropout_rates(
+        settings,
+        {
+            ours: _first(theirs, *fields) if fields else 0.0
+            for ours, fields in family.dropouts.items()
+        },
+    )
+    head_dropout = rates.pop("head_dropout")
+    width = theirs.hidden_size
+    if settings.head == "native":
+        hidden = width if "head/hidden" in family.modules else 0
+        head = dataclasses.replace(family.head, width=hidden, dropout=head_dropout)
+    else:
+        head = Head(settings.head, settings.head_width, dropout=head_dropout)
+    offset = theirs.pad_token_id + 1 if family.prefix == "roberta." else 0
+    values = {
+        "vocab_size": theirs.vocab_size,
+        "max_length": theirs.max_position_embeddings - offset,
+        "width": width,
+        "depth": theirs.num_hidden_layers,
+        "heads": theirs.num_attention_heads,
+        "ffn_width": _first(theirs, "intermediate_size", "hidden_dim", "n_inner") or 4 * width,
+        "head": head,
+        "activation": ACTIVATIONS[activation],
+        "epsilon": _first(theirs, "layer_norm_eps", "layer_norm_epsilon"),
+        "position_offset": offset,
+        "token_types": _first(theirs, "type_vocab_size") or 0,
+        "embedding_width": _embedding_width(theirs),
+        **rates,
+        **family.fixed,
+    }
+    return Architecture(**values)
+
+
+def _embedding_width(config: PretrainedConfig) -> int:
+    """0 where there is no projection; ALBERT has one even between equal widths."""
+    width = _first(config, "embedding_size") or config.hidden_size
+    return 0 if width == config.hidden_size and config.model_type != "albert" else width
+
+
+def _first(config: PretrainedConfig, *fields: str) -> Any:
+    """The first of the fields that the config has and sets."""
+    values = (getattr(config, field, None) for field in fields)
+    return next((value for value in values if value is not None), None)
+
+
+class Stored(NamedTuple):
+    """Where the values of one of our parameters stand in a family's file.
+
+    Attributes:
+      name: of the tensor.
+      transposed: see Module.
+      part: see Module.
+    """
+
+    name: str
+    transposed: bool
+    part: tuple[int, int]
+
+
+def stored(family: Family, parameters: Iterable[str]) -> dict[str, Stored]:
+    """Those of our parameters that a family has a place for, by name, and that place."""
+    places = {}
+    for name in parameters:
+        module, _, leaf = name.rpartition("/")
+        block = re.search(r"block_(\d+)", module)
+        theirs = family.modules.get(re.sub(r"block_\d+", "block_{i}", module))
+        if theirs is not None:
+            number = block[1] if block else ""
+            places[name] = Stored(
+                f"{theirs.name.replace('{i}', number)}.{LEAVES.get(leaf, leaf)}",
+                theirs.transposed and leaf == "kernel",
+                theirs.part,
+            )
+    return places
