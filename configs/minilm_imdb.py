@@ -1,0 +1,46 @@
+"""MiniLM fine-tuned on all of IMDB: its head alone first, then everything.
+
+  make weights
+  python -m launch.train --config=configs/minilm_imdb.py --workdir=runs/minilm_imdb \
+      --config.data.data_dir=/path/to/tensorflow_datasets
+"""
+
+from trainer.config import (
+    Data,
+    Evaluation,
+    Experiment,
+    Model,
+    Optimizer,
+    Phase,
+    Runtime,
+)
+
+
+def get_config() -> Experiment:
+    """The experiment."""
+    return Experiment(
+        data=Data(name="imdb_reviews", max_length=512, cut="head+tail", buckets=12),
+        model=Model(pretrained="data/minilm", head="native"),
+        optimizer=Optimizer(beta2=0.98),
+        phases=[
+            Phase(
+                name="head",
+                train=("head/.*",),
+                epochs=0.2,
+                learning_rate=1e-3,
+                warmup_steps=10,
+                schedule="linear",
+            ),
+            Phase(
+                name="all",
+                epochs=2,
+                learning_rate=1e-4,
+                warmup_steps=50,
+                schedule="linear",
+                layer_decay=0.95,
+            ),
+        ],
+        evaluation=Evaluation(every_epochs=0.5, metric="loss"),
+        runtime=Runtime(precision="mixed_bfloat16"),
+        global_batch_size=32,
+    )

@@ -1,0 +1,111 @@
+"""A trained model for other programs: a folder that Hugging Face transformers opens in PyTorch."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from transformers import PreTrainedTokenizerFast
+
+from trainer import config as config_lib
+from trainer.data.tokenizers import load_tokenizer
+from trainer.errors import UserError
+from trainer.models import families
+from trainer.models.pretrained import WEIGHTS
+from trainer.workdir import Workdir
+
+
+def to_hugging_face(workdir: Workdir, output: Path) -> int:
+    """Writes config.json, model.safetensors and the tokenizer of a run's best weights.
+
+    `transformers.AutoModelForSequenceClassification.from_pretrained` opens the folder, and so does
+    `config.model.pretrained`.
+
+    Args:
+      workdir: of a run that began with pretrained weights.
+      output: a folder that does not exist yet, or is empty.
+
+    Returns:
+      The step of the weights.
+
+    Raises:
+      UserError: a model that transformers has no class for, or a folder that cannot be written.
+    """
+    config, derived = workdir.read()
+    family = _family(config, derived, workdir)
+    store, step = workdir.best_weights()
+    names = [name for name in store.shapes(step) if name.startswith("model/")]
+    values = {n.removeprefix("model/"): v for n, v in store.values(step, names).items()}
+    tokenizer = load_tokenizer(workdir.tokenizer)
+    if tokenizer.pad_token is None:  # GPT-2's: transformers needs one to make batches
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    try:
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise UserError(f"--output={output} is there already: choose another folder")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+            made = Path(folder) / "made"
+            tokenizer.save_pretrained(made)
+            described = _config(derived, family, tokenizer)
+            (made / "config.json").write_text(json.dumps(described, indent=2) + "\n")
+            tensors = _tensors(family, values)
+            safetensors.numpy.save_file(tensors, made / WEIGHTS, metadata={"format": "pt"})
+            made.replace(output)
+    except OSError as error:
+        raise UserError(
+            f"cannot write --output={output}: {error.strerror or error}: choose another folder"
+        ) from error
+    return step
+
+
+def _family(
+    config: config_lib.Experiment, derived: Mapping[str, Any], workdir: Workdir
+) -> families.Family:
+    if not derived.get("pretrained"):
+        raise UserError(
+            f"--workdir={workdir.path} holds a model of this library's own, which transformers has"
+            " no class for: only runs with config.model.pretrained can be exported to huggingface"
+        )
+    family = families.family_of(derived["pretrained"], str(workdir.path))
+    if config.model.head != "native":
+        raise UserError(
+            f"--workdir={workdir.path} has config.model.head={config.model.head!r}, which"
+            f" {family.classifier} of transformers cannot hold: train with head='native'"
+        )
+    return family
+
+
+def _config(
+    derived: Mapping[str, Any], family: families.Family, tokenizer: PreTrainedTokenizerFast
+) -> dict[str, Any]:
+    """The pretrained model's config.json, with this run's labels."""
+    dropped = ("num_labels", "torch_dtype", "_name_or_path", "auto_map")
+    config = {k: v for k, v in derived["pretrained"].items() if k not in dropped}
+    labels = list(derived["id2label"])
+    config |= {
+        "architectures": [family.classifier],
+        "dtype": "float32",
+        "id2label": {str(i): label for i, label in enumerate(labels)},
+        "label2id": {label: i for i, label in enumerate(labels)},
+        "problem_type": "single_label_classification",
+    }
+    if config.get("pad_token_id") is None:  # GPT-2 finds the last token by it
+        config["pad_token_id"] = tokenizer.pad_token_id
+    return config
+
+
+def _tensors(family: families.Family, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The weights under the names, and in the layout, that transformers gives them."""
+    places = families.stored(family, values)
+    parts: dict[str, dict[int, np.ndarray]] = {}
+    for name, value in values.items():
+        place = places[name]
+        value = value.astype(np.float32)
+        parts.setdefault(place.name, {})[place.part[0]] = value.T if place.transposed else value
+    return {
+        name: np.ascontiguousarray(np.concatenate([of[k] for k in sorted(of)], axis=-1))
+        for name, of in parts.items()
+    }
