@@ -1,0 +1,103 @@
+"""Our models against what PyTorch transformers computes from the same files.
+
+The files and numbers in tests/models/parity are made by scripts/make_parity_fixtures.py.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from programs import ROOT
+
+from trainer.models import layers
+from trainer.models.classifier import Classifier
+from trainer.models.parameters import named_parameters
+from trainer.models.pretrained import open_pretrained
+
+FIXTURES = Path(__file__).parent / "parity"
+LAYOUTS = (
+    *("bert", "bert_pretraining", "minilm", "distilbert", "roberta", "xlm_roberta"),
+    *("electra", "electra_base", "albert", "gpt2", "gpt2_base"),
+)
+MINILM = ROOT / "data" / "minilm"
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+CLASSES = 3
+LARGEST = 2e-5  # difference, in float32
+SAMPLED = np.s_[::37, :16]  # of the hidden states of MiniLM
+needs_minilm = pytest.mark.skipif(not MINILM.is_dir(), reason="no data/minilm: make weights")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_random_weights_give_what_pytorch_computes(layout):
+    with np.load(FIXTURES / layout / "expected.npz") as expected:
+        check(FIXTURES / layout, expected)
+
+
+@needs_minilm
+def test_the_real_weights_of_minilm_give_what_pytorch_computes():
+    with np.load(FIXTURES / "minilm_real.npz") as expected:
+        check(MINILM, expected, SAMPLED)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_dropout_acts_where_it_does_in_pytorch(layout, monkeypatch):
+    rates = []
+
+    def keep_all(shape, rate):
+        rates.append(rate)
+        return tf.ones(shape, tf.bool)
+
+    monkeypatch.setattr(layers, "keep_mask", keep_all)
+    with np.load(FIXTURES / layout / "expected.npz") as expected:
+        load(FIXTURES / layout)(inputs_of(expected, 3), training=True)
+        assert rates == expected["dropouts"].tolist()
+
+
+def check(folder: Path, expected: Mapping[str, np.ndarray], sample=np.s_[:]) -> None:
+    """Prints how far our outputs are from the expected ones, and fails beyond LARGEST.
+
+    `sample` is the part of the hidden states of real tokens [tokens, D] that is expected.
+    """
+    lengths = sorted(int(name.removeprefix("hidden_")) for name in expected if "hidden_" in name)
+    model = load(folder)
+    apart = {}
+    for length in lengths:
+        inputs = inputs_of(expected, length)
+        hidden = model.encoder(*inputs.values()).numpy()[inputs["attention_mask"] == 1]
+        ours = {
+            "hidden": hidden[sample],
+            "pooled": model.pooled(inputs).numpy(),
+            "logits": model(inputs).numpy(),
+        }
+        for name, values in ours.items():
+            if f"{name}_{length}" in expected:
+                theirs = expected[f"{name}_{length}"]
+                assert values.shape == theirs.shape
+                apart.setdefault(name, []).append(abs(values - theirs).max())
+    largest = {name: np.max(differences) for name, differences in apart.items()}
+    print(
+        f"{folder.parent.name}/{folder.name}, lengths {', '.join(map(str, lengths))}: largest differences",
+        ", ".join(f"{name} {difference:.1e}" for name, difference in largest.items()),
+    )
+    has_head = (
+        "ForSequenceClassification" in open_pretrained(str(folder)).config["architectures"][0]
+    )
+    assert list(largest) == ["hidden", "pooled", "logits"][: 3 if has_head else 2]
+    assert all(difference <= LARGEST for difference in largest.values())
+
+
+def load(folder: Path) -> Classifier:
+    """The model of a folder, with its weights and CLASSES classes."""
+    pretrained = open_pretrained(str(folder))
+    model = Classifier(pretrained.architecture(), CLASSES)
+    ones = np.ones([1, 2], np.int32)
+    model(dict.fromkeys(INPUTS, ones * 0) | {"attention_mask": ones})
+    pretrained.load(named_parameters(model), native_head=True, say=lambda line: None)
+    return model
+
+
+def inputs_of(expected: Mapping[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
+    """The batch of that length."""
+    return {name: expected[f"{name}_{length}"] for name in INPUTS}

@@ -1,0 +1,58 @@
+"""The same comparison against PyTorch itself, with new random weights and more lengths.
+
+`make test-parity` makes an environment with PyTorch and names its interpreter in PARITY_PYTHON.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from programs import ROOT
+from test_parity import FIXTURES, LAYOUTS, MINILM, SAMPLED, check, needs_minilm
+
+PYTHON = os.environ.get("PARITY_PYTHON")
+pytestmark = pytest.mark.skipif(not PYTHON, reason="needs PyTorch: make test-parity")
+
+
+def make_fixtures(folder: Path, *arguments: str) -> Path:
+    """Runs the script that makes them, in PyTorch's environment."""
+    script = "scripts/make_parity_fixtures.py"
+    real = [f"--minilm={MINILM}"] if MINILM.is_dir() else []
+    command = [str(PYTHON), script, f"--output={folder}", *real, *arguments]
+    subprocess.run(command, cwd=ROOT, check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """New weights and inputs."""
+    folder = tmp_path_factory.mktemp("parity")
+    return make_fixtures(folder, "--seed=1", "--lengths", "1", "2", "7", "16", "23", "24")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_new_weights_give_what_pytorch_computes(layout, fresh):
+    with np.load(fresh / layout / "expected.npz") as expected:
+        check(fresh / layout, expected)
+
+
+@needs_minilm
+def test_the_real_weights_of_minilm_do_on_other_texts(fresh):
+    with np.load(fresh / "minilm_real.npz") as expected:
+        check(MINILM, expected, SAMPLED)
+
+
+def test_the_fixtures_in_the_tree_are_what_the_script_makes(tmp_path):
+    made = make_fixtures(tmp_path)
+    names = {path.relative_to(made) for path in made.rglob("*") if path.is_file()}
+    assert {path.parent.name for path in names if path.name == "expected.npz"} == set(LAYOUTS)
+    for name in names:
+        if name.suffix == ".npz":
+            with np.load(made / name) as new, np.load(FIXTURES / name) as old:
+                assert set(new) == set(old)
+                for key in new:  # another machine may add in another order
+                    np.testing.assert_allclose(new[key], old[key], rtol=0, atol=2e-6)
+        else:
+            assert (made / name).read_bytes() == (FIXTURES / name).read_bytes(), name
