@@ -78,7 +78,8 @@ def check(folder: Path, expected: Mapping[str, np.ndarray], sample=np.s_[:]) -> 
                 apart.setdefault(name, []).append(abs(values - theirs).max())
     largest = {name: np.max(differences) for name, differences in apart.items()}
     print(
-        f"{folder.parent.name}/{folder.name}, lengths {', '.join(map(str, lengths))}: largest differences",
+        f"{folder.parent.name}/{folder.name}, lengths {', '.join(map(str, lengths))}:",
+        "largest differences",
         ", ".join(f"{name} {difference:.1e}" for name, difference in largest.items()),
     )
     has_head = (
