@@ -69,12 +69,13 @@ class Signals:
         self.requested = True
 
 
-def run(main: Callable[[], int | None], usage: str) -> None:
+def run(main: Callable[..., int | None], usage: str, texts: bool = False) -> None:
     """Parses the flags and runs `main`; ends the process with the exit status it returns.
 
     Args:
-      main: takes nothing, returns an exit status (None: 0), raises UserError.
+      main: takes nothing, or a list of texts; returns an exit status (None: 0), raises UserError.
       usage: the program's docstring, for --help.
+      texts: whether `main` takes the arguments that are no flags; otherwise they are refused.
     """
     sys.modules["__main__"].__doc__ = usage
     logging.use_absl_handler()
@@ -83,10 +84,10 @@ def run(main: Callable[[], int | None], usage: str) -> None:
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
     def guarded(arguments: list[str]) -> int:
-        if len(arguments) > 1:
+        if len(arguments) > 1 and not texts:
             return _fail(f"unknown argument {arguments[1]!r}: flags begin with --")
         try:
-            return main() or 0
+            return (main(arguments[1:]) if texts else main()) or 0
         except UserError as error:
             return _fail(str(error))
 

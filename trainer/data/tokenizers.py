@@ -6,6 +6,9 @@ numbers WordPiece's continuations by chance: their order is fixed here beforehan
 """
 
 import collections
+import importlib.util
+import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from trainer import config
+from trainer import config, hub
 from trainer.data import store, unigram
 from trainer.data.progress import Advance, Progress, quiet
 from trainer.data.sources import Source
@@ -22,6 +25,9 @@ from trainer.errors import UserError
 FORMAT = 1  # raise it when training changes
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # ids 0 to 4
 MAX_ALPHABET = 1000  # characters with a token of their own; rarer ones become [UNK]
+# The files of a pretrained tokenizer.
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model")
+_SETTINGS = ("tokenizer_config.json", "config.json", "special_tokens_map.json", "added_tokens.json")
 
 
 def make_tokenizer(
@@ -54,19 +60,87 @@ def make_tokenizer(
 def load_tokenizer(name: str | Path) -> PreTrainedTokenizerFast:
     """A tokenizer from a folder, or by its name on the hub.
 
+    A folder holds tokenizer.json or, as the families publish them, vocab.txt (BERT), vocab.json and
+    merges.txt (RoBERTa, GPT-2), or a SentencePiece model (ALBERT, T5).
+
     Raises:
       UserError: there is none, it needs code of its own, or it has no fast version.
     """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(name), trust_remote_code=False)
-    except Exception as error:  # the hub, the parser and each tokenizer raise their own kinds
-        reason = " ".join(str(error).split())[:200]
+    folder = hub.folder_of(str(name), [*_VOCABULARIES, *_SETTINGS], "cannot load tokenizer")
+    where = f"cannot load tokenizer {str(name)!r}"
+    there = [file for file in _VOCABULARIES if (folder / file).is_file()]
+    if not there or there == ["vocab.json"] or there == ["merges.txt"]:
         raise UserError(
-            f"cannot load tokenizer {str(name)!r}: {reason}: give a folder with tokenizer.json, or"
-            " a name on the hub"
-        ) from error
+            f"{where}: it has no vocabulary: the folder must hold tokenizer.json, vocab.txt,"
+            " vocab.json and merges.txt, or spiece.model"
+        )
+    converted = there[0] == "spiece.model"
+    if converted and not importlib.util.find_spec("sentencepiece"):
+        raise UserError(f"{where}: `pip install sentencepiece` to read its spiece.model")
+    try:
+        options = _options(folder, there)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, **options)
+    except Exception as error:  # the parser and each tokenizer raise their own kinds
+        reason = " ".join(str(error).split())[:200]
+        if "trust_remote_code" in str(error):
+            reason = "it needs code that comes with it, which is never run"
+        raise UserError(f"{where}: {reason}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise UserError(f"tokenizer {str(name)!r} has no fast version (tokenizer.json)")
+        raise UserError(f"{where}: it has no fast version (tokenizer.json)")
+    needed = {key: file for key, file in tokenizer.vocab_files_names.items() if file not in there}
+    if "tokenizer_file" in needed and len(needed) > 1:  # transformers makes up a vocabulary then
+        raise UserError(
+            f"{where}: it is a {type(tokenizer).__name__} by its configuration, and lacks"
+            f" {' and '.join(needed.values())}"
+        )
+    return _without_symbols(tokenizer) if converted else tokenizer
+
+
+def _options(folder: Path, there: list[str]) -> dict[str, object]:
+    """What the files leave unsaid, and transformers would not guess, or guess wrongly.
+
+    Args:
+      there: the files of _VOCABULARIES in the folder.
+    """
+    model, settings, whole = (
+        json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        for path in (folder / file for file in ("config.json", _SETTINGS[0], "tokenizer.json"))
+    )
+    options: dict[str, object] = {}
+    first = folder / there[0]
+    if not whole and not ({"model_type", "tokenizer_class"} & {*model, *settings}):
+        if there[0] == "vocab.txt":
+            options["tokenizer_type"] = "bert"
+        elif there[0] == "vocab.json":
+            options["tokenizer_type"] = "roberta" if b'"<s>"' in first.read_bytes() else "gpt2"
+        else:
+            options["tokenizer_type"] = "albert" if b"[CLS]" in first.read_bytes() else "t5"
+    if "do_lower_case" not in settings:  # transformers would lowercase
+        normalizer = whole.get("normalizer") or {}
+        if normalizer.get("type") == "BertNormalizer":
+            options["do_lower_case"] = normalizer["lowercase"]
+        elif there[0] == "vocab.txt":
+            options["do_lower_case"] = not _has_capitals(first.read_text(encoding="utf-8"))
+    return options
+
+
+def _has_capitals(vocabulary: str) -> bool:
+    """Whether lowercasing would change a line, but for special ones such as [CLS] and <S>."""
+    special = re.compile(r"\[.*\]|<.*>")
+    return any(t != t.lower() for t in vocabulary.split("\n") if not special.fullmatch(t.strip()))
+
+
+def _without_symbols(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """Makes a SentencePiece model's own symbols, such as ALBERT's "-", ordinary pieces again.
+
+    transformers cuts a text at them first, so that "well-known" becomes "▁well", "-", "▁known";
+    SentencePiece itself makes "known" of the last.
+    """
+    made = json.loads(tokenizer.backend_tokenizer.to_str())
+    made["added_tokens"] = [token for token in made["added_tokens"] if token["special"]]
+    special = {token["content"] for token in made["added_tokens"]}
+    tokenizer._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(made))
+    tokenizer.extra_special_tokens = [t for t in tokenizer.extra_special_tokens if t in special]
     return tokenizer
 
 
