@@ -79,13 +79,15 @@ class Encoder(keras.layers.Layer):
         scores = []
         for i in range(self.architecture.depth):
             at = 0 if self.architecture.shared else i
-            x_BTD, scores_BHTT = self.blocks[at](
+            x_BTD = self.blocks[at](
                 x_BTD,
                 attention_mask_BT,
                 training=training and frozen_levels < at + 2,
-                return_scores=True,
+                return_scores=return_scores,
             )
-            scores.append(scores_BHTT)
+            if return_scores:
+                x_BTD, scores_BHTT = x_BTD
+                scores.append(scores_BHTT)
         if self.final_norm is not None:
             x_BTD = self.final_norm(x_BTD)
         return (x_BTD, scores) if return_scores else x_BTD

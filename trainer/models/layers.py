@@ -86,15 +86,14 @@ class MultiHeadAttention(keras.layers.Layer):
         query_BHTK = self._split(self.query(query))
         key_BHSK = self._split(self.key(memory))
         value_BHSK = self._split(self.value(memory))
-        scale = 1 / math.sqrt(query_BHTK.shape[-1])
-        scores_BHTS = tf.matmul(
-            query_BHTK * tf.constant(scale, query.dtype), key_BHSK, transpose_b=True
-        )
+        scale = tf.constant(1 / math.sqrt(query_BHTK.shape[-1]), query.dtype)
+        scores_BHTS = tf.matmul(query_BHTK * scale, key_BHSK, transpose_b=True)
         bias = self._bias(attention_mask, tf.shape(scores_BHTS), statistics_dtype(query.dtype))
         probabilities_BHTS = tf.nn.softmax(tf.cast(scores_BHTS, bias.dtype) + bias)
         probabilities_BHTS = tf.cast(probabilities_BHTS, query.dtype)
         dropped_BHTS = self.dropout(probabilities_BHTS, training=training)
-        mixed_BTHK = tf.transpose(tf.matmul(dropped_BHTS, value_BHSK), [0, 2, 1, 3])
+        mixed_BHTK = tf.matmul(dropped_BHTS, value_BHSK)
+        mixed_BTHK = tf.transpose(mixed_BHTK, [0, 2, 1, 3])
         output_BTD = self.output_projection(tf.reshape(mixed_BTHK, tf.shape(query)))
         return (output_BTD, probabilities_BHTS) if return_scores else output_BTD
 
@@ -167,12 +166,14 @@ class TransformerBlock(keras.layers.Layer):
     def call(self, x_BTD, attention_mask=None, training=False, return_scores=False):
         """Returns [B, T, D], and where asked for the attention probabilities [B, H, T, T]."""
         pre = self.norm == "pre"
-        attended_BTD, scores_BHTT = self.attention(
+        attended_BTD = self.attention(
             self.attention_norm(x_BTD) if pre else x_BTD,
             attention_mask=attention_mask,
             training=training,
-            return_scores=True,
+            return_scores=return_scores,
         )
+        if return_scores:
+            attended_BTD, scores_BHTT = attended_BTD
         x_BTD += self.attention_output_dropout(attended_BTD, training=training)
         x_BTD = x_BTD if pre else self.attention_norm(x_BTD)
         hidden = self.activation(self.ffn_in(self.ffn_norm(x_BTD) if pre else x_BTD))

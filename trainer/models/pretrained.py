@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
-from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 
 from trainer import config as config_lib
+from trainer import hub
 from trainer.disk import sha256_of
 from trainer.errors import UserError
 from trainer.models import families
@@ -162,9 +162,7 @@ def open_pretrained(name: str) -> Pretrained:
     Raises:
       UserError: there is no such model, or its files cannot be used.
     """
-    folder = Path(name)
-    if not folder.is_dir():
-        folder = _download(name)
+    folder = hub.folder_of(name, WANTED, "pretrained model")
     where = f"pretrained model {name!r}"
     if (folder / GOOGLE_CONFIG).is_file() and not (folder / "config.json").is_file():
         config = {"model_type": "bert", **_json(folder / GOOGLE_CONFIG, where)}
@@ -177,19 +175,6 @@ def open_pretrained(name: str) -> Pretrained:
     config = _json(folder / "config.json", where)
     families.family_of(config, where)
     return Pretrained(name, folder, config, _Safetensors(_files(folder, where), where))
-
-
-def _download(name: str) -> Path:
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
-        raise UserError(f"pretrained model {name!r}: there is no such folder")
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(WANTED)))
-    except Exception as error:  # the hub, the network and the cache raise their own kinds
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"pretrained model {name!r} is no folder, and cannot be had from the hub"
-            f" ({type(error).__name__}: {reason}): give a folder with config.json and {WEIGHTS}"
-        ) from error
 
 
 def _files(folder: Path, where: str) -> list[Path]:
@@ -278,7 +263,7 @@ class _Google:
     def read(self, name: str) -> np.ndarray:
         try:
             value = self._reader.get_tensor(self._names[name])
-        except tf.errors.OpError as error:
+        except (tf.errors.OpError, IndexError) as error:  # IndexError: it ends too early
             raise UserError(
                 f"{self._where}: cannot read {name!r} from {GOOGLE_WEIGHTS}: the file is cut short"
                 " or damaged, fetch it again"

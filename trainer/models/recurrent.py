@@ -37,10 +37,10 @@ class Block(keras.layers.Layer):
         self.forward = reader("forward")
         self.backward = reader("backward") if both_ways else None
 
-    def build(self, shape, lengths_shape=None):
-        self.forward.build(shape)
+    def build(self, x_BTD_shape, lengths_B_shape=None):
+        self.forward.build(x_BTD_shape)
         if self.backward is not None:
-            self.backward.build(shape)
+            self.backward.build(x_BTD_shape)
         self.built = True
 
     def call(self, x_BTD, lengths_B):
