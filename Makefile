@@ -19,14 +19,17 @@ FITS := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2
 VENV_FITS := import sys, pip; sys.prefix == sys.base_prefix and sys.exit(1); $(FITS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install data weights train test torture lint format constraints clean distclean
+.PHONY: help install data weights train bert compare test test-parity torture lint format constraints clean distclean
 
 help:
 	@echo 'Thaw: train Transformers from scratch, or freeze and thaw BERT.'
 	@echo
 	@echo '  make train        train configs/quickstart.py into runs/quickstart'
+	@echo '  make bert         fine-tune a small pretrained BERT into runs/bert'
+	@echo '  make compare      train what there is to compare with, and print the table'
 	@echo '  make test         run the tests, but for the slow ones'
 	@echo '  make torture      run the slow tests: kills, restarts, long comparisons'
+	@echo '  make test-parity  compare pretrained models with PyTorch itself'
 	@echo '  make lint         ruff and mypy, changing nothing'
 	@echo '  make format       let ruff rewrite the code'
 	@echo '  make install      make .venv with every dependency at its pinned version'
@@ -36,7 +39,7 @@ help:
 	@echo '  make clean        remove what builds and tools left; keeps .venv, data and runs'
 	@echo '  make distclean    remove .venv and data too; keeps runs'
 	@echo
-	@echo 'train, test, torture and lint install and fetch what they need first.'
+	@echo 'What trains, tests or lints installs and fetches what it needs first.'
 	@echo '  PYTHON=python3.12          the interpreter for a new .venv (3.11 to 3.13)'
 	@echo '  ARGS="-k attention"        more arguments for the program, here pytest'
 
@@ -86,11 +89,30 @@ weights: install
 train: install data
 	$(PY) -m launch.train --config=configs/quickstart.py --workdir=runs/quickstart $(ARGS)
 
-test: install data
+bert: install data weights
+	$(PY) -m launch.train --config=configs/minilm_sample.py --workdir=runs/bert $(ARGS)
+
+compare: install data weights
+	$(PY) scripts/compare.py --plot=runs/compare/comparison.png $(ARGS)
+
+test: install data weights
 	$(PY) -m pytest -m "not slow" $(ARGS)
 
-torture: install data
+torture: install data weights
 	$(PY) -m pytest -m slow --timeout=3600 $(ARGS)
+
+# PyTorch is no dependency: what is compared with it has an environment of its own.
+TORCH := build/parity/bin/python
+
+test-parity: install weights build/parity/.installed
+	PARITY_PYTHON=$(TORCH) $(PY) -m pytest -sv tests/models/test_parity.py \
+	    tests/models/test_parity_torch.py $(ARGS)
+
+build/parity/.installed: constraints.txt | install
+	$(PY) -m venv --clear build/parity
+	$(TORCH) -m pip install --quiet --constraint constraints.txt \
+	    torch==2.13.0 transformers safetensors numpy
+	touch $@
 
 lint: install
 	$(PY) -m ruff check .

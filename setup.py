@@ -5,10 +5,12 @@ from setuptools import find_packages, setup
 REQUIRES = [
     "absl-py",
     "filelock",
+    "huggingface_hub",
     "importlib_resources",  # tensorflow-datasets imports it and does not declare it
     "keras>=3.15,<4",
     "ml-collections",
     "numpy",
+    "safetensors",
     "scikit-learn",
     "setuptools",  # tensorflow and tensorboard ask for it; a venv of Python 3.12+ comes without
     "tensorboard",
@@ -23,6 +25,7 @@ EXTRAS = {
     "gpu": ["tensorflow[and-cuda]==2.21.*"],
     "dev": [
         "build",
+        "matplotlib",
         "mypy",
         "pillow",
         "pre-commit",
