@@ -78,7 +78,7 @@ def pieces(text: str, tokenizer: "PreTrainedTokenizerFast") -> list[Piece]:
     made, word = [], 0
     for i, token in enumerate(encoding.ids):
         if encoding.sequence_ids[i] is not None:
-            word = max(word, 1 + bisect.bisect(ends, encoding.offsets[i][1] - 1))
+            word = 1 + bisect.bisect(ends, encoding.offsets[i][1] - 1)
         elif -1 < last < i:
             word = len(ends) + 1
         mark = UNKNOWN if token == unknown else SPECIAL if token in special else ""

@@ -116,6 +116,10 @@ def bert_cased(folder):
     return bert(folder, lowercase=False)
 
 
+def bert_taking_texts_literally(folder):
+    return bert(folder, split_special_tokens=True)
+
+
 def distilbert(folder):
     return bert(folder, model_type="distilbert", tokenizer_class="DistilBertTokenizer")
 
@@ -140,7 +144,10 @@ def roberta(folder):
 
 
 def gpt2_files(folder):
-    return write(byte_level(folder, ["<|endoftext|>"]), config={"model_type": "gpt2"})
+    byte_level(folder, [])
+    vocab = json.loads((folder / "vocab.json").read_text())
+    vocab["<|endoftext|>"] = len(vocab)  # the last, and not the first, as in GPT-2's own
+    return write(folder, vocab=vocab, config={"model_type": "gpt2"})
 
 
 def gpt2(folder):
@@ -163,6 +170,7 @@ def saved_anew(folder):
 
 LAYOUTS = [
     *((make, BERT) for make in (bert, bert_cased, bert_files, distilbert, electra)),
+    (bert_taking_texts_literally, BERT),
     *((make, ROBERTA) for make in (roberta, roberta_files)),
     *((make, GPT2) for make in (gpt2, gpt2_files)),
     *((make, ALBERT) for make in (albert, saved_anew)),

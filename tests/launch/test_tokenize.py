@@ -48,7 +48,7 @@ def show(folder, *arguments):
 TABLE = """\
 text        wordpiece    unigram
             [CLS]  2 *   [CLS]  2 *
-A           a      5     ▁a     6
+A\u0301           a      5     ▁a     6
 films       film   6     ▁film  7
             ##s    7     s      8
 日🙂.       日    10     ▁      5
@@ -64,7 +64,7 @@ tokens             9           10
 
 
 def test_the_table(folders, tmp_path):
-    ended = show(tmp_path, f"--tokenizer={folders}", "A films  日🙂. good ")
+    ended = show(tmp_path, f"--tokenizer={folders}", "A\u0301 films  日🙂. good ")
     assert ended.stderr == ""
     assert ended.status == 0
     assert ended.stdout == TABLE

@@ -120,7 +120,7 @@ def plain_backend(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     backend.no_truncation()
     backend.no_padding()
-    backend.encode_special_tokens = tokenizer.split_special_tokens  # no file holds it
+    backend.encode_special_tokens = tokenizer.split_special_tokens  # to_str() lacks it
     return backend
 
 
