@@ -1,5 +1,6 @@
 """launch.tokenize: what it shows, in which words, and how fast it must be up."""
 
+import re
 import subprocess
 import sys
 
@@ -159,3 +160,20 @@ def test_what_a_terminal_would_obey_is_escaped():
     assert shown.replace("\n", "").isprintable()
     assert "\\x1b[31m" in shown
     assert "\n\\u200d" in shown
+
+
+@pytest.mark.slow
+def test_docs_show_what_their_commands_print(tmp_path):
+    for needed in ("data/imdb_sample", "data/minilm"):
+        if not (ROOT / needed).is_dir():
+            pytest.skip(f"{needed} is missing: make data weights")
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    page = (ROOT / "docs" / "tokenizers.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(?:sh)?\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 7
+    train, *shown = blocks
+    for command, expected in [(train, ""), *zip(shown[::2], shown[1::2], strict=True)]:
+        bash = ["bash", "-c", command.replace(".venv/bin/python", sys.executable)]
+        done = subprocess.run(bash, capture_output=True, text=True, cwd=tmp_path, env=environment())
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == expected
