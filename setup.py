@@ -32,6 +32,7 @@ EXTRAS = {
         "pytest",
         "pytest-timeout",
         "ruff",
+        "sentencepiece",
         "types-tqdm",
     ],
 }
