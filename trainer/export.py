@@ -51,12 +51,16 @@ def to_hugging_face(workdir: Workdir, output: Path) -> int:
             tokenizer.save_pretrained(made)
             described = _config(derived, family, tokenizer)
             (made / "config.json").write_text(json.dumps(described, indent=2) + "\n")
-            tensors = _tensors(family, values)
-            safetensors.numpy.save_file(tensors, made / WEIGHTS, metadata={"format": "pt"})
+            # safetensors would write a file that only its owner may read.
+            tensors = safetensors.numpy.save(_tensors(family, values), {"format": "pt"})
+            (made / WEIGHTS).write_bytes(tensors)
             made.replace(output)
-    except OSError as error:
+    except Exception as error:
+        if not isinstance(error, OSError) and "os error" not in str(error):  # as tokenizers says it
+            raise
+        reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"cannot write --output={output}: {error.strerror or error}: choose another folder"
+            f"cannot write --output={output}: {reason}: choose another folder"
         ) from error
     return step
 

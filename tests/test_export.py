@@ -1,0 +1,297 @@
+"""Export to Hugging Face: what is written, that it comes back in bit for bit, what is refused."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pretrained_folders as folders
+import pytest
+import tensorflow as tf
+from pretrained_folders import CLASSES, WEIGHTS
+from programs import newest, weights
+from transformers import AutoConfig, AutoTokenizer
+
+from trainer.config import Experiment, Model
+from trainer.data.tokenizers import load_tokenizer
+from trainer.errors import UserError
+from trainer.export import to_hugging_face
+from trainer.models.classifier import Classifier
+from trainer.models.families import FAMILIES
+from trainer.models.parameters import named_parameters
+from trainer.models.pretrained import open_pretrained
+from trainer.workdir import Workdir
+
+WITH_HEAD = (
+    *("bert", "distilbert", "roberta", "xlm_roberta", "electra", "electra_base"),
+    *("albert", "gpt2"),
+)
+WITHOUT_HEAD = ("minilm", "bert_pretraining", "gpt2_base")
+LABELS = ["bad", "so so", "good \u2665"]
+STEP = 7
+TEXTS = ["a good film number 13", "bad", "", "number 7 is no film"]
+
+
+def loaded(folder: Path) -> tuple[dict[str, tf.Variable], str]:
+    """The parameters of a pretrained model, and what is said of them."""
+    pretrained, lines = open_pretrained(str(folder)), []
+    model = Classifier(pretrained.architecture(), CLASSES)
+    ones = np.ones([1, 2], np.int32)
+    model({"input_ids": ones, "attention_mask": ones, "token_type_ids": 0 * ones})
+    parameters = named_parameters(model)
+    pretrained.load(parameters, True, lines.append)
+    return parameters, "\n".join(lines)
+
+
+def begun(folder: Path, workdir: Path, **model) -> Workdir:
+    """A run that began with a pretrained model, and whose best weights are still its own."""
+    config = Experiment(model=Model(**{"pretrained": str(folder), "head": "native", **model}))
+    pretrained = json.loads((folder / "config.json").read_text())
+    derived = {"pretrained": pretrained if config.model.pretrained else None, "id2label": LABELS}
+    run = Workdir(workdir)
+    run.begin(config, derived, load_tokenizer(folder))
+    values = {f"model/{name}": v for name, v in loaded(folder)[0].items()}
+    run.best.save(STEP, values, {"metric": "accuracy", "value": 0.5, "phase": 0})
+    return run
+
+
+@pytest.fixture
+def bert(tmp_path) -> Workdir:
+    """A run of BERT."""
+    return begun(folders.copy("bert", tmp_path / "bert"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("layout", [*WITH_HEAD, *WITHOUT_HEAD])
+def test_weights_that_did_not_change_are_those_that_came(tmp_path, layout):
+    folder = folders.copy(layout, tmp_path / layout)
+    run, output = begun(folder, tmp_path / "run"), tmp_path / "exported"
+    assert to_hugging_face(run, output) == STEP
+    exported, came = folders.tensors(output), folders.tensors(folder)
+    if layout in WITH_HEAD:
+        assert exported.keys() == came.keys()
+        for name, value in exported.items():
+            assert (value.shape, value.dtype) == (came[name].shape, came[name].dtype)
+            assert value.tobytes() == came[name].tobytes(), name
+    # And back in.
+    ours, said = loaded(output)
+    assert "start afresh: none; tensors not used: none" in said
+    saved = run.best.values(STEP, [f"model/{name}" for name in ours])
+    assert [n for n in ours if ours[n].numpy().tobytes() != saved[f"model/{n}"].tobytes()] == []
+
+
+@pytest.mark.parametrize("layout", WITHOUT_HEAD)
+def test_the_encoder_alone_gets_the_names_of_a_classifier(tmp_path, layout):
+    folder = folders.copy(layout, tmp_path / layout)
+    to_hugging_face(begun(folder, tmp_path / "run"), tmp_path / "exported")
+    exported, came = folders.tensors(tmp_path / "exported"), folders.tensors(folder)
+    kind = json.loads((folder / "config.json").read_text())["model_type"]
+    prefix = FAMILIES[kind].prefix
+    of_head = {name for name in exported if not name.startswith(prefix)}
+    assert of_head == (
+        {"score.weight"} if kind == "gpt2" else {"classifier.weight", "classifier.bias"}
+    )
+    for name in exported.keys() - of_head:
+        theirs = name if layout == "bert_pretraining" else name.removeprefix(prefix)
+        if theirs not in came:
+            theirs = theirs.replace(".weight", ".gamma").replace(".bias", ".beta")
+        assert exported[name].tobytes() == came[theirs].tobytes(), name
+
+
+@pytest.mark.parametrize("layout", [*WITH_HEAD, *WITHOUT_HEAD])
+def test_config_and_tokenizer_open_in_transformers(tmp_path, layout):
+    folder = folders.copy(layout, tmp_path / layout)
+    folders.change(folder, auto_map={"AutoModel": "own.Model"}, torch_dtype="float16")
+    output = tmp_path / "exported"
+    to_hugging_face(begun(folder, tmp_path / "run"), output)
+    config, before = AutoConfig.from_pretrained(output), AutoConfig.from_pretrained(folder)
+    assert config.id2label == dict(enumerate(LABELS))
+    assert config.label2id == {label: i for i, label in enumerate(LABELS)}
+    assert config.num_labels == len(LABELS)
+    assert config.architectures == [FAMILIES[config.model_type].classifier]
+    assert config.problem_type == "single_label_classification"
+    assert "auto_map" not in (output / "config.json").read_text()
+    new = {"id2label", "label2id", "architectures", "problem_type", "dtype", "auto_map"}
+    new.add("_name_or_path")
+    pads = {"pad_token_id"} if before.pad_token_id is None else set()
+    ours, theirs = config.to_dict(), before.to_dict()
+    assert str(config.dtype).endswith("float32")
+    same = ours.keys() | theirs.keys()
+    assert [f for f in sorted(same - new - pads) if ours.get(f) != theirs.get(f)] == []
+
+    tokenizer = AutoTokenizer.from_pretrained(output)
+    assert tokenizer(TEXTS)["input_ids"] == load_tokenizer(folder)(TEXTS)["input_ids"]
+    assert tokenizer.pad_token_id is not None
+    assert config.pad_token_id is not None
+    if pads:
+        assert config.pad_token_id == tokenizer.pad_token_id
+    assert load_tokenizer(output)(TEXTS)["input_ids"] == tokenizer(TEXTS)["input_ids"]
+    assert {"config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json"} <= {
+        path.name for path in output.iterdir()
+    }
+
+
+def test_others_may_read_what_this_user_writes(bert, tmp_path):
+    """As any new file: the umask decides."""
+    before = os.umask(0o022)
+    try:
+        to_hugging_face(bert, tmp_path / "exported")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "exported").iterdir()}
+    assert set(modes.values()) == {0o644}, modes
+    assert (tmp_path / "exported").stat().st_mode & 0o777 == 0o755
+
+
+def test_an_empty_folder_may_be_there(bert, tmp_path):
+    (tmp_path / "here" / "exported").mkdir(parents=True)
+    to_hugging_face(bert, tmp_path / "here" / "exported")
+    assert folders.tensors(tmp_path / "here" / "exported")
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["exported"]  # nothing beside
+
+
+# What is refused
+
+
+def refused(run: Workdir, output: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        to_hugging_face(run, output)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("head", ["mean", "max", "cls", "last", "mean+max"])
+def test_a_head_that_transformers_cannot_hold(tmp_path, head):
+    run = begun(folders.copy("bert", tmp_path / "bert"), tmp_path / "run", head=head)
+    said = refused(run, tmp_path / "exported")
+    assert f"has config.model.head={head!r}, which BertForSequenceClassification" in said
+    assert said.endswith("cannot hold: train with head='native'")
+    assert not (tmp_path / "exported").exists()
+
+
+def test_a_model_from_scratch(tmp_path):
+    run = begun(
+        folders.copy("bert", tmp_path / "bert"), tmp_path / "run", pretrained="", head="cls"
+    )
+    said = refused(run, tmp_path / "exported")
+    assert "only runs with config.model.pretrained can be exported to huggingface" in said
+    assert not (tmp_path / "exported").exists()
+
+
+def test_a_run_without_weights(bert, tmp_path):
+    shutil.rmtree(bert.best.folder)
+    assert "holds no weights yet: train first" in refused(bert, tmp_path / "exported")
+
+
+def test_no_run(tmp_path):
+    assert "holds no run" in refused(Workdir(tmp_path / "none"), tmp_path / "exported")
+
+
+def test_a_place_that_is_taken(bert, tmp_path):
+    for name in ("folder", "file"):
+        path = tmp_path / name
+        if name == "folder":
+            path.mkdir()
+            (path / "mine.txt").write_text("mine")
+        else:
+            path.write_text("mine")
+        before = path.stat().st_mtime_ns
+        assert f"--output={path} is there already: choose another" in refused(bert, path)
+        assert path.stat().st_mtime_ns == before
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["mine.txt"]
+
+
+def test_a_place_below_a_file(bert, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for output in (tmp_path / "file" / "exported", tmp_path / "file" / "below" / "exported"):
+        assert f"cannot write --output={output}: " in refused(bert, output)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """A small file system in memory; skips the test where that is not allowed."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, check=False).returncode:
+        pytest.skip("only root may mount")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_disk_that_is_read_only(bert, tmp_path):
+    with mounted(tmp_path / "disk", "ro") as disk:
+        said = refused(bert, disk / "exported")
+        assert said.startswith(f"cannot write --output={disk / 'exported'}: Read-only file system")
+
+
+@pytest.mark.parametrize("size", ["4k", "12k", "16k", "32k"])
+def test_a_full_disk_leaves_nothing_behind(bert, tmp_path, size):
+    with mounted(tmp_path / "disk", f"size={size}") as disk:
+        said = refused(bert, disk / "exported")
+        assert said.startswith(f"cannot write --output={disk / 'exported'}: ")
+        assert "No space left" in said
+        assert list(disk.iterdir()) == []
+
+
+# Through the programs
+
+
+def export(launch, workdir: Path, output: Path, *flags: str):
+    program = {"program": "launch.export"}
+    return launch(f"--workdir={workdir}", f"--output={output}", *flags, **program)
+
+
+def test_a_trained_model_goes_out_and_comes_back(launch, tmp_path, cache):
+    folder = folders.copy("bert", tmp_path / "bert")
+    workdir, output = tmp_path / "run", tmp_path / "exported"
+    flags = folders.flags(folder, tmp_path, cache)
+    ended = launch(*flags, f"--workdir={workdir}")
+    assert ended.status == 0, ended.stderr
+    shutil.rmtree(folder)  # the run holds all that is needed
+
+    ended = export(launch, workdir, output, "--format=huggingface")
+    assert ended.status == 0, ended.stderr
+    assert ended.stderr == f"Wrote the weights of step 4 to {output}\n"
+    config = AutoConfig.from_pretrained(output)
+    assert config.id2label == {0: "bad", 1: "good"}
+    tensors = folders.tensors(output)
+    best = weights(newest(workdir / "best"))
+    assert newest(workdir / "best").name == "step-00000004"
+    kernel = next(v for name, v in best.items() if "head|logits|kernel" in name)
+    assert tensors["classifier.weight"].shape == (2, 16)
+    assert tensors["classifier.weight"].tobytes() == kernel.T.tobytes()
+    assert sum(v.size for v in tensors.values()) == sum(
+        v.size for name, v in best.items() if "model|" in name
+    )
+
+    # At a rate of 0 the run from it ends where this one did.
+    still = [f"--config.phases[{i}].learning_rate=0" for i in range(2)]
+    flags = (*folders.flags(output, tmp_path, cache), *still)
+    ended = launch(*flags, f"--workdir={tmp_path / 'again'}")
+    assert ended.status == 0, ended.stderr
+    assert "41 of 41 parameters loaded from 41 tensors; start afresh: none" in ended.stderr
+    again, first = (newest(path / "best") for path in (tmp_path / "again", workdir))
+    again, first = weights(again), weights(first)
+    assert again.keys() == first.keys()
+    assert [n for n in first if "model|" in n and first[n].tobytes() != again[n].tobytes()] == []
+    results = [
+        json.loads((path / "result.json").read_text()) for path in (workdir, tmp_path / "again")
+    ]
+    assert results[0]["test"] == results[1]["test"]
+
+    ended = export(launch, workdir, output, "--format=huggingface")
+    assert ended.status == 2
+    assert ended.stderr == f"error: --output={output} is there already: choose another folder\n"
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for flags in (["--format=pickle"], []):
+        ended = export(launch, workdir, tmp_path / "other", *flags)
+        assert ended.status == 2
+        assert "--format" in ended.stderr
+        assert len(ended.stderr.splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
