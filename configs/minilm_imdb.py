@@ -34,7 +34,7 @@ def get_config() -> Experiment:
             Phase(
                 name="all",
                 epochs=2,
-                learning_rate=1e-4,
+                learning_rate=2e-4,
                 warmup_steps=50,
                 schedule="linear",
                 layer_decay=0.95,

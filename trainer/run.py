@@ -88,7 +88,8 @@ class Run:
             self.parameters = named_parameters(self.model)
             self.constants = named_constants(self.model)
         if pretrained:
-            pretrained.load(self.parameters, config.model.head == "native", say)
+            native = config.model.head == "native"
+            pretrained.load(self.parameters, native, say, self.source.id2label)
         if config.model.initial_run and fresh:
             self._take_weights(Workdir(Path(config.model.initial_run)), say)
         self.evaluator = Evaluator(strategy, self.model, self.loss)

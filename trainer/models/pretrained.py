@@ -7,7 +7,7 @@ with a model is run.
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,7 +71,11 @@ class Pretrained:
         return families.architecture(self.config, settings, f"pretrained model {self.name!r}")
 
     def load(
-        self, parameters: Mapping[str, tf.Variable], native_head: bool, say: Callable[[str], None]
+        self,
+        parameters: Mapping[str, tf.Variable],
+        native_head: bool,
+        say: Callable[[str], None],
+        labels: Sequence[str] = (),
     ) -> None:
         """Assigns the weights, and says what was not used and what starts afresh.
 
@@ -79,6 +83,7 @@ class Pretrained:
           parameters: all of the model's, by name.
           native_head: whether the model has the family's own head, which may be stored too.
           say: told what a person should know.
+          labels: of this run, in the order of their ids.
 
         Raises:
           UserError: a tensor of the encoder is missing or has another shape, or a value is not
@@ -116,6 +121,13 @@ class Pretrained:
             f" {len(used)} tensors; start afresh: {_listed(fresh)}; tensors not used:"
             f" {_listed(unused)}"
         )
+
+        theirs = list((self.config.get("id2label") or {}).values())
+        if "head/logits/kernel" in values and labels and theirs and theirs != list(labels):
+            say(
+                f"Note: the labels {', '.join(map(str, theirs))} of its head are taken for"
+                f" {', '.join(labels)}, in this order"
+            )
 
     def _fits(
         self,
