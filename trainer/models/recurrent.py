@@ -1,7 +1,7 @@
 """Recurrent classifiers of Keras layers: the long short-term memory, one way or both.
 
 Name them as `model.factory`: "trainer.models.recurrent:lstm" or "trainer.models.recurrent:bilstm".
-They read of `config.model`: width, depth, head, vocab_size and the dropout rates.
+Of `config.model` they read width, depth, head, head_width and the dropout rates.
 """
 
 import keras
