@@ -96,7 +96,8 @@ def _config(
         "label2id": {label: i for i, label in enumerate(labels)},
         "problem_type": "single_label_classification",
     }
-    if config.get("pad_token_id") is None:  # GPT-2 finds the last token by it
+    # A decoder's last token is found by it. RoBERTa counts its positions from it: it must stay.
+    if config.get("pad_token_id") is None or family.head.pooling == "last":
         config["pad_token_id"] = tokenizer.pad_token_id
     return config
 
