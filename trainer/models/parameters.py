@@ -55,6 +55,8 @@ def build_model(
     inputs = {"input_ids": ones, "attention_mask": ones, "token_type_ids": tf.zeros_like(ones)}
     with blamed_on(factory, "config.model.factory"):
         logits = model(inputs, training=False)
+        states = [v for v in model.non_trainable_variables if "seed_generator" in v.path]
+        before = [state.numpy() for state in states]
         zero = tf.zeros([], tf.int64)
         with random_scope(0, zero, zero):
             model(inputs, training=True)
@@ -63,7 +65,8 @@ def build_model(
             f"config.model.factory={factory!r}: the model returned shape {tuple(logits.shape)} for"
             f" 2 rows and {classes} classes, logits [2, {classes}] are needed"
         )
-    _refuse_hidden_state(model, factory)
+    drawn = [s for s, old in zip(states, before, strict=True) if (s.numpy() != old).any()]
+    _refuse_hidden_state(model, factory, drawn)
     return model
 
 
@@ -81,19 +84,18 @@ def _check_fit(config: config_lib.Experiment, tokens: int, pretrained: Architect
         )
 
 
-def _refuse_hidden_state(model: keras.Model, factory: str) -> None:
+def _refuse_hidden_state(model: keras.Model, factory: str, drawn: list[keras.Variable]) -> None:
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             raise UserError(
                 f"{factory}: layer {layer.name!r} normalises over the rows of one replica, so the"
                 " result would depend on how many there are: use LayerNormalization"
             )
-    for variable in model.non_trainable_variables:
-        if "seed_generator_state" in variable.path:
-            raise UserError(
-                f"{factory}: {variable.path!r} draws random numbers that depend on the number of"
-                " replicas and are lost on a resume: use trainer.models.layers.Dropout"
-            )
+    for state in drawn:
+        raise UserError(
+            f"{factory}: {state.path!r} draws random numbers that depend on the number of replicas"
+            " and on what was drawn before: use trainer.models.layers.Dropout"
+        )
     if model.losses:
         raise UserError(
             f"{factory}: the model adds losses of its own (regularizers), which are not part of the"

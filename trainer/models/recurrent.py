@@ -27,12 +27,9 @@ class Block(keras.layers.Layer):
         super().__init__(**kwargs)
 
         def reader(name):
-            layer = keras.layers.LSTM(
+            return keras.layers.LSTM(
                 width, return_sequences=True, name=name, dtype=self.dtype_policy
             )
-            # Keras holds random numbers ready for a dropout of its own, which this one has not.
-            layer.cell._seed_generators.clear()
-            return layer
 
         self.forward = reader("forward")
         self.backward = reader("backward") if both_ways else None
