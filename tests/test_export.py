@@ -104,7 +104,7 @@ def test_the_encoder_alone_gets_the_names_of_a_classifier(tmp_path, layout):
 @pytest.mark.parametrize("layout", [*WITH_HEAD, *WITHOUT_HEAD])
 def test_config_and_tokenizer_open_in_transformers(tmp_path, layout):
     folder = folders.copy(layout, tmp_path / layout)
-    folders.change(folder, auto_map={"AutoModel": "own.Model"}, torch_dtype="float16")
+    folders.change(folder, auto_map={"AutoModel": "own.Model"}, dtype="float16")
     output = tmp_path / "exported"
     to_hugging_face(begun(folder, tmp_path / "run"), output)
     config, before = AutoConfig.from_pretrained(output), AutoConfig.from_pretrained(folder)
@@ -234,6 +234,15 @@ def test_a_full_disk_leaves_nothing_behind(bert, tmp_path, size):
         assert said.startswith(f"cannot write --output={disk / 'exported'}: ")
         assert "No space left" in said
         assert list(disk.iterdir()) == []
+
+
+def test_it_is_written_once_and_takes_its_name_at_the_end(bert, tmp_path):
+    """A disk with room for one and a half."""
+    to_hugging_face(bert, tmp_path / "exported")
+    pages = sum(-(-path.stat().st_size // 4096) for path in (tmp_path / "exported").iterdir())
+    with mounted(tmp_path / "disk", f"size={pages * 6}k") as disk:
+        to_hugging_face(bert, disk / "exported")
+        assert [path.name for path in disk.iterdir()] == ["exported"]
 
 
 # Through the programs

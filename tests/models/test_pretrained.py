@@ -190,6 +190,19 @@ def test_another_number_of_labels_makes_the_last_layer_anew(bert, expected):
     assert_equal(same, {name: expected[name] for name in same})
 
 
+def test_a_head_that_is_not_stored_starts_afresh(bert, expected):
+    of_head = ("bert.pooler", "classifier")
+    stored = {n: v for n, v in folders.tensors(bert).items() if not n.startswith(of_head)}
+    folders.store(bert, stored)
+    values, said = load(bert)
+    parts = ("hidden/kernel", "hidden/bias", "logits/kernel", "logits/bias")
+    listed = ", ".join(f"head/{part}" for part in parts)
+    assert said.endswith(f"start afresh: {listed}; tensors not used: none")
+    assert_equal(
+        *({n: v for n, v in all_.items() if "encoder/" in n} for all_ in (values, expected))
+    )
+
+
 @pytest.mark.parametrize("architectures", [["BertForTokenClassification"], [], None])
 def test_the_head_of_another_task_is_not_taken(bert, expected, architectures):
     folders.change(bert, architectures=architectures)
@@ -257,6 +270,8 @@ def test_an_unsupported_model_type(bert, kind):
     assert f"model type {kind!r} is not supported; supported are: " in said
     for supported in ("bert", "distilbert", "roberta", "electra", "albert", "gpt2"):
         assert supported in said.partition("supported are: ")[2].split(", ")
+    (bert / WEIGHTS).unlink()
+    assert refused(bert) == said  # what cannot be mended comes first
 
 
 @pytest.mark.parametrize(
