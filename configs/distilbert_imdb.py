@@ -24,10 +24,10 @@ def get_config() -> Experiment:
         train=("head/.*", r"encoder/block_[345]/.*"),
         epochs=1,
         learning_rate=5e-5,
-        warmup_steps=100,
+        warmup_share=0.1,
         schedule="linear",
         layer_decay=0.95,
     )
-    whole.epochs, whole.learning_rate, whole.warmup_steps = 2, 3e-5, 200
+    whole.epochs, whole.learning_rate = 2, 3e-5
     config.phases = [head, upper, whole]
     return config

@@ -8,7 +8,7 @@ def get_config() -> Experiment:
     """The experiment."""
     config = minilm_imdb.get_config()
     config.data.name, config.data.data_dir = "imdb_sample", "data"
-    config.data.train = "train[:8000]"
+    config.data.train = "train[:12000]"
     config.data.max_length = 256
     head, whole = config.phases
     head.epochs, whole.epochs = 0.25, 1

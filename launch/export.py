@@ -23,8 +23,15 @@ def main() -> None:
     from trainer.workdir import Workdir
 
     output = Path(_OUTPUT.value)
-    step = to_hugging_face(Workdir(Path(_WORKDIR.value)), output)
+    workdir = Workdir(Path(_WORKDIR.value))
+    step = to_hugging_face(workdir, output)
     program.say(f"Wrote the weights of step {step} to {output}")
+    data = workdir.read()[0].data
+    if data.cut != "head":
+        program.say(
+            f"Note: texts over {data.max_length} tokens were cut {data.cut!r} here; the tokenizers"
+            " of transformers keep the head"
+        )
 
 
 if __name__ == "__main__":

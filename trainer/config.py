@@ -133,7 +133,8 @@ class Phase:
     steps: int = _number(0, 0)  # give steps or epochs
     epochs: float = _number(0.0, 0.0)
     learning_rate: float = _number(1e-3, 0.0)  # the peak
-    warmup_steps: int = _number(0, 0)
+    warmup_steps: int = _number(0, 0)  # or give the share
+    warmup_share: float = _number(0.0, 0.0, 0.99)  # of the phase's steps
     schedule: str = _one_of(*SCHEDULES, default="cosine")
     layer_decay: float = _number(1.0, 1e-6, 1.0)  # factor on the rate for each layer further down
     patience: int = _number(0, 0)  # evaluations without a better one that end it; 0: never
@@ -204,6 +205,11 @@ def validate(config: Experiment) -> None:
             raise UserError(
                 f"{at} ({phase.name!r}) needs either steps or epochs, and not both:"
                 f" steps={phase.steps}, epochs={phase.epochs}"
+            )
+        if phase.warmup_steps and phase.warmup_share:
+            raise UserError(
+                f"{at} needs warmup_steps or warmup_share, and not both:"
+                f" warmup_steps={phase.warmup_steps}, warmup_share={phase.warmup_share}"
             )
         if names.count(phase.name) > 1:
             raise UserError(f"{at}.name={phase.name!r} is used twice: give each phase its own name")
@@ -301,12 +307,14 @@ def without_effect(config: Experiment) -> list[str]:
         f"config.{part}.{name} has no effect with {why}"
         for part, names, idle, why in no_effect
         for name in names
-        if idle and getattr(getattr(config, part), name) not in (_default(part, name), 0.0)
+        if idle and getattr(getattr(config, part), name) not in _unset(part, name)
     ]
 
 
-def _default(part: str, name: str) -> typing.Any:
-    return getattr(getattr(Experiment(), part), name)
+def _unset(part: str, name: str) -> tuple[typing.Any, ...]:
+    """Values that say nothing: the default; for a share, none at all."""
+    default = getattr(getattr(Experiment(), part), name)
+    return (default, 0.0) if name == "validation_share" else (default,)
 
 
 def _walk(

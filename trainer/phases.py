@@ -18,12 +18,14 @@ class PhasePlan:
       index: its place among the phases.
       settings: `config.phases[index]`.
       total_steps: its length, where nothing ends it early.
+      warmup_steps: how many of them the rate rises.
       factors: for every parameter that trains, by name, the factor on the rate.
     """
 
     index: int
     settings: config_lib.Phase
     total_steps: int
+    warmup_steps: int
     factors: dict[str, float]
 
     def describe(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -64,7 +66,8 @@ def _plan(index: int, phase: config_lib.Phase, names: list[str], steps_per_epoch
     at = f"config.phases[{index}]"
     matched = match(phase.train, names, f"{at}.train")
     total = phase.steps or max(1, round(phase.epochs * steps_per_epoch))
-    if phase.warmup_steps and phase.warmup_steps >= total:
+    warmup = phase.warmup_steps or int(phase.warmup_share * total)
+    if warmup and warmup >= total:
         raise UserError(
             f"{at}.warmup_steps={phase.warmup_steps} is not shorter than the phase ({total} steps)"
         )
@@ -75,7 +78,7 @@ def _plan(index: int, phase: config_lib.Phase, names: list[str], steps_per_epoch
             raise UserError(f"{at}.layer_decay has no effect: no parameter is in a '…block_N/'")
         top = max(depths.values())
         factors = {name: phase.layer_decay ** (top - depths[name]) for name in matched}
-    return PhasePlan(index, phase, total, factors)
+    return PhasePlan(index, phase, total, warmup, factors)
 
 
 def match(patterns: tuple[str, ...], names: list[str], field: str) -> list[str]:

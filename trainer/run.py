@@ -65,13 +65,18 @@ class Run:
         self._cache_dir, self._progress = cache_dir, progress
         known_metric(config.evaluation.metric, config.objective)
         self.rows_and_parts()
-        fresh = not workdir.checkpoints.steps()
+        fresh = not (workdir.checkpoints.steps() or workdir.best.steps())
         name = config.model.pretrained
         pretrained = open_pretrained(name) if name and fresh else None
         # The config.json of a pretrained model, as Hugging Face's libraries know it.
         self.pretrained: dict[str, Any] | None = None
-        if name:
-            self.pretrained = pretrained.config if pretrained else workdir.read()[1]["pretrained"]
+        self.pretrained_sha256: dict[str, str] | None = None
+        if pretrained:
+            self.pretrained, self.pretrained_sha256 = pretrained.config, pretrained.sha256()
+        elif name:
+            derived = workdir.read()[1]
+            self.pretrained = derived["pretrained"]
+            self.pretrained_sha256 = derived.get("pretrained_sha256")
         self.source = open_source(config.data)
         self.classes = len(self.source.id2label)
         self.tokenizer = self._make_tokenizer(pretrained)
@@ -82,8 +87,13 @@ class Run:
             if self.pretrained
             else None
         )
+        tokens = vocabulary_size(self.tokenizer)
+        if architecture and config.tokenizer.pretrained and tokens < architecture.vocab_size:
+            say(
+                f"Note: the tokenizer has {tokens} tokens, the pretrained model knows"
+                f" {architecture.vocab_size}: is it the model's own?"
+            )
         with strategy.scope():
-            tokens = vocabulary_size(self.tokenizer)
             self.model = build_model(config, tokens, self.classes, architecture)
             self.parameters = named_parameters(self.model)
             self.constants = named_constants(self.model)
@@ -99,7 +109,10 @@ class Run:
         if self.workdir.started:
             return load_tokenizer(self.workdir.tokenizer)
         if pretrained and not settings.pretrained:
-            return load_tokenizer(pretrained.folder)
+            try:
+                return load_tokenizer(pretrained.folder)
+            except UserError as error:
+                raise UserError(f"{error}; or name one: --config.tokenizer.pretrained=") from error
         return make_tokenizer(settings, self.source, self._cache_dir, self._progress)
 
     def split(self, name: str) -> TokenSplit:
@@ -136,8 +149,8 @@ class Run:
         where = f"config.model.initial_run={str(other.path)!r}"
         if config.model.pretrained:
             raise UserError(
-                f"{where} began with pretrained weights: export it with launch.export, and name"
-                " the folder as config.model.pretrained"
+                f"{where} began with pretrained weights: export it with launch.export (which asks"
+                " for config.model.head='native'), and name the folder as config.model.pretrained"
             )
         if derived["tokenizer"] != self.derived()["tokenizer"]:
             raise UserError(
@@ -170,6 +183,7 @@ class Run:
         tokenizer = plain_backend(self.tokenizer).to_str()
         return {
             "pretrained": self.pretrained,
+            "pretrained_sha256": self.pretrained_sha256,
             "id2label": self.source.id2label,
             "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest(),
             "data_fingerprint": {

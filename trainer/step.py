@@ -172,7 +172,7 @@ class TrainStep:
             self.progress.step - self.phase_start,
             self.phase.settings.schedule,
             self.phase.settings.learning_rate,
-            self.phase.settings.warmup_steps,
+            self.phase.warmup_steps,
             self.phase.total_steps,
         )
         scale = tf.identity(self.loss_scale.scale)  # as it was during this step

@@ -70,6 +70,10 @@ class Workdir:
             return config_lib.from_dict(
                 {key: value for key, value in values.items() if key != DERIVED}
             ), values[DERIVED]
+        except UserError as error:
+            raise UserError(
+                f"cannot read {self.config_file}, which another version wrote: {error}"
+            ) from error
         except FileNotFoundError as error:
             raise UserError(
                 f"--workdir={self.path} holds no run: {self.config_file} is missing"

@@ -30,11 +30,11 @@ ACTIVATIONS = {
 LEAVES = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "beta": "bias"}
 
 
-class Module(NamedTuple):
-    """Where a module's weights stand in a family's file.
+class Place(NamedTuple):
+    """Where a module's weights, or one of them, stand in a family's file.
 
     Attributes:
-      name: of the module; {i} is the number of the block.
+      name: of the module or tensor; {i} is the number of the block.
       transposed: whether its kernel is stored as [out, in], as PyTorch's Linear has it.
       part: (k, n) where it is the k-th of n equal parts of what is stored, along the last axis of
         our kernel.
@@ -61,15 +61,15 @@ class Family:
 
     prefix: str
     classifier: str
-    modules: Mapping[str, Module]
+    modules: Mapping[str, Place]
     head: Head
     dropouts: Mapping[str, tuple[str, ...]]
     fixed: Mapping[str, Any]
     requires: Mapping[str, Any]
 
 
-def _modules(prefix: str, names: Mapping[str, str]) -> dict[str, Module]:
-    return {ours: Module(prefix + theirs) for ours, theirs in names.items()}
+def _modules(prefix: str, names: Mapping[str, str]) -> dict[str, Place]:
+    return {ours: Place(prefix + theirs) for ours, theirs in names.items()}
 
 
 _BERT_ENCODER = {
@@ -117,19 +117,19 @@ _ALBERT_ENCODER = {
 }
 _GPT2_BLOCK = "transformer.h.{i}."
 _GPT2_MODULES = {
-    "encoder/embeddings/tokens": Module("transformer.wte"),
-    "encoder/embeddings/positions": Module("transformer.wpe"),
-    "encoder/block_{i}/attention_norm": Module(_GPT2_BLOCK + "ln_1"),
+    "encoder/embeddings/tokens": Place("transformer.wte"),
+    "encoder/embeddings/positions": Place("transformer.wpe"),
+    "encoder/block_{i}/attention_norm": Place(_GPT2_BLOCK + "ln_1"),
     **{
-        f"encoder/block_{{i}}/attention/{name}": Module(_GPT2_BLOCK + "attn.c_attn", False, (k, 3))
+        f"encoder/block_{{i}}/attention/{name}": Place(_GPT2_BLOCK + "attn.c_attn", False, (k, 3))
         for k, name in enumerate(("query", "key", "value"))
     },
-    "encoder/block_{i}/attention/output_projection": Module(_GPT2_BLOCK + "attn.c_proj", False),
-    "encoder/block_{i}/ffn_norm": Module(_GPT2_BLOCK + "ln_2"),
-    "encoder/block_{i}/ffn_in": Module(_GPT2_BLOCK + "mlp.c_fc", False),
-    "encoder/block_{i}/ffn_out": Module(_GPT2_BLOCK + "mlp.c_proj", False),
-    "encoder/final_norm": Module("transformer.ln_f"),
-    "head/logits": Module("score"),
+    "encoder/block_{i}/attention/output_projection": Place(_GPT2_BLOCK + "attn.c_proj", False),
+    "encoder/block_{i}/ffn_norm": Place(_GPT2_BLOCK + "ln_2"),
+    "encoder/block_{i}/ffn_in": Place(_GPT2_BLOCK + "mlp.c_fc", False),
+    "encoder/block_{i}/ffn_out": Place(_GPT2_BLOCK + "mlp.c_proj", False),
+    "encoder/final_norm": Place("transformer.ln_f"),
+    "head/logits": Place("score"),
 }
 _BERT_DROPOUTS = {
     "dropout": ("hidden_dropout_prob",),
@@ -148,7 +148,7 @@ _BERT = Family(
     prefix="bert.",
     classifier="BertForSequenceClassification",
     modules=_modules("bert.", _BERT_ENCODER)
-    | {"head/hidden": Module("bert.pooler.dense"), "head/logits": Module("classifier")},
+    | {"head/hidden": Place("bert.pooler.dense"), "head/logits": Place("classifier")},
     head=Head("cls", activation="tanh"),
     dropouts=_BERT_DROPOUTS,
     fixed={},
@@ -159,7 +159,7 @@ _ROBERTA = Family(
     prefix="roberta.",
     classifier="RobertaForSequenceClassification",
     modules=_modules("roberta.", _BERT_ENCODER)
-    | {"head/hidden": Module("classifier.dense"), "head/logits": Module("classifier.out_proj")},
+    | {"head/hidden": Place("classifier.dense"), "head/logits": Place("classifier.out_proj")},
     head=Head("cls", activation="tanh", drops_input=True),
     dropouts=_BERT_DROPOUTS,
     fixed={},
@@ -177,7 +177,7 @@ FAMILIES = {
         prefix="distilbert.",
         classifier="DistilBertForSequenceClassification",
         modules=_modules("distilbert.", _DISTILBERT_ENCODER)
-        | {"head/hidden": Module("pre_classifier"), "head/logits": Module("classifier")},
+        | {"head/hidden": Place("pre_classifier"), "head/logits": Place("classifier")},
         head=Head("cls", activation="relu"),
         dropouts={
             "dropout": ("dropout",),
@@ -196,7 +196,7 @@ FAMILIES = {
             "electra.",
             _BERT_ENCODER | {"encoder/embeddings/projection": "embeddings_project"},
         )
-        | {"head/hidden": Module("classifier.dense"), "head/logits": Module("classifier.out_proj")},
+        | {"head/hidden": Place("classifier.dense"), "head/logits": Place("classifier.out_proj")},
         head=Head("cls", activation="gelu", drops_input=True),
         dropouts=_BERT_DROPOUTS,
         fixed={},
@@ -207,7 +207,7 @@ FAMILIES = {
         prefix="albert.",
         classifier="AlbertForSequenceClassification",
         modules=_modules("albert.", _ALBERT_ENCODER)
-        | {"head/hidden": Module("albert.pooler"), "head/logits": Module("classifier")},
+        | {"head/hidden": Place("albert.pooler"), "head/logits": Place("classifier")},
         head=Head("cls", activation="tanh"),
         dropouts=_BERT_DROPOUTS | {"head_dropout": ("classifier_dropout_prob",)},
         fixed={"shared": True, "output_dropouts": ("attention",)},
@@ -275,6 +275,23 @@ def architecture(config: Mapping[str, Any], settings: config_lib.Model, where: s
             f"{where}: activation {activation!r} is not supported; supported are:"
             f" {', '.join(ACTIVATIONS)}"
         )
+    width, heads, depth = (
+        theirs.hidden_size,
+        theirs.num_attention_heads,
+        theirs.num_hidden_layers,
+    )
+    if depth < 1 or heads < 1 or width % heads:
+        raise UserError(
+            f"{where}: config.json has {depth} layers of width {width} with {heads} heads: at least"
+            " one layer is needed, and heads that divide the width"
+        )
+    if family.fixed.get("causal") and settings.head == "cls":
+        raise UserError(
+            f"{where}: config.model.head='cls' takes the first token's vector, which sees nothing"
+            " of the text with a causal mask: choose 'last', 'mean' or 'native'"
+        )
+    if family.prefix == "roberta." and theirs.pad_token_id is None:
+        raise UserError(f"{where}: config.json has no pad_token_id, which positions begin after")
     rates = dropout_rates(
         settings,
         {
@@ -283,7 +300,6 @@ def architecture(config: Mapping[str, Any], settings: config_lib.Model, where: s
         },
     )
     head_dropout = rates.pop("head_dropout")
-    width = theirs.hidden_size
     if settings.head == "native":
         hidden = width if "head/hidden" in family.modules else 0
         head = dataclasses.replace(family.head, width=hidden, dropout=head_dropout)
@@ -294,8 +310,8 @@ def architecture(config: Mapping[str, Any], settings: config_lib.Model, where: s
         "vocab_size": theirs.vocab_size,
         "max_length": theirs.max_position_embeddings - offset,
         "width": width,
-        "depth": theirs.num_hidden_layers,
-        "heads": theirs.num_attention_heads,
+        "depth": depth,
+        "heads": heads,
         "ffn_width": _first(theirs, "intermediate_size", "hidden_dim", "n_inner") or 4 * width,
         "head": head,
         "activation": ACTIVATIONS[activation],
@@ -321,21 +337,7 @@ def _first(config: PretrainedConfig, *fields: str) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-class Stored(NamedTuple):
-    """Where the values of one of our parameters stand in a family's file.
-
-    Attributes:
-      name: of the tensor.
-      transposed: see Module.
-      part: see Module.
-    """
-
-    name: str
-    transposed: bool
-    part: tuple[int, int]
-
-
-def stored(family: Family, parameters: Iterable[str]) -> dict[str, Stored]:
+def stored(family: Family, parameters: Iterable[str]) -> dict[str, Place]:
     """Those of our parameters that a family has a place for, by name, and that place."""
     places = {}
     for name in parameters:
@@ -344,7 +346,7 @@ def stored(family: Family, parameters: Iterable[str]) -> dict[str, Stored]:
         theirs = family.modules.get(re.sub(r"block_\d+", "block_{i}", module))
         if theirs is not None:
             number = block[1] if block else ""
-            places[name] = Stored(
+            places[name] = Place(
                 f"{theirs.name.replace('{i}', number)}.{LEAVES.get(leaf, leaf)}",
                 theirs.transposed and leaf == "kernel",
                 theirs.part,

@@ -4,6 +4,7 @@ Every tensor is accounted for: used, or listed as not used. Nothing is unpickled
 with a model is run.
 """
 
+import collections
 import contextlib
 import json
 import re
@@ -29,13 +30,14 @@ GOOGLE_CONFIG, GOOGLE_WEIGHTS = "bert_config.json", "bert_model.ckpt"
 WANTED = (
     *("config.json", WEIGHTS, INDEX, "model-*-of-*.safetensors"),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model"),
+    *("vocab.txt", "vocab.json", "merges.txt", "spiece.model"),
 )
 # What older versions of the libraries wrote beside the weights: constants, not parameters.
 _CONSTANTS = re.compile(
     r"(.*\.)?(position_ids|embeddings\.token_type_ids|attn\.(bias|masked_bias))"
 )
-_LISTED = 40  # names in one message, before they are counted by what they begin with
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_LISTED = 40  # names in one message, before those that differ in a number only are counted
 
 
 class Tensors(Protocol):
@@ -46,6 +48,9 @@ class Tensors(Protocol):
 
     def read(self, name: str) -> np.ndarray:
         """One tensor, in float32 where it was stored in half precision."""
+
+    def files(self) -> list[Path]:
+        """Where they are."""
 
 
 class Pretrained:
@@ -92,29 +97,34 @@ class Pretrained:
         family = families.family_of(self.config, self.name)
         shapes = self._tensors.shapes()
         prefixed = any(name.startswith(family.prefix) for name in shapes)
-        values, used, fresh = {}, set(), []
-        for name, place in families.stored(family, parameters).items():
-            in_head = name.startswith("head/")
-            if in_head and not native_head:
-                continue
-            stored = place.name if prefixed else place.name.removeprefix(family.prefix)
-            wanted = _stored_shape(tuple(parameters[name].shape), place)
-            if in_head and not self._fits(name, stored, wanted, shapes, say):
-                continue
-            if stored not in shapes:
-                raise UserError(f"pretrained model {self.name!r} lacks the tensor {stored!r}")
-            if shapes[stored] != wanted:
+        places = {
+            name: place._replace(
+                name=place.name if prefixed else place.name.removeprefix(family.prefix)
+            )
+            for name, place in families.stored(family, parameters).items()
+            if native_head or not name.startswith("head/")
+        }
+        wanted = {n: _stored_shape(tuple(parameters[n].shape), p) for n, p in places.items()}
+        for module in ("head/hidden/", "head/logits/"):
+            of_head = {n: places[n].name for n in places if n.startswith(module)}
+            if not self._has_module(module, of_head, wanted, shapes, say):
+                places = {n: place for n, place in places.items() if n not in of_head}
+        values = {}
+        for name, place in places.items():
+            if place.name not in shapes:
+                raise UserError(f"pretrained model {self.name!r} lacks the tensor {place.name!r}")
+            if shapes[place.name] != wanted[name]:
                 raise UserError(
-                    f"pretrained model {self.name!r}: tensor {stored!r} has shape"
-                    f" {_shape(shapes[stored])}, its config.json asks for {_shape(wanted)}"
+                    f"pretrained model {self.name!r}: tensor {place.name!r} has shape"
+                    f" {_shape(shapes[place.name])}, its config.json asks for"
+                    f" {_shape(wanted[name])}"
                 )
-            values[name] = self._value(stored, place)
-            used.add(stored)
-        for name, parameter in parameters.items():
-            if name in values:
-                parameter.assign(values[name])
-            else:
-                fresh.append(name)
+            values[name] = self._value(place)
+        self._order_labels(values, labels, say)
+        for name, value in values.items():
+            parameters[name].assign(value)
+        used = {place.name for place in places.values()}
+        fresh = [name for name in parameters if name not in values]
         unused = [n for n in shapes if n not in used and not _CONSTANTS.fullmatch(n)]
         say(
             f"{self.name}: {len(values)} of {len(parameters)} parameters loaded from"
@@ -122,42 +132,58 @@ class Pretrained:
             f" {_listed(unused)}"
         )
 
-        theirs = list((self.config.get("id2label") or {}).values())
-        if "head/logits/kernel" in values and labels and theirs and theirs != list(labels):
-            say(
-                f"Note: the labels {', '.join(map(str, theirs))} of its head are taken for"
-                f" {', '.join(labels)}, in this order"
-            )
+    def sha256(self) -> dict[str, str]:
+        """sha256 in hex of each file of weights, by name."""
+        return {file.name: sha256_of(file) for file in self._tensors.files()}
 
-    def _fits(
+    def _has_module(
         self,
-        name: str,
-        stored: str,
-        wanted: tuple[int, ...],
+        module: str,
+        names: Mapping[str, str],
+        wanted: Mapping[str, tuple[int, ...]],
         shapes: Mapping[str, tuple[int, ...]],
         say: Callable[[str], None],
     ) -> bool:
-        """Whether a stored tensor of the head is the one that the model needs."""
-        if stored not in shapes:
-            return False
-        of_head = any("ForSequenceClassif" in a for a in self.config.get("architectures") or ())
-        if not of_head and name.startswith("head/logits/"):  # of another task
-            return False
-        if shapes[stored] != wanted and name.startswith("head/logits/"):
-            if name.endswith("/kernel"):
-                say(
-                    f"{self.name}: its head has {shapes[stored][0]} labels, this run {wanted[0]}:"
-                    " the last layer of the head starts afresh"
-                )
-            return False
-        return True
+        """Whether a module of the head is stored, for this task and as many labels."""
+        stored = {name: shapes[theirs] for name, theirs in names.items() if theirs in shapes}
+        if not stored or module != "head/logits/":
+            return bool(stored)
+        architectures = self.config.get("architectures") or ()
+        if not any("ForSequenceClassif" in name for name in architectures):
+            return False  # of another task
+        (theirs, *_), (ours, *_) = next((stored[name], wanted[name]) for name in stored)
+        if theirs != ours:
+            say(
+                f"{self.name}: its head has {theirs} labels, this run {ours}: the last layer of the"
+                " head starts afresh"
+            )
+        return theirs == ours
 
-    def _value(self, stored: str, place: families.Stored) -> np.ndarray:
-        value = self._tensors.read(stored)
+    def _order_labels(
+        self, values: dict[str, np.ndarray], labels: Sequence[str], say: Callable[[str], None]
+    ) -> None:
+        """Puts the rows of a stored head in the order of this run's labels, where it has these."""
+        named = self.config.get("id2label") or {}
+        theirs = [str(named[i]) for i in sorted(named, key=int)]
+        if "head/logits/kernel" not in values or not labels or theirs in ([], list(labels)):
+            return
+        if sorted(theirs) != sorted(labels):
+            say(
+                f"Note: the labels {', '.join(theirs)} of its head are taken for"
+                f" {', '.join(labels)}, in this order"
+            )
+            return
+        order = [theirs.index(label) for label in labels]
+        for name in ("head/logits/kernel", "head/logits/bias"):
+            if name in values:
+                values[name] = values[name][..., order]
+
+    def _value(self, place: families.Place) -> np.ndarray:
+        value = self._tensors.read(place.name)
         if not np.isfinite(value).all():
             raise UserError(
-                f"pretrained model {self.name!r}: tensor {stored!r} holds infinite or NaN values:"
-                " the file was altered, fetch it again"
+                f"pretrained model {self.name!r}: tensor {place.name!r} holds infinite or NaN"
+                " values: the file was altered, fetch it again"
             )
         k, parts = place.part
         value = np.split(value, parts, axis=-1)[k] if parts > 1 else value
@@ -210,21 +236,28 @@ def _files(folder: Path, where: str) -> list[Path]:
             f"{where} has its weights in {', '.join(pickles)} only, which may run code when it is"
             f" read: convert it to {WEIGHTS} (in PyTorch: save_pretrained of transformers)"
         )
-    raise UserError(f"{where}: {folder} holds no weights: {WEIGHTS} is missing")
+    raise UserError(
+        f"{where}: there is no {WEIGHTS} in {folder}: weights in another form (a pickle, say) are"
+        " not read; convert them (in PyTorch: save_pretrained of transformers), or, offline, complete"
+        " the hub's cache"
+    )
 
 
 class _Safetensors:
     """Tensors of one or several safetensors files."""
 
     def __init__(self, files: list[Path], where: str):
-        self._where, self._files, self._shapes = where, {}, {}
+        self._where, self._paths = where, files
+        self._stored: dict[str, tuple[Path, str, str]] = {}  # file, name and type by present name
+        self._shapes: dict[str, tuple[int, ...]] = {}
         for file in files:
             _check_blob(file, where)
             with self._open(file) as tensors:
                 for name in tensors.keys():  # noqa: SIM118 (it is no dict)
                     now = _renamed(name)
-                    self._files[now] = file, name
-                    self._shapes[now] = tuple(tensors.get_slice(name).get_shape())
+                    view = tensors.get_slice(name)
+                    self._stored[now] = file, name, view.get_dtype()
+                    self._shapes[now] = tuple(view.get_shape())
 
     @contextlib.contextmanager
     def _open(self, file: Path) -> Iterator[Any]:
@@ -240,9 +273,17 @@ class _Safetensors:
         return self._shapes
 
     def read(self, name: str) -> np.ndarray:
-        file, stored = self._files[name]
+        file, stored, kind = self._stored[name]
+        if kind not in _FLOATS:
+            raise UserError(
+                f"{self._where}: tensor {name!r} is stored as {kind}: quantised weights are not"
+                f" supported, only {', '.join(_FLOATS)} are"
+            )
         with self._open(file) as tensors:
             return np.asarray(tensors.get_tensor(stored)).astype(np.float32)
+
+    def files(self) -> list[Path]:
+        return self._paths
 
 
 class _Google:
@@ -257,7 +298,9 @@ class _Google:
             raise UserError(
                 f"{where}: cannot read {prefix.name} in {prefix.parent}: {reason}"
             ) from error
-        self._where, self._names, self._shapes = where, {}, {}
+        self._where, self._prefix = where, prefix
+        self._names: dict[str, str] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
         for name, shape in sorted(stored.items()):
             now = self._in_transformers(name)
             self._names[now] = name
@@ -282,6 +325,9 @@ class _Google:
             ) from error
         value = np.asarray(value).astype(np.float32)
         return value.T if self._names[name].endswith("/kernel") else value
+
+    def files(self) -> list[Path]:
+        return sorted(self._prefix.parent.glob(f"{self._prefix.name}.data-*"))
 
 
 def _to_weight(found: re.Match) -> str:
@@ -312,7 +358,7 @@ def _json(path: Path, where: str) -> dict[str, Any]:
     return values
 
 
-def _stored_shape(shape: tuple[int, ...], place: families.Stored) -> tuple[int, ...]:
+def _stored_shape(shape: tuple[int, ...], place: families.Place) -> tuple[int, ...]:
     """The shape of the tensor that holds a parameter of this shape."""
     whole = (*shape[:-1], shape[-1] * place.part[1])
     return whole[::-1] if place.transposed else whole
@@ -325,8 +371,5 @@ def _shape(shape: tuple[int, ...]) -> str:
 def _listed(names: list[str]) -> str:
     if len(names) <= _LISTED:
         return ", ".join(names) or "none"
-    tops: dict[str, int] = {}
-    for name in names:
-        top = re.split(r"[./]", name)[0]
-        tops[top] = tops.get(top, 0) + 1
-    return ", ".join(f"{count} in {top}" for top, count in tops.items())
+    kinds = collections.Counter(re.sub(r"(?<=[._/])\d+(?=[._/])", "*", name) for name in names)
+    return ", ".join(f"{kind} ({count})" if count > 1 else kind for kind, count in kinds.items())
