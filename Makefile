@@ -106,7 +106,7 @@ TORCH := build/parity/bin/python
 
 test-parity: install weights build/parity/.installed
 	PARITY_PYTHON=$(TORCH) $(PY) -m pytest -sv tests/models/test_parity.py \
-	    tests/models/test_parity_torch.py $(ARGS)
+	    tests/models/test_parity_torch.py tests/models/test_export_torch.py $(ARGS)
 
 build/parity/.installed: constraints.txt | install
 	$(PY) -m venv --clear build/parity

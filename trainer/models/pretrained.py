@@ -238,7 +238,7 @@ def _files(folder: Path, where: str) -> list[Path]:
         )
     raise UserError(
         f"{where}: there is no {WEIGHTS} in {folder}: weights in another form (a pickle, say) are"
-        " not read; convert them (in PyTorch: save_pretrained of transformers), or, offline, complete"
+        " not read; convert them (in PyTorch: save_pretrained), or, offline, complete"
         " the hub's cache"
     )
 
