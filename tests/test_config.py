@@ -85,6 +85,15 @@ def test_the_defaults_are_valid():
         ("phases", Phase(steps=3), "must be a list of trainer.config.Phase"),
         ("model", Model(head="cls", causal=True), "sees little or nothing of the text"),
         ("objective.mask_share", 0.001, "too small to act"),
+        ("model.dropout", -0.5, r"config.model.dropout=-0.5 must be between 0.0 and 0.95"),
+        (
+            "phases[0]",
+            Phase(steps=5, warmup_steps=1, warmup_share=0.1),
+            "steps or warmup_share, and",
+        ),
+        ("model.head", "native", "is the head of a pretrained model"),
+        ("model", Model(pretrained="a", initial_run="b"), "model.initial_run, not both"),
+        ("model", Model(pretrained="a", factory="b:c"), "needs the encoder of this library"),
     ],
 )
 def test_refuses(path, value, said):
@@ -98,6 +107,8 @@ def test_refuses(path, value, said):
     [
         ("model.dropout", 0),  # an int where a float is meant
         ("model.dropout", 0.95),
+        ("model.dropout", -1.0),
+        ("model", Model(pretrained="a", head="native", width=7, heads=2)),
         ("phases[0].train", ("head/.*", "encoder/.*")),
         ("evaluation", Evaluation(every_steps=3)),
         ("evaluation", Evaluation(every_epochs=0.5)),
@@ -245,3 +256,19 @@ def test_what_changes_nothing_is_said(path, value, said):
 def test_nothing_is_said_of_what_acts():
     assert without_effect(Experiment()) == []
     assert without_effect(_changed("tokenizer.vocab_size", 99)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("tokenizer.lowercase", False),
+        ("model.depth", 0),
+        ("model.embedding_norm", False),
+        ("model.position_scale", 0.0),
+    ],
+)
+def test_a_pretrained_model_decides_what_it_is(path, value):
+    config = _changed(path, value)
+    assert without_effect(config) == []
+    config.model.pretrained = "somewhere"
+    assert without_effect(config) == [f"config.{path} has no effect with model.pretrained"]

@@ -22,6 +22,13 @@ def _plan(steps_per_epoch=10, names=NAMES, **settings):
     return plan_phases([Phase(**settings)], names, steps_per_epoch)[0]
 
 
+def test_a_warm_up_is_a_number_of_steps_or_a_share_of_the_phase():
+    assert _plan(steps=19, warmup_share=0.1).warmup_steps == 1
+    assert _plan(epochs=2, warmup_share=0.25).warmup_steps == 5
+    assert _plan(steps=19, warmup_steps=3).warmup_steps == 3
+    assert _plan(steps=3, warmup_share=0.1).warmup_steps == 0
+
+
 @pytest.mark.parametrize(
     ("patterns", "found"),
     [

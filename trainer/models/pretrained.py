@@ -371,5 +371,5 @@ def _shape(shape: tuple[int, ...]) -> str:
 def _listed(names: list[str]) -> str:
     if len(names) <= _LISTED:
         return ", ".join(names) or "none"
-    kinds = collections.Counter(re.sub(r"(?<=[._/])\d+(?=[._/])", "*", name) for name in names)
+    kinds = collections.Counter(re.sub(r"(?<=[._/])\d+", "*", name) for name in names)
     return ", ".join(f"{kind} ({count})" if count > 1 else kind for kind, count in kinds.items())
