@@ -87,9 +87,9 @@ def test_the_defaults_are_valid():
         ("objective.mask_share", 0.001, "too small to act"),
         ("model.dropout", -0.5, r"config.model.dropout=-0.5 must be between 0.0 and 0.95"),
         (
-            "phases[0]",
-            Phase(steps=5, warmup_steps=1, warmup_share=0.1),
-            "steps or warmup_share, and",
+            "phases",
+            [Phase(steps=9, warmup_steps=1, warmup_share=0.1)],
+            "warmup_steps or warmup_share, and not both",
         ),
         ("model.head", "native", "is the head of a pretrained model"),
         ("model", Model(pretrained="a", initial_run="b"), "model.initial_run, not both"),
