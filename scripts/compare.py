@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import plots
 from absl import flags
 
 from launch import main as program
@@ -102,7 +103,7 @@ def compare(systems: Sequence[System], runs: Path, plot: Path | None) -> int:
     except OSError as error:
         raise UserError(f"cannot write to {output}: {error.strerror}") from error
     if plot:
-        check_plot(plot)
+        plots.check("--plot", plot)
     program.import_tensorflow()
     missing = [system for system in systems if not finished(system, runs)]
     for system in systems:
@@ -212,18 +213,6 @@ def table(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def check_plot(path: Path) -> None:
-    """Raises UserError for a plot that cannot be drawn, before anything is trained."""
-    if path.suffix != ".png":
-        raise UserError(f"--plot={path} must end in .png")
-    if not path.parent.is_dir():
-        raise UserError(f"--plot={path}: there is no folder {path.parent}")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise UserError("--plot needs matplotlib: pip install matplotlib") from error
-
-
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Draws accuracy against wall time, a point with its title for each row."""
     from matplotlib import figure, ticker
@@ -248,12 +237,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     axes.set_axisbelow(True)
     axes.scatter(seconds, percents, color="#1f4e79")
     label_points(axes, seconds, percents, [row["title"] for row in rows])
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        picture.savefig(temporary, format="png", metadata={"Software": None})
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write --plot={path}: {error.strerror}") from error
+    plots.save("--plot", picture, path)
 
 
 def label_points(axes: Any, xs: list[float], ys: list[float], texts: list[str]) -> list[Any]:
