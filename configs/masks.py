@@ -14,7 +14,8 @@ from trainer.config import Experiment
 def get_config() -> Experiment:
     """The experiment."""
     config = quickstart.get_config()
-    config.data.max_length = 256
+    config.data.max_length = 192
+    config.phases[0].epochs = 2
     config.model.depth = 2
     config.model.attention_window = 0  # all tokens, or all before
     config.model.norm = "pre"  # as GPT-2; for both, so that the mask is the only difference

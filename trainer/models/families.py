@@ -242,7 +242,7 @@ def family_of(config: Mapping[str, Any], where: str) -> Family:
       UserError: its model_type is none of FAMILIES.
     """
     kind = config.get("model_type")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise UserError(
             f"{where}: model type {kind!r} is not supported; supported are: {', '.join(FAMILIES)}"
         )
@@ -280,7 +280,7 @@ def architecture(config: Mapping[str, Any], settings: config_lib.Model, where: s
         theirs.num_attention_heads,
         theirs.num_hidden_layers,
     )
-    if depth < 1 or heads < 1 or width % heads:
+    if min(width, depth, heads) < 1 or width % heads:
         raise UserError(
             f"{where}: config.json has {depth} layers of width {width} with {heads} heads: at least"
             " one layer is needed, and heads that divide the width"
@@ -292,6 +292,8 @@ def architecture(config: Mapping[str, Any], settings: config_lib.Model, where: s
         )
     if family.prefix == "roberta." and theirs.pad_token_id is None:
         raise UserError(f"{where}: config.json has no pad_token_id, which positions begin after")
+    if (_first(theirs, "type_vocab_size") or 0) < 0 or theirs.vocab_size < 1:
+        raise UserError(f"{where}: config.json has a vocabulary of less than nothing")
     rates = dropout_rates(
         settings,
         {

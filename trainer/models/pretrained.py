@@ -149,7 +149,7 @@ class Pretrained:
         if not stored or module != "head/logits/":
             return bool(stored)
         architectures = self.config.get("architectures") or ()
-        if not any("ForSequenceClassif" in name for name in architectures):
+        if not any("ForSequenceClassification" in str(name) for name in architectures):
             return False  # of another task
         (theirs, *_), (ours, *_) = next((stored[name], wanted[name]) for name in stored)
         if theirs != ours:
