@@ -7,8 +7,8 @@ The encoder and the tokenizer are those of `runs/quickstart`; for another run, c
 --config.model.initial_run and --config.tokenizer.pretrained together.
 
 On 2 cores of an AMD EPYC (Zen 5, bfloat16) the second command printed test accuracy 0.8860 on the
-5,000 reviews, after 130 s with the tests running beside it; validation chose the weights of step 282,
-the end of the head's phase.
+5,000 reviews, after 130 s with the tests running beside it; validation chose the weights of step
+282, the end of the head's phase.
 """
 
 from configs import quickstart
