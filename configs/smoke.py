@@ -20,7 +20,16 @@ def get_config() -> Experiment:
     return Experiment(
         data=Data(name="imdb_sample", data_dir="data", max_length=128, buckets=3),
         tokenizer=Tokenizer(vocab_size=4000),
-        model=Model(width=64, depth=1, heads=2, ffn_width=128),
+        model=Model(
+            width=64,
+            depth=1,
+            heads=2,
+            ffn_width=128,
+            dropout=0.1,
+            attention_dropout=0.1,
+            embedding_dropout=0.1,
+            head_dropout=0.1,
+        ),
         objective=Objective(mask_share=0.1),
         optimizer=Optimizer(beta2=0.98),
         phases=[

@@ -14,16 +14,14 @@ from absl import flags
 from launch import main as program
 from trainer.errors import UserError
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "The .png file to write.", required=True)
 BLUE, ORANGE, GREY = "#1f4e79", "#c55a11", "#a0a0a0"
 
 
 def main() -> None:
     """Reads, and draws."""
-    output = Path(_OUTPUT.value)
+    output = Path(flags.FLAGS.output)
     plots.check("--output", output)
-    draw(read(Path(_WORKDIR.value)), output)
+    draw(read(Path(flags.FLAGS.workdir)), output)
 
 
 def read(workdir: Path) -> list[dict[str, Any]]:
@@ -73,4 +71,6 @@ def draw(lines: list[dict[str, Any]], output: Path) -> None:
 
 
 if __name__ == "__main__":
+    flags.DEFINE_string("workdir", None, "Folder of a run.", required=True)
+    flags.DEFINE_string("output", None, "The .png file to write.", required=True)
     program.run(main, __doc__)
