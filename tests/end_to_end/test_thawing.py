@@ -11,7 +11,8 @@ from test_kills import killed_at
 
 from trainer.models.families import FAMILIES
 
-pytestmark = pytest.mark.end_to_end
+# Minutes in all: continuous integration runs them beside `make test`.
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 HEAD, TOTAL = 12, 28
 FLAGS = (
     f"--config.phases[0].steps={HEAD}",

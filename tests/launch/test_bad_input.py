@@ -293,7 +293,7 @@ def test_a_workdir_with_other_files(launch, few):
 def test_a_workdir_that_holds_another_run(launch, few):
     assert launch(*few.flags).status == 0
     line = refused(launch, few, "--config.model.dropout=0.2")
-    assert "holds another run (config.model.dropout: 0.1 -> 0.2)" in line
+    assert "holds another run (config.model.dropout: -1.0 -> 0.2)" in line
     few.write(few.test, [("another film", "good"), ("another show", "bad")])
     assert "holds a run on other data (data_fingerprint differ)" in refused(launch, few)
 
