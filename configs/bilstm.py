@@ -7,37 +7,12 @@ learning rate was chosen on validation among 1e-3 and 2e-3; all else is as in th
 scripts/compare.py shows it beside others.
 """
 
-from trainer.config import (
-    Data,
-    Evaluation,
-    Experiment,
-    Model,
-    Objective,
-    Optimizer,
-    Phase,
-    Runtime,
-    Tokenizer,
-)
+from configs import lstm
+from trainer.config import Experiment
 
 
 def get_config() -> Experiment:
     """The experiment."""
-    return Experiment(
-        data=Data(name="imdb_sample", data_dir="data", max_length=384, cut="head+tail"),
-        tokenizer=Tokenizer(kind="wordpiece", vocab_size=8000),
-        model=Model(
-            factory="trainer.models.recurrent:bilstm",
-            width=128,
-            depth=1,
-            head="mean+max",
-            embedding_dropout=0.3,
-            dropout=0.2,
-            head_dropout=0.2,
-        ),
-        objective=Objective(mask_share=0.15, label_smoothing=0.1),
-        optimizer=Optimizer(beta2=0.98, ema=0.999),
-        phases=[Phase(name="all", epochs=3, learning_rate=2e-3, warmup_steps=200)],
-        evaluation=Evaluation(every_epochs=0.5, metric="loss"),
-        runtime=Runtime(precision="mixed_bfloat16"),
-        global_batch_size=32,
-    )
+    config = lstm.get_config()
+    config.model.factory = "trainer.models.recurrent:bilstm"
+    return config

@@ -76,7 +76,7 @@ class Run:
         elif name:
             derived = workdir.read()[1]
             self.pretrained = derived["pretrained"]
-            self.pretrained_sha256 = derived.get("pretrained_sha256")
+            self.pretrained_sha256 = derived["pretrained_sha256"]
         self.source = open_source(config.data)
         self.classes = len(self.source.id2label)
         self.tokenizer = self._make_tokenizer(pretrained)

@@ -169,9 +169,7 @@ FAMILIES = {
     "bert": _BERT,
     "roberta": _ROBERTA,
     # Conneau et al., 2020, arXiv:1911.02116: RoBERTa's structure.
-    "xlm-roberta": Family(
-        **{**vars(_ROBERTA), "classifier": "XLMRobertaForSequenceClassification"}
-    ),
+    "xlm-roberta": dataclasses.replace(_ROBERTA, classifier="XLMRobertaForSequenceClassification"),
     # Sanh et al., 2019, arXiv:1910.01108.
     "distilbert": Family(
         prefix="distilbert.",

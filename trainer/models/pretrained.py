@@ -49,8 +49,8 @@ class Tensors(Protocol):
     def read(self, name: str) -> np.ndarray:
         """One tensor, in float32 where it was stored in half precision."""
 
-    def files(self) -> list[Path]:
-        """Where they are."""
+    def sha256(self) -> dict[str, str]:
+        """sha256 in hex of each file that holds them, by name."""
 
 
 class Pretrained:
@@ -134,7 +134,7 @@ class Pretrained:
 
     def sha256(self) -> dict[str, str]:
         """sha256 in hex of each file of weights, by name."""
-        return {file.name: sha256_of(file) for file in self._tensors.files()}
+        return self._tensors.sha256()
 
     def _has_module(
         self,
@@ -247,11 +247,11 @@ class _Safetensors:
     """Tensors of one or several safetensors files."""
 
     def __init__(self, files: list[Path], where: str):
-        self._where, self._paths = where, files
+        self._where = where
+        self._sha256 = {file.name: _checked_sha256(file, where) for file in files}
         self._stored: dict[str, tuple[Path, str, str]] = {}  # file, name and type by present name
         self._shapes: dict[str, tuple[int, ...]] = {}
         for file in files:
-            _check_blob(file, where)
             with self._open(file) as tensors:
                 for name in tensors.keys():  # noqa: SIM118 (it is no dict)
                     now = _renamed(name)
@@ -282,8 +282,8 @@ class _Safetensors:
         with self._open(file) as tensors:
             return np.asarray(tensors.get_tensor(stored)).astype(np.float32)
 
-    def files(self) -> list[Path]:
-        return self._paths
+    def sha256(self) -> dict[str, str]:
+        return self._sha256
 
 
 class _Google:
@@ -326,8 +326,9 @@ class _Google:
         value = np.asarray(value).astype(np.float32)
         return value.T if self._names[name].endswith("/kernel") else value
 
-    def files(self) -> list[Path]:
-        return sorted(self._prefix.parent.glob(f"{self._prefix.name}.data-*"))
+    def sha256(self) -> dict[str, str]:
+        files = sorted(self._prefix.parent.glob(f"{self._prefix.name}.data-*"))
+        return {file.name: sha256_of(file) for file in files}
 
 
 def _to_weight(found: re.Match) -> str:
@@ -341,11 +342,12 @@ def _renamed(name: str) -> str:
     )
 
 
-def _check_blob(file: Path, where: str) -> None:
+def _checked_sha256(file: Path, where: str) -> str:
     """The hub's cache names large files by their sha256: one that does not fit was altered."""
-    blob = file.resolve().name
-    if file.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob) and sha256_of(file) != blob:
+    digest, blob = sha256_of(file), file.resolve().name
+    if file.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob) and digest != blob:
         raise UserError(f"{where}: {file.name} was altered in the hub's cache: delete {file}")
+    return digest
 
 
 def _json(path: Path, where: str) -> dict[str, Any]:
