@@ -344,7 +344,10 @@ def _renamed(name: str) -> str:
 
 def _checked_sha256(file: Path, where: str) -> str:
     """The hub's cache names large files by their sha256: one that does not fit was altered."""
-    digest, blob = sha256_of(file), file.resolve().name
+    try:
+        digest, blob = sha256_of(file), file.resolve().name
+    except OSError as error:
+        raise UserError(f"{where}: cannot read {file}: {error.strerror}") from error
     if file.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob) and digest != blob:
         raise UserError(f"{where}: {file.name} was altered in the hub's cache: delete {file}")
     return digest
