@@ -34,6 +34,8 @@ class Signals:
     def __init__(self):
         self.requested = False
         self.saves = False  # whether someone looks at `requested` and saves
+        # Told of an exit status, and of the reason, before the process ends unsaved.
+        self.leave: Callable[[int, str], None] = lambda status, why: None
 
     def install(self) -> None:
         """Handles the two signals from here on, in a thread of its own.
@@ -42,14 +44,14 @@ class Signals:
         """
         wakes, woken = os.pipe()
         os.set_blocking(woken, False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, frame: None)
+        self.take()
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
         threading.Thread(target=self._watch, args=(wakes,), name="signals", daemon=True).start()
 
-    def stop(self) -> bool:
-        """Whether the run should save and end."""
-        return self.requested
+    def take(self) -> None:
+        """Takes the signals; once more after TensorFlow, over several workers, took SIGTERM."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, frame: None)
 
     def _watch(self, wakes: int) -> None:
         while True:
@@ -62,11 +64,20 @@ class Signals:
         if self.requested and number == signal.SIGINT:
             os._exit(128 + number)
         if not self.saves:
-            say(f"{name}: ended before the first step; the same command starts again")
+            said = f"{name}: ended before the first step; the same command starts again"
+            say(said)
+            self.leave(INTERRUPTED, said)
             os._exit(INTERRUPTED)
         if not self.requested:
             say(f"{name}: saving after the present step; Ctrl-C again ends at once")
         self.requested = True
+
+
+def end(status: int, message: str) -> None:
+    """Ends the process at once, from any thread, as one that is killed: nothing waits for peers."""
+    say(f"error: {message}")
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def run(main: Callable[..., int | None], usage: str, texts: bool = False) -> None:

@@ -3,13 +3,22 @@
   python -m launch.train --config=configs/quickstart.py --workdir=runs/quickstart
 
 Single settings can be changed: --config.phases[0].epochs=2 --config.optimizer.weight_decay=0.1
+
+Over several processes the same command runs in each, started by srun, by Kubernetes or by
+launch.local, or with TF_CONFIG, or with --hosts=a:2222,b:2222 --index=0 and 1: docs/clusters.md.
 """
 
+import os
+import sys
+import time
 from pathlib import Path
 
 from absl import flags
 
+from launch import cluster
 from launch import main as program
+from trainer.errors import UserError
+from trainer.workers import SILENCE_SECONDS, Lost, Workers
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; resumed if it has begun.", required=True
@@ -17,56 +26,122 @@ _WORKDIR = flags.DEFINE_string(
 _CPU_DEVICES = flags.DEFINE_integer(
     "cpu_devices", None, "Train on this many logical CPU devices (for smoke tests).", lower_bound=1
 )
+_HOSTS = flags.DEFINE_list("hosts", [], "host:port of every worker, the chief first.")
+_INDEX = flags.DEFINE_integer("index", None, "This worker's place in --hosts, from 0.")
+_START_SECONDS = flags.DEFINE_float(
+    "start_seconds", 300.0, "How long workers wait for each other at the start.", lower_bound=0.1
+)
 
 
 def main() -> int:
     """Trains, or says why not; returns the exit status."""
     signals = program.Signals()
     signals.install()
+    found = cluster.resolve(os.environ, _HOSTS.value, _INDEX.value)
+    workers = Workers(found.addresses, found.index, program.end)
+    signals.leave = workers.leave
+    if workers.count == 1:
+        return _train(workers, signals)
+    for line in found.describe() if workers.is_chief else []:
+        program.say(line)
+    status = 1
+    try:
+        status = _train(workers, signals)
+    except UserError as error:
+        workers.leave(program.USER_ERROR, str(error))
+        raise
+    except Lost as error:
+        program.say(f"error: {error}")
+    except BaseException as error:
+        if _of_a_peer(error):
+            # TensorFlow often notices first that a worker is gone; who it is, `workers` will say.
+            time.sleep(SILENCE_SECONDS * 1.2)
+        workers.leave(status, f"{type(error).__name__}: {error}")
+        sys.excepthook(*sys.exc_info())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # TensorFlow's own ending would wait for workers that may be gone
+
+
+def _of_a_peer(error: BaseException) -> bool:
+    """Whether a worker that is gone may be why."""
+    from tensorflow import errors
+
+    kinds = (errors.UnavailableError, errors.AbortedError, errors.CancelledError)
+    return isinstance(error, (*kinds, errors.DeadlineExceededError, errors.InternalError))
+
+
+def _train(workers: Workers, signals: program.Signals) -> int:
     # Imported here: --help and wrong flags need not wait for TensorFlow.
     program.import_tensorflow()
     from trainer import config as config_lib
     from trainer import runtime
-    from trainer.data.progress import bar
+    from trainer.data.progress import bar, quiet
     from trainer.evaluation import Interrupted
     from trainer.loop import Loop, NotFinite
-    from trainer.monitor.monitor import Monitor
+    from trainer.monitor.monitor import Monitor, versions
     from trainer.run import Run
+    from trainer.watchdog import Watchdog
     from trainer.workdir import Workdir
+
+    def say(text: str) -> None:
+        if workers.is_chief:
+            program.say(text)
 
     config = program.config()
     if _CPU_DEVICES.value:
         config.runtime.cpu_devices = _CPU_DEVICES.value
     config_lib.validate(config)
     for line in config_lib.without_effect(config):
-        program.say(f"Note: {line}")
+        say(f"Note: {line}")
     workdir = Workdir(Path(_WORKDIR.value))
     workdir.check(config)
-    strategy = runtime.start(config.runtime, config.seed)
+    workers.meet(_START_SECONDS.value)
+    workers.compare(versions(), "install the same versions everywhere")
+    workers.compare(config_lib.shared_fields(config), "give every worker the same command")
+    workdir.check_shared(workers)
+    strategy = runtime.start(config.runtime, config.seed, workers)
+    signals.take()
     program.say(runtime.describe(strategy, config.runtime))
-    run = Run(config, workdir, program.cache_dir(), strategy, bar, program.say)
+    progress = bar if workers.is_chief else quiet
+    run = Run(config, workdir, program.cache_dir(), strategy, progress, say, workers)
     if workdir.started:
         workdir.check_derived(run.derived())
-    loop = Loop(run, signals.stop, program.say)
-    program.say(run.describe(loop.plan))
+    watchdog: Watchdog | None = None
+
+    def stop() -> bool:
+        if watchdog:
+            watchdog.progress()
+        workers.doing = f"step {loop.step}"
+        return workers.any(signals.requested)
+
+    loop = Loop(run, stop, say)
+    say(run.describe(loop.plan))
     result = workdir.result()
     if result and result["steps"] == loop.step and (result["finished"] or loop.cut):
-        program.say(f"This run has ended: {workdir.result_file} holds its result")
+        say(f"This run has ended: {workdir.result_file} holds its result")
+        workers.part()
         return 0
-    workdir.begin(config, run.derived(), run.tokenizer)
+    if workers.is_chief:
+        workdir.begin(config, run.derived(), run.tokenizer)
     monitor = Monitor(
-        workdir.path, config_lib.to_dict(config), loop.step, loop.total_steps, program.BEGAN
+        workdir.path,
+        config_lib.to_dict(config),
+        loop.step,
+        loop.total_steps,
+        program.BEGAN,
+        writes=workers.is_chief,
     )
+
+    def hung(text: str) -> None:
+        where = f"at step {loop.step}; {workers.report()}".rstrip("; ")
+        workers.leave(1, f"{text} {where}")
+        program.end(1, f"{text} {where}")
+
+    watchdog = Watchdog(config.runtime.hang_seconds, hung)
     signals.saves = True
     try:
         result = loop.train(monitor)
-    except Interrupted:
-        monitor.message(f"Saved at step {loop.step}: the same command goes on from there")
-        return program.INTERRUPTED
-    except NotFinite as error:
-        monitor.message(f"error: {error}")
-        return 1
-    else:
         monitor.finish(result)
         monitor.message(
             f"Test accuracy {result['test']['accuracy']:.4f} on {result['test']['examples']:,}"
@@ -74,9 +149,21 @@ def main() -> int:
             f"Curves: tensorboard --logdir={workdir.path / 'tensorboard'}\n"
             f"Again: python -m launch.evaluate --workdir={workdir.path} --split=test"
         )
-        return 0
+        status = 0
+    except Interrupted:
+        monitor.message(f"Saved at step {loop.step}: the same command goes on from there")
+        status = program.INTERRUPTED
+    except NotFinite as error:
+        monitor.message(f"error: {error}")
+        again = workers.from_chief(workers.is_chief and workdir.failed_before(str(error)))
+        if again:
+            monitor.message("It is the same failure as before: starting it again will not help")
+        status = program.USER_ERROR if again else 1
     finally:
         monitor.close()
+        watchdog.stop()
+    workers.part()
+    return status
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ DECIDED_BY_PRETRAINED = (
     *("width", "depth", "heads", "ffn_width", "activation", "norm", "positions", "position_scale"),
     *("embedding_norm", "causal", "attention_window", "vocab_size"),
 )
+COMMUNICATION = ("auto", "ring", "nccl")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "float64")
 
 
@@ -41,13 +42,18 @@ def _how(default: typing.Any, **metadata: typing.Any) -> typing.Any:
     return field(default=default, metadata={"how": True, **metadata})
 
 
+def _here(default: typing.Any, **metadata: typing.Any) -> typing.Any:
+    """The same, of one host: it may differ from worker to worker."""
+    return _how(default, here=True, **metadata)
+
+
 @dataclass
 class Data:
     """Which texts and labels, and how they are cut."""
 
     source: str = _one_of("tfds", "files")
     name: str = "imdb_reviews"  # TFDS dataset, with its config after a slash ("glue/mrpc")
-    data_dir: str = _how("")  # folder of prepared TFDS datasets; empty: TFDS's own default
+    data_dir: str = _here("")  # folder of prepared TFDS datasets; empty: TFDS's own default
     train: str = "train"  # a split (tfds) or the path of a .csv, .tsv or .jsonl file (files)
     validation: str = ""  # a split or file of its own; empty: cut from train by text hash
     validation_share: float = _number(0.1, 0.0, 0.9)  # of train, where validation is empty
@@ -67,7 +73,7 @@ class Tokenizer:
     kind: str = _one_of("wordpiece", "bpe", "unigram")
     vocab_size: int = _number(8000, 32)
     lowercase: bool = True
-    pretrained: str = _how("")  # AutoTokenizer name or folder; when set, nothing is trained
+    pretrained: str = _here("")  # AutoTokenizer name or folder; when set, nothing is trained
 
 
 @dataclass
@@ -94,7 +100,7 @@ class Model:
     embedding_dropout: float = _rate()
     head_dropout: float = _rate()
     vocab_size: int = _number(0, 0)  # 0: the tokenizer's
-    initial_run: str = _how("")  # workdir of an earlier run to take weights from
+    initial_run: str = _here("")  # workdir of an earlier run to take weights from
     initial_patterns: tuple[str, ...] = ("encoder/.*",)  # which weights are taken from it
 
 
@@ -161,10 +167,13 @@ class Runtime:
     deterministic: bool = _how(True)  # TensorFlow's deterministic kernels
     tf32: bool = False  # TensorFloat-32 matrix products on GPUs
     memory_growth: bool = _how(True)  # take GPU memory as it is needed
-    gpus: tuple[int, ...] = _how(())  # which GPUs; empty: all
+    gpus: tuple[int, ...] = _here(())  # which GPUs; empty: all
     cpu_devices: int = _how(0, low=0)  # logical CPU devices instead of GPUs; 0: off
-    intra_op_threads: int = _how(0, low=0)  # 0: TensorFlow's choice
-    inter_op_threads: int = _how(0, low=0)
+    intra_op_threads: int = _here(0, low=0)  # 0: TensorFlow's choice
+    inter_op_threads: int = _here(0, low=0)
+    communication: str = _how("auto", choices=COMMUNICATION)  # of workers: auto is NCCL on GPUs
+    pack_mebibytes: int = _how(0, low=0)  # gradients are reduced in packs of so much; 0: in one
+    hang_seconds: int = _how(900, low=0)  # without progress, then the run is ended; 0: never
 
 
 @dataclass
@@ -399,6 +408,17 @@ def _build(kind: type, values: dict[str, typing.Any], path: str) -> typing.Any:
         else:
             made[name] = tuple(value) if typing.get_origin(hint) is tuple else value
     return kind(**made)
+
+
+def shared_fields(config: Experiment) -> dict[str, typing.Any]:
+    """The fields that must be equal on all workers of a run, by path."""
+    files = config.data.source == "files"
+    here = {f"config.data.{name}" for name in ("train", "validation", "test")} if files else set()
+    return {
+        path: value
+        for path, (spec, _), value in _walk(config)
+        if not spec.metadata.get("here") and path not in here
+    }
 
 
 def differences(old: Experiment, new: Experiment) -> list[str]:

@@ -47,19 +47,25 @@ class Evaluator:
 
     def __init__(self, strategy: tf.distribute.Strategy, model: keras.Model, loss: Loss):
         self.strategy, self.model, self.loss = strategy, model, loss
+        self._dtype = np.dtype(keras.config.floatx())
         self._step = tf.function(self._all_rows)
 
     def _all_rows(self, iterator):
-        """The next batch, scored: rows of all replicas, one after the other."""
+        """The next batch, scored: rows of all replicas, one after the other.
+
+        In one tensor, so that there is one all-gather; float64 holds ids up to 2^53 exactly.
+        """
         per_replica = self.strategy.run(self._rows, args=(next(iterator),))
-        return tuple(self.strategy.gather(value, axis=0) for value in per_replica)
+        return self.strategy.gather(per_replica, axis=0)
 
     def _rows(self, batch):
-        batch = own_rows(batch, self.strategy.num_replicas_in_sync)
+        batch = own_rows(batch, self.strategy)
         logits = self.model({key: batch[key] for key in FEATURES}, training=False)
         losses = self.loss.example_losses(batch["label"], logits)
         weights = self.loss.example_weights(batch["label"], batch["weight"])
-        return batch["id"], batch["label"], tf.cast(logits, losses.dtype), losses, weights
+        columns = [batch["id"], batch["label"], losses, weights]
+        columns = [tf.cast(column, tf.float64)[:, None] for column in columns]
+        return tf.concat([*columns, tf.cast(logits, tf.float64)], axis=1)
 
     def run(
         self,
@@ -87,13 +93,19 @@ class Evaluator:
         for _ in range(batches):
             if stop():
                 raise Interrupted
-            parts.append([value.numpy() for value in self._step(iterator)])
-            advance(int((parts[-1][0] >= 0).sum()))
-        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        real = columns[0] >= 0
-        columns = [column[real] for column in columns]
-        order = np.argsort(columns[0], kind="stable")
-        scores = Scores(*(column[order] for column in columns))
+            parts.append(self._step(iterator).numpy())
+            advance(int((parts[-1][:, 0] >= 0).sum()))
+        rows = np.concatenate(parts)
+        rows = rows[rows[:, 0] >= 0]
+        rows = rows[np.argsort(rows[:, 0], kind="stable")]
+        floats = rows[:, 2:].astype(self._dtype)  # what they were before they were gathered
+        scores = Scores(
+            ids=rows[:, 0].astype(np.int64),
+            labels=rows[:, 1].astype(np.int32),
+            losses=floats[:, 0],
+            weights=floats[:, 1],
+            logits=floats[:, 2:],
+        )
         if len(scores.ids) != examples or len(np.unique(scores.ids)) != examples:
             raise RuntimeError(f"scored {len(scores.ids)} examples of {examples}")
         return scores

@@ -34,7 +34,8 @@ class Loop:
 
     Args:
       run: data and model.
-      stop: asked after every call to the device; True ends the run after saving.
+      stop: asked after every call to the device; True ends the run after saving. It must say
+        the same on all workers.
       say: told what a person should know before the logs are open.
 
     Raises:
@@ -54,6 +55,7 @@ class Loop:
         self.position = Position()
         self.step = 0
         self._resume(say)
+        run.workers.compare({"step to go on from": self.step}, "give all the same --workdir")
 
     def _resume(self, say: Callable[[str], None]) -> None:
         found = newest_whole(self.run.workdir.checkpoints, say)
@@ -218,6 +220,8 @@ class Loop:
         return self.step > 0 and (due or self.cut)
 
     def _save(self) -> None:
+        if not self.run.workers.is_chief:
+            return
         store = self.run.workdir.checkpoints
         with self.monitor.throughput.paused():
             self.monitor.flush()
@@ -257,14 +261,16 @@ class Loop:
             metrics = self._report("validation")
             if metric not in metrics:
                 raise UserError(f"config.evaluation.metric={metric!r} could not be computed")
-            value = metrics[metric]
+            # Whether it is a better one must not hang on a worker's last bit.
+            value = self.run.workers.from_chief(metrics[metric])
             new = Best(self.step, value)
             position.waited += 1
             is_best = position.best is None or better(metric, value, position.best.value)
             if position.phase_best is None or better(metric, value, position.phase_best.value):
                 position.phase_best, position.waited = new, 0
                 meta = {"metric": metric, "value": value, "phase": position.phase}
-                self.run.workdir.best.save(self.step, self.run.weights(), meta)
+                if self.run.workers.is_chief:
+                    self.run.workdir.best.save(self.step, self.run.weights(), meta)
             if is_best:
                 position.best = new
         patience = self.phase.settings.patience
@@ -304,12 +310,16 @@ class Loop:
         """The next phase starts here, from this one's best weights if it may end early."""
         position = self.position
         if self.phase.settings.patience and position.phase_best:
-            self.run.restore(self.run.workdir.best, position.phase_best.step)
+            self._restore_best(position.phase_best.step)
             for name, average in self.state.optimizer.averages.items():
                 average.assign(self.run.parameters[name].read_value())
         position.phase += 1
         position.phase_start = self.step
         position.phase_best, position.waited = None, 0
+
+    def _restore_best(self, step: int) -> None:
+        self.run.workers.exchange()  # until the chief has saved it
+        self.run.restore(self.run.workdir.best, step)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tuple(v.shape) for name, v in self.run.parameters.items()}
@@ -319,7 +329,7 @@ class Loop:
     def _finish(self) -> dict[str, Any]:
         best = self.position.best
         if best:
-            self.run.restore(self.run.workdir.best, best.step)
+            self._restore_best(best.step)
         test = self._report("test")
         return {
             "test": test,

@@ -29,6 +29,7 @@ from trainer.objectives.metrics import known_metric
 from trainer.phases import match
 from trainer.step import Masking
 from trainer.workdir import Workdir
+from trainer.workers import Workers
 
 # What an encoder computes, besides the shapes of its weights.
 ENCODER_FIELDS = (
@@ -47,9 +48,10 @@ class Run:
       strategy: from `trainer.runtime.start`.
       progress: shows what takes long.
       say: told what a person should know.
+      workers: all workers of the run, who have met; None: this process is alone.
 
     Raises:
-      UserError: whatever of it cannot be had.
+      UserError: whatever of it cannot be had, or is not the same on all workers.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class Run:
         strategy: tf.distribute.Strategy,
         progress: Progress,
         say: Callable[[str], None],
+        workers: Workers | None = None,
     ):
         self.config, self.workdir, self.strategy = config, workdir, strategy
+        self.workers = workers or Workers()
         self._cache_dir, self._progress = cache_dir, progress
         known_metric(config.evaluation.metric, config.objective)
         self.rows_and_parts()
@@ -93,6 +97,8 @@ class Run:
                 f"Note: the tokenizer has {tokens} tokens, the pretrained model knows"
                 f" {architecture.vocab_size}: is it the model's own?"
             )
+        # Before TensorFlow's first message from worker to worker, which none could answer.
+        self.workers.compare(self._notes(), "give every worker the same files")
         with strategy.scope():
             self.model = build_model(config, tokens, self.classes, architecture)
             self.parameters = named_parameters(self.model)
@@ -191,6 +197,13 @@ class Run:
             },
         }
 
+    def _notes(self) -> dict[str, Any]:
+        """What must be equal on all workers, by how to call it."""
+        derived = self.derived()
+        fingerprints = derived.pop("data_fingerprint").items()
+        notes = {f"{name} data": fingerprint for name, fingerprint in fingerprints}
+        return {**notes, **derived, "run begun in the workdir": self.workdir.started}
+
     def describe(self, plan: TrainPlan) -> str:
         """The data in a few lines: sizes, what was cut, how batches are padded."""
         data, lines = self.config.data, []
@@ -236,9 +249,15 @@ class Run:
         )
 
     def train_batches(self, plan: TrainPlan, first_step: int, last_step: int) -> tf.data.Dataset:
-        """Batches of the steps in [first_step, last_step), laid out for the replicas."""
+        """Batches of the steps in [first_step, last_step): this worker's rows of them."""
         size = self.rows_and_parts()[0] * self.strategy.num_replicas_in_sync
-        return train_dataset(self.split("train"), plan, first_step, last_step, size, 0, size)
+        split, place = self.split("train"), self._place(size)
+        return train_dataset(split, plan, first_step, last_step, size, *place)
+
+    def _place(self, size: int) -> tuple[int, int]:
+        """This worker's part of the rows of a global batch: the first, and how many."""
+        rows = size // self.workers.count
+        return self.workers.index * rows, rows
 
     def score(self, name: str, stop: Callable[[], bool]) -> Scores:
         """Scores a split with the model's present weights; see `Evaluator.run`."""
@@ -247,7 +266,7 @@ class Run:
         size = -(-self.config.evaluation.batch_size // replicas) * replicas
         buckets = self._buckets(split.lengths)
         batches = evaluation_batches(split.lengths, size, buckets)
-        dataset = evaluation_dataset(split, batches, size, 0, size)
+        dataset = evaluation_dataset(split, batches, size, *self._place(size))
         with self._progress(f"Evaluating {name}", len(split)) as advance:
             return self.evaluator.run(dataset, len(batches), len(split), stop, advance)
 

@@ -1,14 +1,20 @@
 """Devices, strategy, precision policy, determinism: set once, at the start."""
 
+from collections.abc import Sequence
+from unittest import mock
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from trainer import config as config_lib
 from trainer.errors import UserError
+from trainer.workers import Workers
 
 
-def start(runtime: config_lib.Runtime, seed: int) -> tf.distribute.Strategy:
+def start(
+    runtime: config_lib.Runtime, seed: int, workers: Workers | None = None
+) -> tf.distribute.Strategy:
     """Sets up this process and returns the strategy to train under.
 
     Must be called before TensorFlow touches a device.
@@ -16,9 +22,12 @@ def start(runtime: config_lib.Runtime, seed: int) -> tf.distribute.Strategy:
     Args:
       runtime: `config.runtime`.
       seed: of the initial weights.
+      workers: all workers of the run, who have met; None: this process is alone.
 
     Raises:
-      UserError: a GPU that is not there, or both GPUs and logical CPU devices asked for.
+      UserError: a GPU that is not there, both GPUs and logical CPU devices asked for, or a worker
+        with more or fewer devices than the chief.
+      RuntimeError: there are not as many replicas as workers times devices.
     """
     if runtime.gpus and runtime.cpu_devices:
         raise UserError("config.runtime.gpus and cpu_devices exclude each other: give one of them")
@@ -33,9 +42,51 @@ def start(runtime: config_lib.Runtime, seed: int) -> tf.distribute.Strategy:
         tf.config.experimental.enable_op_determinism()
     tf.config.experimental.enable_tensor_float_32_execution(runtime.tf32)
     devices = _devices(runtime)
-    if len(devices) == 1:
-        return tf.distribute.OneDeviceStrategy(devices[0])
-    return tf.distribute.MirroredStrategy(devices)
+    count = workers.count if workers else 1
+    if workers and count > 1:
+        advice = "give every worker as many"
+        workers.compare({"devices": [d.split(":")[0] for d in devices]}, advice)
+        strategy = _multi_worker(runtime, devices, workers.addresses, workers.index)
+    elif len(devices) == 1:
+        strategy = tf.distribute.OneDeviceStrategy(devices[0])
+    else:
+        strategy = tf.distribute.MirroredStrategy(devices)
+    replicas = strategy.num_replicas_in_sync
+    if replicas != count * len(devices) or local_replicas(strategy) != len(devices):
+        raise RuntimeError(f"{replicas} replicas, not {count} workers x {len(devices)} devices")
+    return strategy
+
+
+def local_replicas(strategy: tf.distribute.Strategy) -> int:
+    """How many of the replicas are in this process."""
+    return len(strategy.extended.worker_devices)
+
+
+def _multi_worker(
+    runtime: config_lib.Runtime, devices: list[str], addresses: Sequence[str], index: int
+) -> tf.distribute.Strategy:
+    """One replica a device, in every worker; starts TensorFlow's server at this one's address."""
+    gpus = len(devices) if devices[0].startswith("/gpu") else 0
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": list(addresses)}),
+        task_type="worker",
+        task_id=index,
+        rpc_layer="grpc",
+        num_accelerators={"GPU": gpus},
+    )
+    implementation = tf.distribute.experimental.CommunicationImplementation
+    options = tf.distribute.experimental.CommunicationOptions(
+        bytes_per_pack=runtime.pack_mebibytes * 2**20,
+        implementation=implementation(runtime.communication.upper()),
+    )
+    if gpus or len(devices) == 1:
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
+    # TensorFlow takes one CPU a worker and ignores logical ones: smoke tests need them.
+    names = tuple(f"/job:worker/task:{index}/device:CPU:{i}" for i in range(len(devices)))
+    extended = "tensorflow.python.distribute.collective_all_reduce_strategy"
+    method = f"{extended}.CollectiveAllReduceExtended._initialize_local_devices"
+    with mock.patch(method, return_value=(names, "CPU")):
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
 
 
 def _devices(runtime: config_lib.Runtime) -> list[str]:
@@ -59,7 +110,10 @@ def _devices(runtime: config_lib.Runtime) -> list[str]:
 
 def describe(strategy: tf.distribute.Strategy, runtime: config_lib.Runtime) -> str:
     """What was set, in a line for the log."""
-    names = [f"{d.device_type} {d.name.split(':')[-1]}" for d in tf.config.list_logical_devices()]
+    here = local_replicas(strategy)
+    workers = strategy.num_replicas_in_sync // here
+    places = f"({workers} workers x {here} devices), here" if workers > 1 else "on"
+    names = [d.split("device:")[-1].replace(":", " ") for d in strategy.extended.worker_devices]
     switches = {
         "XLA": runtime.xla,
         "deterministic": runtime.deterministic,
@@ -71,7 +125,7 @@ def describe(strategy: tf.distribute.Strategy, runtime: config_lib.Runtime) -> s
         str(count or "auto") for count in (runtime.intra_op_threads, runtime.inter_op_threads)
     ]
     return (
-        f"{type(strategy).__name__} with {strategy.num_replicas_in_sync} replicas on"
+        f"{type(strategy).__name__} with {strategy.num_replicas_in_sync} replicas {places}"
         f" {', '.join(names)}; {runtime.precision}; {on}; threads {'/'.join(threads)} (intra/inter)"
     )
 

@@ -17,6 +17,7 @@ from trainer.models.random import keep_mask, random_scope
 from trainer.objectives.losses import Loss
 from trainer.optim.schedules import learning_rate
 from trainer.phases import PhasePlan, frozen_levels
+from trainer.runtime import local_replicas
 from trainer.state import TrainState
 
 Batch = dict[str, tf.Tensor]
@@ -46,11 +47,12 @@ class Masking:
         return {**batch, "input_ids": tf.where(kept, ids, self.mask_id)}
 
 
-def own_rows(batch: Batch, local_replicas: int) -> Batch:
+def own_rows(batch: Batch, strategy: tf.distribute.Strategy) -> Batch:
     """This replica's rows of its worker's batch, by position. Call it in the replica context."""
+    here = local_replicas(strategy)
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-    rows = tf.shape(batch["label"])[0] // local_replicas
-    start = tf.cast(replica % local_replicas, tf.int32) * rows
+    rows = tf.shape(batch["label"])[0] // here
+    start = tf.cast(replica % here, tf.int32) * rows
     own = {key: batch[key][start : start + rows] for key in (*FEATURES, "label", "weight", "id")}
     return {**own, "row_start": batch["row_start"] + tf.cast(start, tf.int64)}
 
@@ -140,7 +142,7 @@ class TrainStep:
         return ids, losses
 
     def _diagnose_rows(self, batch: Batch, part):
-        batch = own_rows(batch, self.strategy.num_replicas_in_sync)
+        batch = own_rows(batch, self.strategy)
         rows = tf.shape(batch["label"])[0] // self.accumulate
         row_start = batch.pop("row_start") + tf.cast(part * rows, tf.int64)
         batch = {key: value[part * rows : (part + 1) * rows] for key, value in batch.items()}
@@ -155,7 +157,7 @@ class TrainStep:
 
     def _replica_step(self, batch: Batch) -> tf.Tensor:
         """The step on one replica's rows of the global batch."""
-        batch = own_rows(batch, self.strategy.num_replicas_in_sync)
+        batch = own_rows(batch, self.strategy)
         replica = tf.distribute.get_replica_context()
         gradients, loss_sum, weight_sum = self._forward_backward(batch)
         reduced = replica.all_reduce(tf.distribute.ReduceOp.SUM, [*gradients, loss_sum, weight_sum])

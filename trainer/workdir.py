@@ -1,7 +1,10 @@
 """What lies in a run's folder, and whether this run may go on in it."""
 
+import contextlib
 import json
 import os
+import secrets
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,9 @@ from trainer.checkpoint import DamagedCheckpoint, Store, newest_whole
 from trainer.disk import replace
 from trainer.errors import UserError
 from trainer.objectives.metrics import better
+from trainer.workers import Workers
 
+TOKEN = ".token"  # what the chief writes and every worker must read, for a moment
 DERIVED = "derived"  # the key in config.json of what follows from the settings and the data
 
 
@@ -28,6 +33,7 @@ class Workdir:
         self.checkpoints = Store(self.path / "checkpoints")
         self.best = Store(self.path / "best")
         self.result_file = self.path / "result.json"
+        self.failure_file = self.path / "failure.txt"
         self._lock = FileLock(self.path / ".lock")  # held until this process ends
 
     @property
@@ -46,7 +52,7 @@ class Workdir:
             raise UserError(f"--workdir={self.path} is not writable: choose another folder")
         if not self.started:
             # A run that was killed while it began left no more than these.
-            begun = (".lock", self.tokenizer.name, f"{self.config_file.name}.tmp")
+            begun = (".lock", TOKEN, self.tokenizer.name, f"{self.config_file.name}.tmp")
             if self.path.exists() and any(p.name not in begun for p in self.path.iterdir()):
                 raise UserError(
                     f"--workdir={self.path} is not empty and holds no run: choose an empty folder"
@@ -80,6 +86,40 @@ class Workdir:
             ) from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"cannot read {self.config_file}: {error}") from error
+
+    def check_shared(self, workers: Workers) -> None:
+        """Refuses to go on where a worker's workdir is not the chief's: it would start afresh.
+
+        Raises:
+          UserError: on every worker: the one that does not read what the chief wrote.
+        """
+        if workers.count == 1:
+            return
+        path, token, said = self.path / TOKEN, secrets.token_hex(16), ""
+        folders = (*self.path.absolute().parents[::-1], self.path.absolute())
+        made = [folder for folder in folders if not _exists(folder)]
+        if workers.is_chief:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                path.write_text(token)
+            except OSError as error:
+                said = f"cannot write to --workdir={self.path}: {error.strerror}"
+        token, said = workers.from_chief([token, said])
+        if said:
+            raise UserError(said)
+        read = workers.exchange(workers.is_chief or _reads(path, token))
+        if workers.is_chief:
+            path.unlink(missing_ok=True)
+        if not all(read):
+            if workers.is_chief:
+                with contextlib.suppress(OSError):
+                    for folder in reversed(made):
+                        folder.rmdir()
+            index = read.index(False)
+            raise UserError(
+                f"{workers.name(index)} does not share the --workdir={self.path} of"
+                f" {workers.name(0)}: put it on a file system that all workers see"
+            )
 
     def check_derived(self, derived: dict[str, Any]) -> None:
         """Refuses to go on with other data, other labels or another tokenizer.
@@ -121,6 +161,15 @@ class Workdir:
         except OSError as error:
             raise UserError(f"cannot write to --workdir={self.path}: {error.strerror}") from error
 
+    def failed_before(self, what: str) -> bool:
+        """Notes a failure; True if it is the very one that ended the run the last time."""
+        try:
+            before = self.failure_file.read_text() if self.failure_file.exists() else ""
+            replace(self.failure_file, what)
+        except (OSError, ValueError):
+            return False
+        return before == what
+
     def result(self) -> dict[str, Any] | None:
         """What result.json says, None if the run has not ended."""
         try:
@@ -149,6 +198,18 @@ class Workdir:
         if latest:
             return self.checkpoints, latest[0]
         raise UserError(f"--workdir={self.path} holds no weights yet: train first")
+
+
+def _reads(path: Path, token: str) -> bool:
+    """Whether the file holds the token, with patience for a network's file system."""
+    for _ in range(20):
+        with contextlib.suppress(OSError):
+            for folder in (path.parent.parent, path.parent):
+                list(folder.iterdir())  # an old listing may be kept until it is asked for
+            if path.read_text() == token:
+                return True
+        time.sleep(0.5)
+    return False
 
 
 def _exists(path: Path) -> bool:
