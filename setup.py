@@ -10,6 +10,7 @@ REQUIRES = [
     "keras>=3.15,<4",
     "ml-collections",
     "numpy",
+    "pyyaml",
     "safetensors",
     "scikit-learn",
     "setuptools",  # tensorflow and tensorboard ask for it; a venv of Python 3.12+ comes without
@@ -25,6 +26,8 @@ EXTRAS = {
     "gpu": ["tensorflow[and-cuda]==2.21.*"],
     "dev": [
         "build",
+        "kubeflow-trainer-api",
+        "kubernetes-validate",
         "matplotlib",
         "mypy",
         "pillow",
@@ -33,6 +36,7 @@ EXTRAS = {
         "pytest-timeout",
         "ruff",
         "sentencepiece",
+        "types-PyYAML",
         "types-tqdm",
     ],
 }
