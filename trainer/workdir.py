@@ -104,20 +104,20 @@ class Workdir:
                 path.write_text(token)
             except OSError as error:
                 said = f"cannot write to --workdir={self.path}: {error.strerror}"
-        token, said = workers.from_chief([token, said])
+        values = [token, said, str(self.path)]
+        token, said, place = workers.exchange(values, lambda all_: bool(all_[0][1]))[0]
         if said:
             raise UserError(said)
-        read = workers.exchange(workers.is_chief or _reads(path, token))
+        read = workers.exchange(workers.is_chief or _reads(path, token), lambda all_: not all(all_))
         if workers.is_chief:
             path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                for folder in reversed(made):
+                    folder.rmdir()
         if not all(read):
-            if workers.is_chief:
-                with contextlib.suppress(OSError):
-                    for folder in reversed(made):
-                        folder.rmdir()
             index = read.index(False)
             raise UserError(
-                f"{workers.name(index)} does not share the --workdir={self.path} of"
+                f"{workers.name(index)} does not share the --workdir={place} of"
                 f" {workers.name(0)}: put it on a file system that all workers see"
             )
 

@@ -50,6 +50,7 @@ class Workers:
         self._peers: dict[int, _Peer] = {}
         self._lock = threading.Condition()
         self._round = 0
+        self._ends: Callable[[list[Any]], bool] = lambda values: False
         self._values: dict[int, dict[int, Any]] = {}  # round -> worker -> value; chief only
         self._answers: dict[int, list[Any]] = {}  # round -> values of all workers
         self._parting = False
@@ -137,22 +138,26 @@ class Workers:
 
     # What all know
 
-    def exchange(self, value: Any = None) -> list[Any]:
+    def exchange(
+        self, value: Any = None, ends: Callable[[list[Any]], bool] = lambda values: False
+    ) -> list[Any]:
         """Each worker's value, in the order of the workers; waits for all. JSON values only.
 
         Every worker must call it as often, in the same order. It is a barrier too.
-        """
-        return self._exchange(value, parting=False)
 
-    def _exchange(self, value: Any, parting: bool) -> list[Any]:
+        Args:
+          value: this worker's.
+          ends: whether all workers end when they know the values, and need not hear of each other
+            any more.
+        """
         if self.count == 1:
             return [value]
         with self._lock:
-            number, self._round = self._round, self._round + 1
+            number, self._round, self._ends = self._round, self._round + 1, ends
             if self.is_chief:
-                self._take(0, number, json.loads(json.dumps(value)), parting)  # as others' come
+                self._take(0, number, json.loads(json.dumps(value)))  # as others' come
             else:
-                self._peers[0].send({"round": number, "value": value, "parting": parting})
+                self._peers[0].send({"round": number, "value": value})
             while number not in self._answers:
                 self._lock.wait()
             return self._answers.pop(number)
@@ -175,22 +180,21 @@ class Workers:
         Raises:
           UserError: on every worker: which worker has another what.
         """
-        values = self.exchange(what)
+        values = self.exchange(what, lambda values: any(each != values[0] for each in values))
         for index, other in enumerate(values):
             different = [
                 f"{name}: {_short(other.get(name))}, {_short(values[0].get(name))} on worker 0"
-                for name in sorted(values[0].keys() | other.keys())
+                for name in values[0] | other
                 if other.get(name) != values[0].get(name)
             ]
             if different:
-                self._parting = True  # all say the same, and end
                 raise UserError(f"{self.name(index)} has other {'; '.join(different)}: {advice}")
 
     # Watching and parting
 
     def part(self) -> None:
         """Waits for all; whoever is gone after that has done its work."""
-        self._exchange(None, parting=True)
+        self.exchange(None, lambda values: True)
 
     def leave(self, status: int, why: str) -> None:
         """Tells the others that this worker ends with a status that is not 0, and why."""
@@ -253,25 +257,25 @@ class Workers:
                 self._finish(line["end"], line["why"])
             elif "value" in line:
                 with self._lock:
-                    self._take(index, line["round"], line["value"], line["parting"])
+                    self._take(index, line["round"], line["value"])
             elif "values" in line:
                 with self._lock:
-                    self._answer(line["round"], line["values"], line["parting"])
+                    self._answer(line["round"], line["values"])
         return True
 
-    def _take(self, index: int, number: int, value: Any, parting: bool) -> None:
+    def _take(self, index: int, number: int, value: Any) -> None:
         """The chief takes note of a value, and answers when it has all. Under the lock."""
         values = self._values.setdefault(number, {})
         values[index] = value
         if len(values) == self.count:
             answer = [values[i] for i in range(self.count)]
             del self._values[number]
-            self._answer(number, answer, parting)
+            self._answer(number, answer)
             for peer in list(self._peers.values()):
-                peer.send({"round": number, "values": answer, "parting": parting})
+                peer.send({"round": number, "values": answer})
 
-    def _answer(self, number: int, values: list[Any], parting: bool) -> None:
-        self._parting |= parting
+    def _answer(self, number: int, values: list[Any]) -> None:
+        self._parting |= self._ends(values)
         self._answers[number] = values
         self._lock.notify_all()
 

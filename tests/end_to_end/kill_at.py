@@ -1,4 +1,4 @@
-"""Runs launch.train, and kills it with SIGKILL in the midst of something.
+"""Runs launch.train, and kills it with SIGKILL in the midst of something, or has it hang there.
 
   python tests/end_to_end/kill_at.py saving:2 --config=configs/smoke.py --workdir=...
 
@@ -8,6 +8,7 @@ Before it dies it says where it is. The places, each with the number of the time
   evaluation:N    after some batches of the Nth evaluation
   writing:N       when the Nth checkpoint is half written
   saving:N        when the files of the Nth checkpoint are there but not yet under its name
+  hanging:S       in the first step from S on: its main thread waits for ever, the others go on
   phase:N         in the Nth change of phase, after it restored the best weights where it does
 """
 
@@ -15,6 +16,7 @@ import os
 import runpy
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import launch.main  # noqa: F401  first, as it asks TensorFlow to be quiet
@@ -42,6 +44,20 @@ def in_accumulation(first_step: int) -> None:
         return plain(self, batch, step, row_start, scale)
 
     TrainStep._micro_batch = watched
+
+
+def hanging(first_step: int) -> None:
+    from trainer.loop import Loop
+
+    plain = Loop._steps
+
+    def watched(self, *args):
+        if self.step >= first_step:
+            print(f"hanging at step {self.step}", file=sys.stderr, flush=True)
+            threading.Event().wait()
+        plain(self, *args)
+
+    Loop._steps = watched
 
 
 def in_evaluation(number: int) -> None:
@@ -131,6 +147,7 @@ def in_phase(number: int) -> None:
 PLACES = {
     "accumulation": in_accumulation,
     "evaluation": in_evaluation,
+    "hanging": hanging,
     "writing": in_writing,
     "saving": in_saving,
     "phase": in_phase,

@@ -1,0 +1,138 @@
+"""Workers that never come, or do not belong together: refused before step 0, by name."""
+
+import shutil
+import time
+
+import pytest
+from groups import Group, errors
+from programs import ROOT, contents
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.cluster]
+
+
+def flags(few) -> list[str]:
+    return [flag for flag in few.flags if not flag.startswith("--workdir=")]
+
+
+def ends(group: Group) -> list:
+    return [group.workers[index].end() for index in sorted(group.workers)]
+
+
+def refused(few, tmp_path, one=(), other=(), **environment) -> str:
+    """Starts two workers with these further flags; what both say, in one line each."""
+    with Group(tmp_path / "said", 2) as group:
+        group.start(0, *flags(few), f"--workdir={few.workdir}", *one)
+        # Of a flag that is there twice the second counts.
+        group.start(1, *flags(few), f"--workdir={few.workdir}", *other, **environment)
+        ended = ends(group)
+    assert [each.status for each in ended] == [2, 2], ended
+    assert not any("Traceback" in each.stderr for each in ended), ended
+    said = [errors(each.stderr) for each in ended]
+    assert all(said), ended
+    assert not few.workdir.exists()  # nothing half-written
+    name = f"worker 1 ({group.addresses[1]})"
+    assert all(any(name in line for line in lines) for lines in said), said
+    return said[0][-1]
+
+
+@pytest.mark.parametrize("there", [0, 1])
+def test_who_does_not_come_is_named_at_the_deadline(few, tmp_path, there):
+    with Group(tmp_path / "said", 2) as group:
+        began = time.monotonic()
+        worker = group.start(there, *flags(few), f"--workdir={few.workdir}", "--start_seconds=2.5")
+        ended = worker.end(60)
+        assert time.monotonic() - began < 30
+    assert ended.status == 1
+    missing = f"worker {1 - there} ({group.addresses[1 - there]})"
+    assert errors(ended.stderr)[-1].startswith(f"not there within 2.5 s: {missing}")
+    assert "Traceback" not in ended.stderr
+    assert not few.workdir.exists()
+
+
+def test_another_config(few, tmp_path):
+    line = refused(few, tmp_path, other=("--config.seed=7",))
+    assert "has other config.seed: 7, 0 on worker 0" in line
+
+
+def test_what_may_differ_from_host_to_host(few, tmp_path):
+    """Places of files and threads: the run goes through."""
+    moved = tmp_path / "moved.csv"
+    shutil.copy(few.train, moved)
+    with Group(tmp_path / "said", 2) as group:
+        group.start(0, *flags(few), f"--workdir={few.workdir}")
+        group.start(
+            1,
+            *flags(few),
+            f"--workdir={few.workdir}",
+            f"--config.data.train={moved}",
+            "--config.runtime.intra_op_threads=1",
+        )
+        ended = ends(group)
+    assert [each.status for each in ended] == [0, 0], ended
+
+
+def test_other_data(few, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text(few.train.read_text().replace("good film number 3", "fine film number 3"))
+    line = refused(few, tmp_path, other=(f"--config.data.train={other}",))
+    assert "has other train data: " in line
+    assert "validation data: " in line  # a part of train
+
+
+def test_another_version(few, tmp_path):
+    """importlib.metadata reads the first one on the path; the package itself is the same."""
+    found = tmp_path / "site" / "keras-9.9.9.dist-info"
+    found.mkdir(parents=True)
+    (found / "METADATA").write_text("Metadata-Version: 2.1\nName: keras\nVersion: 9.9.9\n")
+
+    line = refused(few, tmp_path, PYTHONPATH=f"{ROOT}:{found.parent}")
+    assert "has other keras: 9.9.9, " in line
+
+
+def test_another_workdir(few, tmp_path):
+    other = tmp_path / "elsewhere" / "run"
+    line = refused(few, tmp_path, other=(f"--workdir={other}",))
+    assert f"does not share the --workdir={few.workdir}" in line
+    assert not other.exists()
+
+
+def test_another_workdir_beside_a_run_that_goes_on(few, tmp_path, launch):
+    """The follower would start afresh beside the restored chief."""
+    assert launch(*few.flags, "--config.max_steps=2").status == 0
+    before = contents(few.workdir)
+    with Group(tmp_path / "said", 2) as group:
+        group.start(0, *few.flags)
+        group.start(1, *flags(few), f"--workdir={tmp_path / 'fresh'}")
+        ended = ends(group)
+    assert [each.status for each in ended] == [2, 2], ended
+    assert "does not share the --workdir" in ended[1].stderr
+    assert contents(few.workdir) == before
+    assert not (tmp_path / "fresh").exists()
+
+
+def test_other_devices(few, tmp_path):
+    line = refused(few, tmp_path, one=("--cpu_devices=2",), other=("--cpu_devices=1",))
+    assert "runtime.cpu_devices" in line
+
+
+def test_an_index_taken_twice(few, tmp_path):
+    with Group(tmp_path / "said", 3) as group:
+        first = group.start(1, *flags(few), f"--workdir={few.workdir}")
+        group.start(0, *flags(few), f"--workdir={few.workdir}", "--start_seconds=40")
+        group.workers[0].wait_for("3 workers")
+        time.sleep(4)
+        group.start(1, *flags(few), f"--workdir={few.workdir}")
+        ended = first.end()
+    assert ended.status == 2
+    assert "another process is worker 1" in ended.stderr
+
+
+def test_one_mistaken_worker_ends_all(few, tmp_path):
+    """A file that only one host lacks."""
+    with Group(tmp_path / "said", 2) as group:
+        group.start(0, *flags(few), f"--workdir={few.workdir}")
+        lacking = f"--config.data.test={tmp_path / 'missing.csv'}"
+        group.start(1, *flags(few), f"--workdir={few.workdir}", lacking)
+        ended = ends(group)
+    assert [each.status for each in ended] == [2, 2], ended
+    assert f"worker 1 ({group.addresses[1]}) ended: cannot read file" in ended[0].stderr
