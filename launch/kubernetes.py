@@ -56,7 +56,7 @@ class Run:
 
     @property
     def workdir(self) -> str:
-        return _value("workdir", self.train)
+        return program.value_of("workdir", self.train)
 
     def check(self) -> None:
         """Refuses what Kubernetes would, or what could not work there.
@@ -80,7 +80,7 @@ class Run:
                 f"--name={self.name} is too long by {len(longest) - 63}: its pods' names may have"
                 " 63 characters"
             )
-        if not _value("config", self.train):
+        if not program.value_of("config", self.train):
             raise UserError("give the flags of launch.train after `--`: --config is missing there")
         workdir = PurePosixPath(self.workdir)
         if PurePosixPath(self.mount) not in workdir.parents or ".." in workdir.parts:
@@ -89,7 +89,7 @@ class Run:
                 f" {self.mount}/{self.name}: all workers share it, and it outlives them"
             )
         for flag in ("hosts", "index"):
-            if _value(flag, self.train):
+            if program.value_of(flag, self.train):
                 raise UserError(
                     f"--{flag} after `--`: leave it out, Kubernetes gives the addresses"
                 )
@@ -331,16 +331,6 @@ def _labels(run: Run, component: str) -> dict[str, str]:
         "app.kubernetes.io/instance": run.name,
         "app.kubernetes.io/component": component,
     }
-
-
-def _value(flag: str, arguments: Sequence[str]) -> str:
-    """What the arguments say for a flag, as --flag=value or --flag value; the last one counts."""
-    found = ""
-    for i, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        if name in (f"--{flag}", f"-{flag}"):
-            found = value if equals else "".join(arguments[i + 1 : i + 2])
-    return found
 
 
 def _define_flags() -> None:

@@ -318,15 +318,6 @@ def _write(number: int, line: bytes) -> None:
 # The program
 
 
-def value_of(name: str, arguments: Sequence[str]) -> str:
-    """What a program would be given for a flag, the last of it: --name=value or --name value."""
-    value = ""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        if match := re.fullmatch(rf"--?{re.escape(name)}(?:=(.*))?", argument, re.DOTALL):
-            value = following if match[1] is None else match[1]
-    return value
-
-
 def main(arguments: list[str]) -> int:
     """Checks what can be checked, and launches; returns the exit status."""
     if not arguments or not arguments[0].startswith("-"):
@@ -337,11 +328,13 @@ def main(arguments: list[str]) -> int:
     if os.environ.get("TF_CONFIG"):
         raise UserError("TF_CONFIG is set, but launch.local sets it for its workers: unset it")
     workers, per_worker = flags.FLAGS.workers, flags.FLAGS.gpus_per_worker
-    on_cpu = any(value_of(f"{name}cpu_devices", arguments) for name in ("", "config.runtime."))
+    on_cpu = any(
+        program.value_of(f"{name}cpu_devices", arguments) for name in ("", "config.runtime.")
+    )
     asks = per_worker or (workers > 1 and not on_cpu)
     gpus = split_gpus(workers, per_worker, visible_gpus() if asks else [])
     command = [sys.executable, "-m", "launch.train", *arguments]
-    workdir = Path(value_of("workdir", arguments))
+    workdir = Path(program.value_of("workdir", arguments))
     return launch(command, workers, workdir, flags.FLAGS.max_restarts, gpus)
 
 

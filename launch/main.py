@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 # Before TensorFlow is imported: only its errors, not what it says about the machine.
@@ -196,6 +196,16 @@ def _parse(arguments: list[str]) -> list[str]:
         sys.exit(_fail(f"--config: {_one_line(error)}"))
     except UserError as error:
         sys.exit(_fail(str(error)))
+
+
+def value_of(flag: str, arguments: Sequence[str]) -> str:
+    """What arguments say for a flag, as --flag=value or --flag value; the last one counts."""
+    found = ""
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name in (f"--{flag}", f"-{flag}"):
+            found = value if equals else "".join(arguments[i + 1 : i + 2])
+    return found
 
 
 def _fail(message: str) -> int:

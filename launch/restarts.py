@@ -186,7 +186,7 @@ def main(command: list[str]) -> int:
             raise UserError(f"cannot run {command[0]}: {error.strerror}") from error
         # Signals are not handed on: srun would end its tasks without their handlers, and what ends
         # a job of Slurm's sends one to each of them as well.
-        return Path(command[0]).name, status_of(process.wait())
+        return "the run", status_of(process.wait())
 
     return supervise(
         run_command,

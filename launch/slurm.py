@@ -50,7 +50,7 @@ class Job:
     @property
     def workdir(self) -> Path:
         # Not resolve(): the path goes on meaning what a link in it will lead to.
-        return Path(os.path.abspath(_value("workdir", self.train)))  # noqa: PTH100
+        return Path(os.path.abspath(program.value_of("workdir", self.train)))  # noqa: PTH100
 
     @property
     def script(self) -> Path:
@@ -73,12 +73,12 @@ class Job:
           UserError: which flag, and what to write.
         """
         for flag in ("config", "workdir"):
-            if not _value(flag, self.train):
+            if not program.value_of(flag, self.train):
                 raise UserError(f"give the flags of launch.train after `--`: --{flag} is missing")
         if not self.train[0].startswith("-"):
             raise UserError(f"{self.train[0]!r} after `--` is no flag of launch.train")
         for flag in ("hosts", "index"):
-            if _value(flag, self.train):
+            if program.value_of(flag, self.train):
                 raise UserError(f"--{flag} after `--`: leave it out, Slurm gives the addresses")
         if not self.workdir.name:
             raise UserError(f"--workdir={self.workdir} is no folder for a run: choose another")
@@ -159,7 +159,7 @@ def script(job: Job, environment: Mapping[str, str]) -> str:
         srun.append(f"--cpus-per-task={job.cpus_per_task}")
     if job.gpus and job.tasks_per_node > 1:
         srun.append(f"--gpus-per-task={job.gpus // job.tasks_per_node}")
-    workdir = shlex.quote(_value("workdir", job.train))
+    workdir = shlex.quote(program.value_of("workdir", job.train))
     lines = [
         "#!/bin/bash",
         f"{WRITTEN} Submit it again to go on: sbatch {shlex.quote(str(job.script))}",
@@ -259,16 +259,6 @@ def _short(path: Path) -> str:
     """The path as seen from here."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
-def _value(flag: str, arguments: Sequence[str]) -> str:
-    """What the arguments say for a flag, as --flag=value or --flag value; the last one counts."""
-    found = ""
-    for i, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        if name in (f"--{flag}", f"-{flag}"):
-            found = value if equals else "".join(arguments[i + 1 : i + 2])
-    return found
 
 
 def _define_flags() -> None:

@@ -31,6 +31,7 @@ _INDEX = flags.DEFINE_integer("index", None, "This worker's place in --hosts, fr
 _START_SECONDS = flags.DEFINE_float(
     "start_seconds", 300.0, "How long workers wait for each other at the start.", lower_bound=0.1
 )
+LOCK_SECONDS = 180.0
 
 
 def main() -> int:
@@ -123,7 +124,8 @@ def _train(workers: Workers, signals: program.Signals) -> int:
         workers.part()
         return 0
     if workers.is_chief:
-        workdir.begin(config, run.derived(), run.tokenizer)
+        patience = LOCK_SECONDS if workers.count > 1 else 0.0
+        workdir.begin(config, run.derived(), run.tokenizer, patience)
     monitor = Monitor(
         workdir.path,
         config_lib.to_dict(config),

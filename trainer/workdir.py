@@ -140,15 +140,21 @@ class Workdir:
         config: config_lib.Experiment,
         derived: dict[str, Any],
         tokenizer: PreTrainedTokenizerFast,
+        patience: float = 0.0,
     ) -> None:
         """Makes the folder; config.json comes last, so that a run that has one is complete.
+
+        Args:
+          config, derived, tokenizer: what is kept in it.
+          patience: seconds to wait for another process that trains here: on a network's file
+            system the lock of a host that died may outlive it by a minute or two.
 
         Raises:
           UserError: it cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=patience)
             if not self.started:
                 tokenizer.save_pretrained(self.tokenizer)
             values = config_lib.to_dict(config) | {DERIVED: derived}

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from programs import ROOT, Ended, environment, run
 
-from launch.local import split_gpus, value_of, visible_gpus
+from launch.local import split_gpus, visible_gpus
+from launch.main import value_of
 from trainer.errors import UserError
 
 KILL = 128 + signal.SIGKILL

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -144,8 +145,13 @@ def _prepared_builder(data: config.Data) -> tfds.core.DatasetBuilder:
         return builder
     try:
         download = tfds.download.DownloadConfig(try_download_gcs=False)
-        with _quiet(), _impatient():
-            builder.download_and_prepare(download_config=download)
+        root = Path(where).expanduser()
+        root.mkdir(parents=True, exist_ok=True)
+        # One of the workers that share the folder prepares it; TFDS itself would let all do it.
+        lock = filelock.FileLock(root / f".{data.name.replace('/', '-')}.lock")
+        with lock, _quiet(), _impatient():
+            builder = tfds.builder(data.name, data_dir=data.data_dir or None)
+            builder.download_and_prepare(download_config=download)  # nothing, if it is there now
     except Exception as error:
         raise UserError(
             f"dataset {data.name} is not in {builder.data_dir} and could not be downloaded"
