@@ -89,6 +89,7 @@ class Workers:
                 except TimeoutError:
                     names = ", ".join(map(self.name, missing))
                     self._refuse(LOST, f"not there within {seconds:g} s: {names}")
+                    self.close()
                     raise Lost(f"not there within {seconds:g} s: {names}") from None
                 self._welcome(peer)
         for peer in self._peers.values():
@@ -98,23 +99,26 @@ class Workers:
         hello = peer.receive(5.0)
         index = hello.get("worker", 0)
         if hello.get("addresses") != list(self.addresses) or index not in range(1, self.count):
-            if hello:  # anything else is no worker at all
+            if isinstance(hello.get("addresses"), list):  # anything else is no worker at all
                 text = (
                     f"worker {index} knows the workers {hello.get('addresses')}, {self.name(0)}"
                     f" knows {list(self.addresses)}: start all with the same list"
                 )
                 peer.send({"end": 2, "why": text})
                 self._refuse(2, text)
+                peer.close()
+                self.close()
                 raise UserError(text)
             peer.close()
             return
         if index in self._peers:  # the one before was restarted, unless both are there
             text = f"another process is {self.name(index)} too: give each its own index"
             self._peers[index].send({"end": 2, "why": text})
+            self._peers[index].close()
         self._peers[index] = peer
 
     def _refuse(self, status: int, text: str) -> None:
-        for peer in self._peers.values():
+        for peer in list(self._peers.values()):
             peer.send({"end": status, "why": text})
 
     def _reach_chief(self, deadline: float, seconds: float) -> "_Peer":
@@ -129,7 +133,9 @@ class Workers:
                 if answer.get("met"):
                     return peer
                 if "end" in answer:
+                    peer.close()
                     raise (UserError if answer["end"] == 2 else Lost)(answer["why"])
+                peer.close()
                 last = "no answer"
             except OSError as error:
                 last = error.strerror or str(error)
@@ -202,6 +208,12 @@ class Workers:
         for peer in self._peers.values():
             peer.send({"end": status, "why": f"{self.name(self.index)} ended: {why}"})
 
+    def close(self) -> None:
+        """Closes the connections of a meeting that failed."""
+        for peer in self._peers.values():
+            peer.close()
+        self._peers.clear()
+
     def report(self) -> str:
         """What the others were last known to do; empty if there is none."""
         return "; ".join(f"{self.name(i)}: {peer.doing}" for i, peer in self._peers.items())
@@ -229,6 +241,7 @@ class Workers:
 
     def _gone(self, index: int, how: str) -> None:
         peer = self._peers.pop(index)
+        peer.close()
         if self._parting:
             return
         text = (
@@ -329,6 +342,7 @@ class _Peer:
         return {}
 
     def close(self) -> None:
+        """Closes the connection."""
         self.socket.close()
 
 
@@ -345,12 +359,8 @@ def _listen(address: str) -> socket.socket:
     for name in (host, ""):  # "": the host's name may lead to it without being its own address
         try:
             family = socket.getaddrinfo(name or None, port, flags=socket.AI_PASSIVE)[0][0]
-            listener = socket.socket(family, socket.SOCK_STREAM)
-            # On the accepted connections too: without it they would keep the port from TensorFlow.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((name, port))
-            listener.listen(1024)
-            return listener
+            # With SO_REUSEADDR, also of what it accepts: else the port is kept from TensorFlow.
+            return socket.create_server((name, port), family=family, backlog=1024)
         except OSError as caught:
             error = error or caught
     assert error

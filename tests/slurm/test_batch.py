@@ -11,7 +11,7 @@ import pytest
 from daemons import Slurm
 from programs import ROOT, run
 
-pytestmark = pytest.mark.slurm
+pytestmark = pytest.mark.cluster
 HERE = Path(__file__).parent
 
 

@@ -10,7 +10,7 @@ from daemons import Slurm
 
 from launch.cluster import expand_nodes
 
-pytestmark = pytest.mark.slurm
+pytestmark = pytest.mark.cluster
 RANK = Path(__file__).with_name("rank.py")
 Tasks = list[dict[str, Any]]
 

@@ -12,7 +12,7 @@ import pytest
 from daemons import Slurm
 from programs import ROOT, environment, losses, newest
 
-pytestmark = [pytest.mark.slurm, pytest.mark.end_to_end]
+pytestmark = [pytest.mark.cluster, pytest.mark.end_to_end]
 LONG = 1_000_000  # steps: more than any test waits for
 STEP = re.compile(r"step (\d+)/")
 
