@@ -93,7 +93,7 @@ def _train(workers: Workers, signals: program.Signals) -> int:
     if _CPU_DEVICES.value:
         config.runtime.cpu_devices = _CPU_DEVICES.value
     config_lib.validate(config)
-    for line in config_lib.without_effect(config):
+    for line in config_lib.without_effect(config, workers.count):
         say(f"Note: {line}")
     workdir = Workdir(Path(_WORKDIR.value))
     workdir.check(config)
@@ -119,7 +119,8 @@ def _train(workers: Workers, signals: program.Signals) -> int:
     loop = Loop(run, stop, say)
     say(run.describe(loop.plan))
     result = workdir.result()
-    if result and result["steps"] == loop.step and (result["finished"] or loop.cut):
+    ended = result and result["steps"] == loop.step and (result["finished"] or loop.cut)
+    if workers.from_chief(bool(ended)):
         say(f"This run has ended: {workdir.result_file} holds its result")
         workers.part()
         return 0

@@ -256,6 +256,7 @@ def test_what_changes_nothing_is_said(path, value, said):
 def test_nothing_is_said_of_what_acts():
     assert without_effect(Experiment()) == []
     assert without_effect(_changed("tokenizer.vocab_size", 99)) == []
+    assert without_effect(_changed("runtime.pack_mebibytes", 9), workers=2) == []
 
 
 @pytest.mark.parametrize(

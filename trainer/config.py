@@ -173,7 +173,7 @@ class Runtime:
     inter_op_threads: int = _here(0, low=0)
     communication: str = _how("auto", choices=COMMUNICATION)  # of workers: auto is NCCL on GPUs
     pack_mebibytes: int = _how(0, low=0)  # gradients are reduced in packs of so much; 0: in one
-    hang_seconds: int = _how(900, low=0)  # without progress, then the run is ended; 0: never
+    hang_seconds: int = _how(1800, low=0)  # without progress, then the run is ended; 0: never
 
 
 @dataclass
@@ -283,8 +283,8 @@ def _check_shares(config: Experiment) -> None:
             raise UserError(f"{path}={rate} is too small to act: shares are in 1/256")
 
 
-def without_effect(config: Experiment) -> list[str]:
-    """Settings that were changed and will change nothing, a line each."""
+def without_effect(config: Experiment, workers: int = 1) -> list[str]:
+    """Settings that were changed and will change nothing with so many workers, a line each."""
     model = config.model
     pretrained = "tokenizer.pretrained" if config.tokenizer.pretrained else "model.pretrained"
     half = config.runtime.precision == "mixed_float16"
@@ -311,6 +311,7 @@ def without_effect(config: Experiment) -> list[str]:
             not half,
             f"runtime.precision={config.runtime.precision!r}",
         ),
+        ("runtime", ("communication", "pack_mebibytes"), workers == 1, "a single worker"),
     )
     return [
         f"config.{part}.{name} has no effect with {why}"
