@@ -17,6 +17,7 @@ from trainer.config import (
     Tokenizer,
     differences,
     from_dict,
+    shared_fields,
     to_dict,
     validate,
     without_effect,
@@ -247,10 +248,26 @@ def test_phases_are_compared_field_by_field():
             2.0,
             "config.optimizer.initial_loss_scale has no effect with runtime.precision='float32'",
         ),
+        (
+            "runtime.pack_mebibytes",
+            9,
+            "config.runtime.pack_mebibytes has no effect with a single worker",
+        ),
     ],
 )
 def test_what_changes_nothing_is_said(path, value, said):
     assert without_effect(_changed(path, value)) == [said]
+
+
+def test_what_workers_share():
+    shared = shared_fields(_changed("seed", 3))
+    assert shared["config.seed"] == 3
+    assert shared["config.phases[1].epochs"] == 1
+    assert "config.runtime.steps_per_call" in shared
+    for path in ("data.data_dir", "runtime.gpus", "runtime.intra_op_threads", "model.initial_run"):
+        assert f"config.{path}" not in shared
+    assert "config.data.train" in shared
+    assert "config.data.train" not in shared_fields(_changed("data.source", "files"))
 
 
 def test_nothing_is_said_of_what_acts():
