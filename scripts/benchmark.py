@@ -1,7 +1,8 @@
-"""Measures the two promises about speed; exit status 0: it holds, 1: it does not, 2: your mistake.
+"""Measures the promises about speed; exit status 0: it holds, 1: it does not, 2: your mistake.
 
   python scripts/benchmark.py overhead
   python scripts/benchmark.py time-to-accuracy --data_dir=FOLDER
+  python scripts/benchmark.py scaling
 
 overhead: what a step of launch.train costs beside the bare compiled step, which is TrainStep.run
 on batches that are in memory already, with as many steps a call. launch.train runs as it is: input,
@@ -21,7 +22,15 @@ time is when a checkpoint stood in best/ whose test accuracy, scored here after 
 the peer's. It must be at most half of the peer's time. Without --data_dir both train on the sample
 of `make data` (20,000 and 5,000 reviews), with it on imdb_reviews there (25,000 and 25,000).
 
-Flags of launch.train such as --config.log_every_steps=20 are passed on to it.
+scaling: the training step of a MiniLM-shaped encoder on random token ids, in one worker on one
+core, in two workers of two runs on two cores, and in two workers of one run; in turn, in one go.
+Twice the examples a second of one worker is efficiency 1; at least 0.85 must be reached. Then the
+all-reduce of the gradients alone, and a model of what it costs: latency and bandwidth come from two
+sizes of message, and the time of a third is predicted before it is measured. What it says of many
+GPUs rests on assumptions, which are flags, and is called an extrapolation.
+
+Flags of launch.train such as --config.log_every_steps=20 are passed on to it by the first
+two.
 """
 
 import argparse
@@ -30,11 +39,12 @@ import tempfile
 from pathlib import Path
 
 from launch import main as program
+from trainer import config as config_lib
 from trainer.errors import UserError
 
 
 def parser() -> argparse.ArgumentParser:
-    """The two commands and their flags."""
+    """The commands and their flags."""
     whole = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -52,6 +62,18 @@ def parser() -> argparse.ArgumentParser:
     two.add_argument("--limit", type=int, default=0, help="reviews of a split, for a quick look")
     two.add_argument("--peer_epochs", type=_positive, default=10, help="at most (10)")
     two.add_argument("--output", type=Path, default=Path("runs/benchmark"), help="a new folder")
+
+    three = commands.add_parser("scaling", help="one worker against two")
+    three.add_argument("--rows", type=_positive, default=32, help="of each worker (32)")
+    three.add_argument("--length", type=_positive, default=128, help="tokens of a row (128)")
+    three.add_argument("--rounds", type=_positive, default=5, help="ratios to take (5)")
+    three.add_argument("--steps", type=_positive, default=4, help="of each measurement (4)")
+    three.add_argument("--precision", default="float32", choices=config_lib.PRECISIONS)
+    three.add_argument("--pack_mebibytes", type=int, default=0, help="config.runtime's (0)")
+    three.add_argument("--gpu_teraflops", type=float, default=100.0, help="assumed, sustained")
+    three.add_argument("--gpu_gigabytes", type=float, default=25.0, help="assumed, of a link, a s")
+    three.add_argument("--gpu_microseconds", type=float, default=10.0, help="assumed, a message")
+    three.add_argument("--output", type=Path, default=Path("runs/benchmark/scaling.json"))
     return whole
 
 
@@ -59,6 +81,8 @@ def main(arguments: list[str]) -> int:
     """Runs a command; returns the exit status."""
     flags, changes = parser().parse_known_args(arguments)
     try:
+        if flags.command == "scaling":
+            return _scaling(flags, changes)
         if not flags.config.is_file():
             raise UserError(f"--config={flags.config} is not there")
         if flags.command == "overhead":
@@ -78,6 +102,17 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return program.USER_ERROR
+
+
+def _scaling(flags: argparse.Namespace, changes: list[str]) -> int:
+    import scaling
+
+    if changes:
+        raise UserError(f"scaling has no flag {changes[0]}: --help lists them")
+    gpus = scaling.Network(flags.gpu_microseconds * 1e-6, flags.gpu_gigabytes * 1e9)
+    shape = scaling.Shape(rows=flags.rows, length=flags.length)
+    options = (flags.rounds, flags.steps, flags.precision, flags.pack_mebibytes)
+    return scaling.measure(shape, *options, gpus, flags.gpu_teraflops, flags.output)
 
 
 def _positive(text: str) -> int:
