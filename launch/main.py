@@ -4,6 +4,7 @@ Exit status: 0 done; 2 the user's mistake, told in one line; 75 ended by a signa
 same command goes on (EX_TEMPFAIL of sysexits.h); 1 anything else.
 """
 
+import hashlib
 import os
 import runpy
 import signal
@@ -196,6 +197,14 @@ def _parse(arguments: list[str]) -> list[str]:
         sys.exit(_fail(f"--config: {_one_line(error)}"))
     except UserError as error:
         sys.exit(_fail(str(error)))
+
+
+def code() -> str:
+    """sha256 in hex of the code of trainer/ and launch/: which version of it this is."""
+    root, digest = Path(__file__).parents[1], hashlib.sha256()
+    for path in sorted(p for part in ("trainer", "launch") for p in (root / part).rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def value_of(flag: str, arguments: Sequence[str]) -> str:

@@ -98,7 +98,8 @@ def _train(workers: Workers, signals: program.Signals) -> int:
     workdir = Workdir(Path(_WORKDIR.value))
     workdir.check(config)
     workers.meet(_START_SECONDS.value)
-    workers.compare(versions(), "install the same versions everywhere")
+    code = {"code of trainer and launch": program.code()} if workers.count > 1 else {}
+    workers.compare(code | versions(), "install the same versions everywhere")
     workers.compare(config_lib.shared_fields(config), "give every worker the same command")
     workdir.check_shared(workers)
     strategy = runtime.start(config.runtime, config.seed, workers)

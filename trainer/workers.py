@@ -314,7 +314,7 @@ class _Peer:
             pass
 
     def lines(self) -> list[dict[str, Any]] | None:
-        """The messages that have come, None when the connection is closed."""
+        """The messages that have come, None when the connection is closed or of no use."""
         try:
             data = self.socket.recv(65536)
         except OSError:
@@ -322,7 +322,10 @@ class _Peer:
         if not data:
             return None
         *whole, self._rest = (self._rest + data).split(b"\n")
-        return [json.loads(line) for line in whole]
+        try:
+            return [json.loads(line) for line in whole]
+        except ValueError:  # no worker, or one whose message was cut
+            return None
 
     def receive(self, seconds: float) -> dict[str, Any]:
         """The first message, before anything else is read; empty for none, or no worker's."""
@@ -336,7 +339,7 @@ class _Peer:
                 if lines:
                     self.socket.settimeout(5.0)
                     return lines[0] if isinstance(lines[0], dict) else {}
-        except (OSError, ValueError):
+        except OSError:
             pass
         self.close()
         return {}
