@@ -69,10 +69,12 @@ def parser() -> argparse.ArgumentParser:
     three.add_argument("--rounds", type=_positive, default=5, help="ratios to take (5)")
     three.add_argument("--steps", type=_positive, default=4, help="of each measurement (4)")
     three.add_argument("--precision", default="float32", choices=config_lib.PRECISIONS)
-    three.add_argument("--pack_mebibytes", type=int, default=0, help="config.runtime's (0)")
-    three.add_argument("--gpu_teraflops", type=float, default=100.0, help="assumed, sustained")
-    three.add_argument("--gpu_gigabytes", type=float, default=25.0, help="assumed, of a link, a s")
-    three.add_argument("--gpu_microseconds", type=float, default=10.0, help="assumed, a message")
+    three.add_argument("--pack_mebibytes", type=_positive, default=4, help="config.runtime's (4)")
+    three.add_argument("--gpu_teraflops", type=_above_0, default=100.0, help="assumed, sustained")
+    three.add_argument(
+        "--gpu_gigabytes", type=_above_0, default=25.0, help="assumed, of a link, a s"
+    )
+    three.add_argument("--gpu_microseconds", type=_above_0, default=10.0, help="assumed, a message")
     three.add_argument("--output", type=Path, default=Path("runs/benchmark/scaling.json"))
     return whole
 
@@ -113,6 +115,12 @@ def _scaling(flags: argparse.Namespace, changes: list[str]) -> int:
     shape = scaling.Shape(rows=flags.rows, length=flags.length)
     options = (flags.rounds, flags.steps, flags.precision, flags.pack_mebibytes)
     return scaling.measure(shape, *options, gpus, flags.gpu_teraflops, flags.output)
+
+
+def _above_0(text: str) -> float:
+    if not 0 < float(text) < float("inf"):
+        raise ValueError
+    return float(text)
 
 
 def _positive(text: str) -> int:

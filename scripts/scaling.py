@@ -21,7 +21,7 @@ from trainer.errors import UserError
 
 LIMIT, GOAL = 0.85, 0.95  # of twice the speed of one worker
 MIB = 2**20
-FIT_MIB, TEST_MIB = (1, 64), 16  # messages: two give the constants, the third tests them
+FIT_MIB, TEST_MIB = (1, 16), 4  # messages: two give the constants, the third tests them
 REPEATS = 9  # of each timed message; the median counts
 GPUS = (8, 16, 32, 64, 128, 256)
 

@@ -172,7 +172,7 @@ class Runtime:
     intra_op_threads: int = _here(0, low=0)  # 0: TensorFlow's choice
     inter_op_threads: int = _here(0, low=0)
     communication: str = _how("auto", choices=COMMUNICATION)  # of workers: auto is NCCL on GPUs
-    pack_mebibytes: int = _how(0, low=0)  # gradients are reduced in packs of so much; 0: in one
+    pack_mebibytes: int = _how(0, low=0)  # of gradients reduced at once; 0: 4 on CPUs, all on GPUs
     hang_seconds: int = _how(1800, low=0)  # without progress, then the run is ended; 0: never
 
 

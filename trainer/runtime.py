@@ -11,6 +11,8 @@ from trainer import config as config_lib
 from trainer.errors import UserError
 from trainer.workers import Workers
 
+CPU_PACK_MEBIBYTES = 4  # docs/benchmarks.md: half the time of one large message over gRPC
+
 
 def start(
     runtime: config_lib.Runtime, seed: int, workers: Workers | None = None
@@ -76,7 +78,7 @@ def _multi_worker(
     )
     implementation = tf.distribute.experimental.CommunicationImplementation
     options = tf.distribute.experimental.CommunicationOptions(
-        bytes_per_pack=runtime.pack_mebibytes * 2**20,
+        bytes_per_pack=(runtime.pack_mebibytes or (0 if gpus else CPU_PACK_MEBIBYTES)) * 2**20,
         implementation=implementation(runtime.communication.upper()),
     )
     if gpus or len(devices) == 1:
