@@ -27,7 +27,7 @@ help:
 	@echo '  make train        train configs/quickstart.py into runs/quickstart'
 	@echo '  make bert         fine-tune a small pretrained BERT into runs/bert'
 	@echo '  make compare      train what there is to compare with, and print the table'
-	@echo '  make test         run the tests, but for the slow ones'
+	@echo '  make test         run the tests, but for the two below'
 	@echo '  make test-cluster run the tests with several workers'
 	@echo '  make torture      run the slow tests: kills, restarts, long comparisons'
 	@echo '  make test-parity  compare pretrained models with PyTorch itself'

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from trainer.errors import UserError
 
+HERE = "this machine"  # the source where nothing is said of other workers
 KUBERNETES_PORT = 2222  # where THAW_PORT is not set: each pod has its own address
 
 # Ports under Slurm: port = 10240 + 1408 × local rank + (job id + 176 × step id) mod 1408. So they
@@ -49,7 +50,7 @@ class Cluster:
 
     def describe(self) -> list[str]:
         """A heading with the count and the source, then a line for each worker."""
-        addresses = self.addresses or ("this machine",)
+        addresses = self.addresses or (HERE,)
         width = max(map(len, addresses))
         lines = [f"{self.count} worker{'s' * (self.count > 1)} ({self.source}):"]
         for rank, address in enumerate(addresses):
@@ -88,7 +89,7 @@ def resolve(
         return slurm
     if kubernetes and kubernetes.count > 1:
         return kubernetes
-    return slurm or kubernetes or Cluster((), 0, "this machine")
+    return slurm or kubernetes or Cluster((), 0, HERE)
 
 
 @dataclass(frozen=True)

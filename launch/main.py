@@ -4,6 +4,7 @@ Exit status: 0 done; 2 the user's mistake, told in one line; 75 ended by a signa
 same command goes on (EX_TEMPFAIL of sysexits.h); 1 anything else.
 """
 
+import contextlib
 import hashlib
 import os
 import runpy
@@ -76,9 +77,12 @@ class Signals:
 
 def end(status: int, message: str) -> None:
     """Ends the process at once, from any thread, as one that is killed: nothing waits for peers."""
-    say(f"error: {message}")
-    sys.stdout.flush()
-    os._exit(status)
+    try:
+        say(f"error: {message}")
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+    finally:
+        os._exit(status)
 
 
 def run(main: Callable[..., int | None], usage: str, texts: bool = False) -> None:
@@ -223,8 +227,9 @@ def _fail(message: str) -> int:
 
 
 def say(message: str) -> None:
-    """A line for the person who watches."""
-    print(message, file=sys.stderr, flush=True)
+    """A line for the person who watches; where nobody can, a full disk or a lost terminal, none."""
+    with contextlib.suppress(OSError, ValueError):
+        print(message, file=sys.stderr, flush=True)
 
 
 def _one_line(error: BaseException) -> str:

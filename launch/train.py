@@ -8,10 +8,12 @@ Over several processes the same command runs in each, started by srun, by Kubern
 launch.local, or with TF_CONFIG, or with --hosts=a:2222,b:2222 --index=0 and 1: docs/clusters.md.
 """
 
+import contextlib
 import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -19,6 +21,9 @@ from launch import cluster
 from launch import main as program
 from trainer.errors import UserError
 from trainer.workers import SILENCE_SECONDS, Lost, Workers
+
+if TYPE_CHECKING:
+    from trainer.workdir import Workdir
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; resumed if it has begun.", required=True
@@ -41,16 +46,18 @@ def main() -> int:
     found = cluster.resolve(os.environ, _HOSTS.value, _INDEX.value)
     workers = Workers(found.addresses, found.index, program.end)
     signals.leave = workers.leave
+    if workers.is_chief and found.source != cluster.HERE:
+        for line in found.describe():
+            program.say(line)
     if workers.count == 1:
         return _train(workers, signals)
-    for line in found.describe() if workers.is_chief else []:
-        program.say(line)
     status = 1
     try:
         status = _train(workers, signals)
     except UserError as error:
-        workers.leave(program.USER_ERROR, str(error))
-        raise
+        status = program.USER_ERROR
+        workers.leave(status, str(error))
+        program.say(f"error: {error}")
     except Lost as error:
         program.say(f"error: {error}")
     except BaseException as error:
@@ -59,8 +66,8 @@ def main() -> int:
             time.sleep(SILENCE_SECONDS * 1.2)
         workers.leave(status, f"{type(error).__name__}: {error}")
         sys.excepthook(*sys.exc_info())
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
     os._exit(status)  # TensorFlow's own ending would wait for workers that may be gone
 
 
@@ -158,16 +165,22 @@ def _train(workers: Workers, signals: program.Signals) -> int:
         monitor.message(f"Saved at step {loop.step}: the same command goes on from there")
         status = program.INTERRUPTED
     except NotFinite as error:
-        monitor.message(f"error: {error}")
+        monitor.message(f"error: {error}; the last good checkpoint is {_last(workdir)}")
         again = workers.from_chief(workers.is_chief and workdir.failed_before(str(error)))
         if again:
             monitor.message("It is the same failure as before: starting it again will not help")
         status = program.USER_ERROR if again else 1
     finally:
         monitor.close()
-        watchdog.stop()
     workers.part()
+    watchdog.stop()
     return status
+
+
+def _last(workdir: "Workdir") -> str:
+    """Where the last checkpoint is."""
+    saved = workdir.checkpoints.steps()
+    return str(workdir.checkpoints.path(saved[-1])) if saved else "none"
 
 
 if __name__ == "__main__":

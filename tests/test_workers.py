@@ -1,6 +1,7 @@
 """Workers that meet over real connections, each in a thread of its own; no TensorFlow."""
 
 import concurrent.futures
+import contextlib
 import socket
 import threading
 import time
@@ -48,7 +49,8 @@ def three(addresses):
 
 
 def close(peer) -> None:
-    peer.socket.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):  # it is closed
+        peer.socket.shutdown(socket.SHUT_RDWR)
 
 
 def together(all_, call) -> list:

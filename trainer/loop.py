@@ -209,9 +209,7 @@ class Loop:
             if len(guilty)
             else "the gradient, but no example's loss,"
         )
-        saved = self.run.workdir.checkpoints.steps()
-        last = self.run.workdir.checkpoints.path(saved[-1]) if saved else "none"
-        return f"step {step}: {what} became infinite or NaN; the last good checkpoint is {last}"
+        return f"step {step}: {what} became infinite or NaN"
 
     # Checkpoints
 

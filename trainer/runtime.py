@@ -76,6 +76,8 @@ def _multi_worker(
         rpc_layer="grpc",
         num_accelerators={"GPU": gpus},
     )
+    if runtime.communication == "nccl" and not gpus:
+        raise UserError("config.runtime.communication='nccl' needs GPUs: leave it at 'auto'")
     implementation = tf.distribute.experimental.CommunicationImplementation
     options = tf.distribute.experimental.CommunicationOptions(
         bytes_per_pack=(runtime.pack_mebibytes or (0 if gpus else CPU_PACK_MEBIBYTES)) * 2**20,

@@ -241,6 +241,10 @@ class TrainStep:
         gradients = tape.gradient(
             target, self.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-        dense = [tf.convert_to_tensor(g) for g in gradients]
+        # With shapes that are known, as the all-reduce packs only such gradients.
+        dense = [
+            tf.ensure_shape(tf.convert_to_tensor(g), v.shape)
+            for g, v in zip(gradients, self.variables, strict=True)
+        ]
         dtype = self.variables[0].dtype
         return dense, tf.cast(loss_sum, dtype), tf.cast(weight_sum, dtype)

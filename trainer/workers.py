@@ -162,8 +162,8 @@ class Workers:
             number, self._round, self._ends = self._round, self._round + 1, ends
             if self.is_chief:
                 self._take(0, number, json.loads(json.dumps(value)))  # as others' come
-            else:
-                self._peers[0].send({"round": number, "value": value})
+            elif chief := self._peers.get(0):  # otherwise this process is about to end
+                chief.send({"round": number, "value": value})
             while number not in self._answers:
                 self._lock.wait()
             return self._answers.pop(number)
@@ -205,18 +205,17 @@ class Workers:
     def leave(self, status: int, why: str) -> None:
         """Tells the others that this worker ends with a status that is not 0, and why."""
         self._parting = True
-        for peer in self._peers.values():
-            peer.send({"end": status, "why": f"{self.name(self.index)} ended: {why}"})
+        self._refuse(status, f"{self.name(self.index)} ended: {why}")
 
     def close(self) -> None:
         """Closes the connections of a meeting that failed."""
-        for peer in self._peers.values():
+        for peer in list(self._peers.values()):
             peer.close()
         self._peers.clear()
 
     def report(self) -> str:
         """What the others were last known to do; empty if there is none."""
-        return "; ".join(f"{self.name(i)}: {peer.doing}" for i, peer in self._peers.items())
+        return "; ".join(f"{self.name(i)}: {peer.doing}" for i, peer in list(self._peers.items()))
 
     def _watch(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -266,8 +265,10 @@ class Workers:
             if "doing" in line:
                 peer.doing = line["doing"]
             elif "end" in line:
-                self._refuse(line["end"], line["why"])
-                self._finish(line["end"], line["why"])
+                if not self._parting:
+                    if self.is_chief:
+                        self._refuse(line["end"], line["why"])
+                    self._finish(line["end"], line["why"])
             elif "value" in line:
                 with self._lock:
                     self._take(index, line["round"], line["value"])
@@ -301,6 +302,7 @@ class _Peer:
         self.heard = time.monotonic()
         self.doing = "starting"
         self._rest = b""
+        self._unread: list[dict[str, Any]] = []  # came together with the first message
         self._sending = threading.Lock()
         connection.settimeout(5.0)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -323,7 +325,8 @@ class _Peer:
             return None
         *whole, self._rest = (self._rest + data).split(b"\n")
         try:
-            return [json.loads(line) for line in whole]
+            unread, self._unread = self._unread, []
+            return unread + [json.loads(line) for line in whole]
         except ValueError:  # no worker, or one whose message was cut
             return None
 
@@ -338,6 +341,7 @@ class _Peer:
                     break
                 if lines:
                     self.socket.settimeout(5.0)
+                    self._unread = lines[1:]
                     return lines[0] if isinstance(lines[0], dict) else {}
         except OSError:
             pass
@@ -358,19 +362,26 @@ def split_address(address: str) -> tuple[str, int]:
 def _listen(address: str) -> socket.socket:
     """A listener whose port TensorFlow can take over when it is closed."""
     host, port = split_address(address)
-    error: OSError | None = None
-    for name in (host, ""):  # "": the host's name may lead to it without being its own address
-        try:
-            family = socket.getaddrinfo(name or None, port, flags=socket.AI_PASSIVE)[0][0]
-            # With SO_REUSEADDR, also of what it accepts: else the port is kept from TensorFlow.
-            return socket.create_server((name, port), family=family, backlog=1024)
-        except OSError as caught:
-            error = error or caught
-    assert error
-    raise UserError(
-        f"worker 0 cannot listen at its address {address} ({error.strerror or error}): is it this"
-        " host's, and the port free?"
-    ) from error
+    try:
+        addresses = {str(found[4][0]) for found in socket.getaddrinfo(host, port)}
+        local = all(name.startswith("127.") or name == "::1" for name in addresses)
+        if local and host not in ("127.0.0.1", "::1", "localhost"):
+            local = False  # Debian leads a host's own name to 127.0.1.1, where no other comes
+        dual = not local and socket.has_dualstack_ipv6()
+        six = dual or (local and addresses == {"::1"})
+        # With SO_REUSEADDR, also of what it accepts: else the port is kept from TensorFlow, which
+        # listens on all addresses too.
+        return socket.create_server(
+            (host if local else "", port),
+            family=socket.AF_INET6 if six else socket.AF_INET,
+            backlog=1024,
+            dualstack_ipv6=dual,
+        )
+    except OSError as error:
+        raise UserError(
+            f"worker 0 cannot listen at its address {address} ({error.strerror or error}): is it"
+            " this host's, and the port free?"
+        ) from error
 
 
 def _short(value: Any) -> str:
