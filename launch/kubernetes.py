@@ -80,19 +80,13 @@ class Run:
                 f"--name={self.name} is too long by {len(longest) - 63}: its pods' names may have"
                 " 63 characters"
             )
-        if not program.value_of("config", self.train):
-            raise UserError("give the flags of launch.train after `--`: --config is missing there")
+        program.check_train_flags(self.train, "Kubernetes")
         workdir = PurePosixPath(self.workdir)
         if PurePosixPath(self.mount) not in workdir.parents or ".." in workdir.parts:
             raise UserError(
                 f"--workdir={self.workdir} after `--` must be a folder on the volume, as in"
                 f" {self.mount}/{self.name}: all workers share it, and it outlives them"
             )
-        for flag in ("hosts", "index"):
-            if program.value_of(flag, self.train):
-                raise UserError(
-                    f"--{flag} after `--`: leave it out, Kubernetes gives the addresses"
-                )
 
 
 def main(train: list[str]) -> None:

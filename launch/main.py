@@ -1,7 +1,7 @@
 """What every program has in common: flags, signals, and how a mistake is told.
 
 Exit status: 0 done; 2 the user's mistake, told in one line; 75 ended by a signal after saving, the
-same command goes on (EX_TEMPFAIL of sysexits.h); 1 anything else.
+same command goes on (EX_TEMPFAIL of sysexits.h); 69 another worker is lost; 1 anything else.
 """
 
 import contextlib
@@ -219,6 +219,26 @@ def value_of(flag: str, arguments: Sequence[str]) -> str:
         if name in (f"--{flag}", f"-{flag}"):
             found = value if equals else "".join(arguments[i + 1 : i + 2])
     return found
+
+
+def check_train_flags(arguments: Sequence[str], scheduler: str) -> None:
+    """Refuses what stands after `--` where it is not the flags of a run of launch.train.
+
+    Args:
+      arguments: what stands there.
+      scheduler: what starts the workers and knows their addresses.
+
+    Raises:
+      UserError: what is missing, or too much.
+    """
+    for flag in ("config", "workdir"):
+        if not value_of(flag, arguments):
+            raise UserError(f"give the flags of launch.train after `--`: --{flag} is missing")
+    if not arguments[0].startswith("-"):
+        raise UserError(f"{arguments[0]!r} after `--` is no flag of launch.train")
+    for flag in ("hosts", "index"):
+        if value_of(flag, arguments):
+            raise UserError(f"--{flag} after `--`: leave it out, {scheduler} gives the addresses")
 
 
 def _fail(message: str) -> int:

@@ -9,8 +9,9 @@ The script of launch.slurm runs srun in this way; launch.local does the same for
   2              a mistake to mend           nothing: it would end in the same way
   75             pre-empted, after saving    a restart that is not counted; this program hands 75 on
                                              to the script around it, which queues the job again
-  anything else  a failure                   a restart that is counted, up to --max_restarts
-  the same end twice at one step             nothing: it would end in the same way
+  69             a peer is lost              a restart that is counted, up to --max_restarts
+  anything else  a failure                   the same, but nothing where it is the second in the
+                                             same way at one step: there would be a third
 """
 
 import json
@@ -26,6 +27,7 @@ from absl import flags
 from launch import main as program
 from launch.main import INTERRUPTED, USER_ERROR
 from trainer.errors import UserError
+from trainer.workers import LOST
 
 KILLED = 128 + signal.SIGKILL
 
@@ -63,10 +65,10 @@ def decide(
     how = f"{last.who or 'the run'} ended with {_named(last.status)} at step {last.step}"
     if stop:
         return Decision(False, f"{how}: not started again after {stop}")
-    if list(ends[-2:]) == [last, last]:
-        return Decision(False, f"{how}, as the time before: not started again")
     if preempted:
         return Decision(True, f"{how} (pre-empted): started again, which is not counted")
+    if list(ends[-2:]) == [last, last] and last.status != LOST:
+        return Decision(False, f"{how}, as the time before: not started again")
     failures = sum(end.status != INTERRUPTED for end in ends)
     if failures > max_restarts:
         return Decision(False, f"{how}: no restart left (--max_restarts={max_restarts})")
@@ -76,8 +78,8 @@ def decide(
 def cause(codes: Iterable[tuple[str, int]]) -> tuple[str, int]:
     """Whose end is that of the group, and the status of it.
 
-    A worker that loses a peer ends too, with status 1: what went before it counts, whichever of the
-    two was seen first.
+    A worker that loses a peer ends too: what the peer ended with counts, whichever of the two was
+    seen first.
 
     Args:
       codes: (who, return code of its process: -n for signal n), in the order they were seen in.
@@ -85,7 +87,8 @@ def cause(codes: Iterable[tuple[str, int]]) -> tuple[str, int]:
 
     def rank(each: tuple[str, int]) -> int:
         code = each[1]
-        order = (code == USER_ERROR, code < 0, code == INTERRUPTED, code != 0, True)
+        itself = code not in (0, LOST)
+        order = (code == USER_ERROR, code < 0, code == INTERRUPTED, itself, code == LOST, True)
         return order.index(True)
 
     who, code = min(codes, key=rank)

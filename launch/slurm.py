@@ -72,14 +72,7 @@ class Job:
         Raises:
           UserError: which flag, and what to write.
         """
-        for flag in ("config", "workdir"):
-            if not program.value_of(flag, self.train):
-                raise UserError(f"give the flags of launch.train after `--`: --{flag} is missing")
-        if not self.train[0].startswith("-"):
-            raise UserError(f"{self.train[0]!r} after `--` is no flag of launch.train")
-        for flag in ("hosts", "index"):
-            if program.value_of(flag, self.train):
-                raise UserError(f"--{flag} after `--`: leave it out, Slurm gives the addresses")
+        program.check_train_flags(self.train, "Slurm")
         if not self.workdir.name:
             raise UserError(f"--workdir={self.workdir} is no folder for a run: choose another")
         values = (value for value in vars(self).values() if isinstance(value, str))

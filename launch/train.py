@@ -20,9 +20,10 @@ from absl import flags
 from launch import cluster
 from launch import main as program
 from trainer.errors import UserError
-from trainer.workers import SILENCE_SECONDS, Lost, Workers
+from trainer.workers import LOST, SILENCE_SECONDS, Lost, Workers
 
 if TYPE_CHECKING:
+    from trainer.loop import Loop
     from trainer.workdir import Workdir
 
 _WORKDIR = flags.DEFINE_string(
@@ -36,6 +37,8 @@ _INDEX = flags.DEFINE_integer("index", None, "This worker's place in --hosts, fr
 _START_SECONDS = flags.DEFINE_float(
     "start_seconds", 300.0, "How long workers wait for each other at the start.", lower_bound=0.1
 )
+# Who is started by something that would start it again waits so long for the lock of a host that
+# died: a network's file system may keep it for a minute or two.
 LOCK_SECONDS = 180.0
 
 
@@ -49,16 +52,18 @@ def main() -> int:
     if workers.is_chief and found.source != cluster.HERE:
         for line in found.describe():
             program.say(line)
+    lock_seconds = 0.0 if found.source == cluster.HERE else LOCK_SECONDS
     if workers.count == 1:
-        return _train(workers, signals)
+        return _train(workers, signals, lock_seconds)
     status = 1
     try:
-        status = _train(workers, signals)
+        status = _train(workers, signals, lock_seconds)
     except UserError as error:
         status = program.USER_ERROR
         workers.leave(status, str(error))
         program.say(f"error: {error}")
     except Lost as error:
+        status = LOST
         program.say(f"error: {error}")
     except BaseException as error:
         if _of_a_peer(error):
@@ -79,18 +84,23 @@ def _of_a_peer(error: BaseException) -> bool:
     return isinstance(error, (*kinds, errors.DeadlineExceededError, errors.InternalError))
 
 
-def _train(workers: Workers, signals: program.Signals) -> int:
+def _train(workers: Workers, signals: program.Signals, lock_seconds: float) -> int:
+    """Gets everything ready, and trains.
+
+    Args:
+      workers: all workers of the run; they have not met.
+      signals: what ends the run.
+      lock_seconds: how long to wait for another process that trains in the workdir.
+    """
     # Imported here: --help and wrong flags need not wait for TensorFlow.
     program.import_tensorflow()
     from trainer import config as config_lib
     from trainer import runtime
     from trainer.data.progress import bar, quiet
-    from trainer.evaluation import Interrupted
-    from trainer.loop import Loop, NotFinite
-    from trainer.monitor.monitor import Monitor, versions
+    from trainer.loop import Loop
+    from trainer.monitor.monitor import versions
     from trainer.run import Run
-    from trainer.watchdog import Watchdog
-    from trainer.workdir import Workdir
+    from trainer.workdir import LISTING_SECONDS, NotYet, Workdir
 
     def say(text: str) -> None:
         if workers.is_chief:
@@ -108,33 +118,41 @@ def _train(workers: Workers, signals: program.Signals) -> int:
     code = {"code of trainer and launch": program.code()} if workers.count > 1 else {}
     workers.compare(code | versions(), "install the same versions everywhere")
     workers.compare(config_lib.shared_fields(config), "give every worker the same command")
-    workdir.check_shared(workers)
-    strategy = runtime.start(config.runtime, config.seed, workers)
-    signals.take()
-    program.say(runtime.describe(strategy, config.runtime))
-    progress = bar if workers.is_chief else quiet
-    run = Run(config, workdir, program.cache_dir(), strategy, progress, say, workers)
-    if workdir.started:
-        workdir.check_derived(run.derived())
-    watchdog: Watchdog | None = None
+    try:
+        workdir.check_shared(workers, min(_START_SECONDS.value, LISTING_SECONDS))
+        strategy = runtime.start(config.runtime, config.seed, workers)
+        signals.take()
+        program.say(runtime.describe(strategy, config.runtime))
+        progress = bar if workers.is_chief else quiet
+        run = Run(config, workdir, program.cache_dir(), strategy, progress, say, workers)
+        if workdir.started:
+            workdir.check_derived(run.derived())
+        loop = Loop(run, say)
+        say(run.describe(loop.plan))
+        result = workdir.result()
+        ended = result and result["steps"] == loop.step and (result["finished"] or loop.cut)
+        if workers.from_chief(bool(ended)):
+            say(f"This run has ended: {workdir.result_file} holds its result")
+            workers.part()
+            return 0
+        if workers.is_chief:
+            workdir.begin(config, run.derived(), run.tokenizer, lock_seconds)
+    except NotYet as error:
+        program.say(f"error: {error}")
+        workers.leave(1, str(error))
+        return 1
+    return _run(loop, signals)
 
-    def stop() -> bool:
-        if watchdog:
-            watchdog.progress()
-        workers.doing = f"step {loop.step}"
-        return workers.any(signals.requested)
 
-    loop = Loop(run, stop, say)
-    say(run.describe(loop.plan))
-    result = workdir.result()
-    ended = result and result["steps"] == loop.step and (result["finished"] or loop.cut)
-    if workers.from_chief(bool(ended)):
-        say(f"This run has ended: {workdir.result_file} holds its result")
-        workers.part()
-        return 0
-    if workers.is_chief:
-        patience = LOCK_SECONDS if workers.count > 1 else 0.0
-        workdir.begin(config, run.derived(), run.tokenizer, patience)
+def _run(loop: "Loop", signals: program.Signals) -> int:
+    """Trains to the end, or to a signal or failure; returns the exit status."""
+    from trainer import config as config_lib
+    from trainer.evaluation import Interrupted
+    from trainer.loop import NotFinite
+    from trainer.monitor.monitor import Monitor
+    from trainer.watchdog import Watchdog
+
+    config, workdir, workers = loop.config, loop.run.workdir, loop.run.workers
     monitor = Monitor(
         workdir.path,
         config_lib.to_dict(config),
@@ -145,14 +163,19 @@ def _train(workers: Workers, signals: program.Signals) -> int:
     )
 
     def hung(text: str) -> None:
-        where = f"at step {loop.step}; {workers.report()}".rstrip("; ")
-        workers.leave(1, f"{text} {where}")
-        program.end(1, f"{text} {where}")
+        text = f"{text}, {workers.report()}"
+        workers.leave(1, text)
+        program.end(1, text)
 
     watchdog = Watchdog(config.runtime.hang_seconds, hung)
+
+    def stop() -> bool:
+        watchdog.progress()
+        return workers.any(signals.requested)
+
     signals.saves = True
     try:
-        result = loop.train(monitor)
+        result = loop.train(monitor, stop)
         monitor.finish(result)
         monitor.message(
             f"Test accuracy {result['test']['accuracy']:.4f} on {result['test']['examples']:,}"

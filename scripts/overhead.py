@@ -18,6 +18,7 @@ from launch import train
 from trainer.data.progress import quiet
 from trainer.errors import UserError
 from trainer.loop import Loop
+from trainer.monitor.monitor import Monitor
 from trainer.run import Run
 from trainer.step import TrainStep
 from trainer.workdir import Workdir
@@ -37,11 +38,11 @@ class TimedLoop(Loop):
       real, bare: every call, and the same steps bare.
     """
 
-    def __init__(self, run: Run, stop: Callable[[], bool], say: Callable[[str], None]):
-        super().__init__(run, lambda: stop() or self.step >= self.total_steps, say)
+    def __init__(self, run: Run, say: Callable[[str], None]):
+        super().__init__(run, say)
         nowhere = Workdir(run.workdir.path.with_name("twin"))
         twin = Run(run.config, nowhere, program.cache_dir(), run.strategy, quiet, say)
-        self.twin = Loop(twin, stop, say)
+        self.twin = Loop(twin, say)
         for name, variable in self.variables.items():
             self.twin.variables[name].assign(variable.read_value())
         self.bare_step = self.twin._step_function()
@@ -52,6 +53,9 @@ class TimedLoop(Loop):
         self.real: list[Call] = []
         self.bare: list[Call] = []
         self._left = _clocks()
+
+    def train(self, monitor: Monitor, stop: Callable[[], bool]) -> dict[str, Any]:
+        return super().train(monitor, lambda: stop() or self.step >= self.total_steps)
 
     def _steps(self, step_function: TrainStep, batches: Any, read_to: int) -> None:
         first = self.step

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from trainer.config import Runtime
 from trainer.errors import UserError
-from trainer.workdir import Workdir
+from trainer.workdir import NotYet, Workdir
 
 DERIVED = {"id2label": ["neg", "pos"], "tokenizer": "abc", "data_fingerprint": {"train": "1"}}
 
@@ -201,3 +202,59 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path, tokenizer):
     first.begin(tiny.experiment(), {}, tokenizer)
     with pytest.raises(UserError, match="another process trains in --workdir"):
         second.begin(tiny.experiment(), {}, tokenizer)
+
+
+def test_a_lock_that_outlives_patience_is_no_mistake(tmp_path, tokenizer):
+    """Where a host died with it, deleting the file helps."""
+    first, second = Workdir(tmp_path / "run"), Workdir(tmp_path / "run")
+    first.begin(tiny.experiment(), {}, tokenizer)
+    with pytest.raises(NotYet, match=rf"if its host is gone, delete {tmp_path / 'run' / '.lock'}$"):
+        second.begin(tiny.experiment(), {}, tokenizer, patience=0.2)
+    (tmp_path / "run" / ".lock").unlink()
+    second.begin(tiny.experiment(), {}, tokenizer, patience=0.2)
+
+
+class Two:
+    """Stands for the workers of a run of two: what both tell is given beforehand."""
+
+    count = 2
+
+    def __init__(self, index, *told):
+        self.index, self.is_chief, self._told = index, index == 0, list(told)
+
+    def exchange(self, value=None, ends=None):
+        values = self._told.pop(0)
+        values[self.index] = value
+        return values
+
+    def name(self, index):
+        return f"worker {index}"
+
+
+def _chief_told(folder, begun=True, checkpoints=(4, 8), best=()):
+    (folder / ".token").write_text("t")
+    state = {"config.json": begun, "checkpoints": list(checkpoints), "best": list(best)}
+    return ["t", "", str(folder), state]
+
+
+def test_a_worker_waits_until_it_sees_what_the_chief_sees(begun):
+    _save(begun.checkpoints, 4)
+    late = threading.Timer(0.7, lambda: _save(begun.checkpoints, 8))
+    late.start()
+    begun.check_shared(Two(1, [_chief_told(begun.path), None], ["", None]), patience=10.0)
+    assert begun.checkpoints.steps() == [4, 8]
+
+
+@pytest.mark.parametrize(
+    ("chief", "sees"),
+    [
+        ({"begun": False, "checkpoints": [4]}, "config.json"),
+        ({"checkpoints": [4, 8]}, "checkpoints"),
+        ({"checkpoints": [4], "best": [4]}, "best"),
+    ],
+)
+def test_an_old_state_of_the_folder_is_no_mistake(begun, chief, sees):
+    _save(begun.checkpoints, 4)
+    workers = Two(1, [_chief_told(begun.path, **chief), None], ["", None])
+    with pytest.raises(NotYet, match=f"worker 1 still sees another {sees} in --workdir"):
+        begun.check_shared(workers, patience=0.1)

@@ -11,7 +11,7 @@ from groups import free_ports
 
 from trainer import workers as module
 from trainer.errors import UserError
-from trainer.workers import Lost, Workers, split_address
+from trainer.workers import LOST, Lost, Workers, split_address
 
 
 class Ends:
@@ -118,7 +118,7 @@ def test_a_lost_follower_is_named_to_all(three, addresses):
     close(three[0][1]._peers[0])
     for index in (0, 2):
         status, text = three[1][index].wait()
-        assert status == 1
+        assert status == LOST
         assert text.startswith(f"worker 1 ({addresses[1]}) is lost: its connection closed")
         assert "at step 12" in text
 
@@ -128,7 +128,7 @@ def test_a_lost_chief_is_named(three, addresses):
         close(peer)
     for index in (1, 2):
         status, text = three[1][index].wait()
-        assert (status, text.split(":")[0]) == (1, f"worker 0 ({addresses[0].split(':')[0]}")
+        assert (status, text.split(":")[0]) == (LOST, f"worker 0 ({addresses[0].split(':')[0]}")
 
 
 def test_a_silent_worker_is_lost(addresses, monkeypatch):
@@ -142,7 +142,7 @@ def test_a_silent_worker_is_lost(addresses, monkeypatch):
         met.result()
     began = time.monotonic()
     status, text = ends.wait()
-    assert status == 1
+    assert status == LOST
     assert f"worker 1 ({addresses[1]}) is lost: not heard of for 2 s" in text
     assert 1.5 < time.monotonic() - began < 6
     peer.close()
@@ -211,3 +211,23 @@ def test_a_port_in_use_is_said(addresses):
 def test_addresses():
     assert split_address("a.b:12") == ("a.b", 12)
     assert split_address("[fd00::1]:12") == ("fd00::1", 12)
+
+
+def test_where_each_stands(three, addresses):
+    """What a message about a hang says: two wait, one does not."""
+    chief, one, two = three[0]
+    chief.doing = one.doing = "step 13"
+    two.doing = "step 12"
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(worker.exchange, 0) for worker in (chief, one)]
+        time.sleep(2.5 * module.BEAT_SECONDS)
+        assert chief.report() == (
+            f"at step 13, waiting for the others; worker 1 ({addresses[1]}) at step 13, waiting"
+            f" for the others; worker 2 ({addresses[2]}) at step 12"
+        )
+        assert two.report() == (
+            f"at step 12; worker 0 ({addresses[0]}) at step 13, waiting for the others"
+        )
+        two.exchange(0)
+        assert [each.result(10) for each in waiting] == [[0, 0, 0]] * 2
+    assert chief.report().startswith("at step 13; ")

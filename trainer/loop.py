@@ -7,6 +7,7 @@ it. So a resumed run repeats what followed, and ends as if nothing had happened.
 
 import contextlib
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,16 +35,14 @@ class Loop:
 
     Args:
       run: data and model.
-      stop: asked after every call to the device; True ends the run after saving. It must say
-        the same on all workers.
       say: told what a person should know before the logs are open.
 
     Raises:
       UserError: the phases do not fit the model, or no checkpoint can be used.
     """
 
-    def __init__(self, run: Run, stop: Callable[[], bool], say: Callable[[str], None]):
-        self.run, self.config, self.stop = run, run.config, stop
+    def __init__(self, run: Run, say: Callable[[str], None]):
+        self.run, self.config = run, run.config
         config = run.config
         self.plan = run.plan()
         _, self.parts = run.rows_and_parts()
@@ -55,7 +54,9 @@ class Loop:
         self.position = Position()
         self.step = 0
         self._resume(say)
-        run.workers.compare({"step to go on from": self.step}, "give all the same --workdir")
+        if run.workers.count > 1:
+            beginning = {"step to go on from": self.step, "weights to begin with": self._sha256()}
+            run.workers.compare(beginning, "give every worker the same files")
 
     def _resume(self, say: Callable[[str], None]) -> None:
         found = newest_whole(self.run.workdir.checkpoints, say)
@@ -65,6 +66,13 @@ class Loop:
             self.position = Position.read(meta)
             self._check_best()
             say(f"Resuming at step {self.step}")
+
+    def _sha256(self) -> str:
+        """Of all values, in hex."""
+        digest = hashlib.sha256()
+        for name, variable in sorted(self.variables.items()):
+            digest.update(name.encode() + b"\0" + variable.numpy().tobytes())
+        return digest.hexdigest()
 
     def _check_best(self) -> None:
         """The best weights so far are needed at the end of the phase and of the run."""
@@ -100,8 +108,13 @@ class Loop:
         """Whether max_steps ends the run here."""
         return bool(self.config.max_steps) and self.step >= self.config.max_steps
 
-    def train(self, monitor: Monitor) -> dict[str, Any]:
+    def train(self, monitor: Monitor, stop: Callable[[], bool]) -> dict[str, Any]:
         """Trains to the end and scores the test split with the best weights.
+
+        Args:
+          monitor: where metrics go.
+          stop: asked after every call to the device; True ends the run after saving. It must say
+            the same on all workers.
 
         Returns:
           What result.json holds.
@@ -110,7 +123,7 @@ class Loop:
           Interrupted: `stop` said so; the state is saved.
           NotFinite: the run cannot go on.
         """
-        self.monitor = monitor
+        self.monitor, self.stop = monitor, stop
         every = self.config.log_every_steps
         for step in range(self.step // every * every, self.step):  # before a resume
             monitor.throughput.add_earlier(*self._size(step)[:2])
@@ -175,6 +188,7 @@ class Loop:
         stops += [(self.step // every + 1) * every for every in everies if every]
         stops += [self._next_evaluation(self.step)]
         count = min(stops) - self.step
+        self.run.workers.doing = f"step {self.step + 1}"
         metrics = step_function.run(batches, tf.constant(count)).numpy()
         if self.state.progress.failed.numpy():
             raise NotFinite(self._why_not_finite(step_function))
@@ -220,6 +234,7 @@ class Loop:
     def _save(self) -> None:
         if not self.run.workers.is_chief:
             return
+        self.run.workers.doing = f"the checkpoint of step {self.step}"
         store = self.run.workdir.checkpoints
         with self.monitor.throughput.paused():
             self.monitor.flush()
@@ -282,6 +297,7 @@ class Loop:
 
     def _report(self, split: str) -> dict[str, Any]:
         """Scores a split, logs what there is to say of it, and returns the metrics."""
+        self.run.workers.doing = f"the evaluation after step {self.step}"
         report = make_report(self.run, split, self.run.score(split, self.stop))
         names = dict(enumerate(self.run.source.id2label))
         self.monitor.evaluation(

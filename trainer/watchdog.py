@@ -41,5 +41,5 @@ class Watchdog:
         while not self._stopped.wait(max(self._last + self._seconds - time.monotonic(), 0.01)):
             if time.monotonic() - self._last >= self._seconds:
                 faulthandler.dump_traceback()
-                self._end(f"no progress for {self._seconds:g} s; the stacks are above")
+                self._end(f"no progress for {self._seconds:g} s (the stacks are above)")
                 return

@@ -21,6 +21,12 @@ from trainer.workers import Workers
 
 TOKEN = ".token"  # what the chief writes and every worker must read, for a moment
 DERIVED = "derived"  # the key in config.json of what follows from the settings and the data
+# NFS may show a host what another wrote as late as this (acdirmax, nfs(5)).
+LISTING_SECONDS = 60.0
+
+
+class NotYet(Exception):
+    """The folder cannot be used now, which may mend itself; the message says what is in the way."""
 
 
 class Workdir:
@@ -87,11 +93,18 @@ class Workdir:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"cannot read {self.config_file}: {error}") from error
 
-    def check_shared(self, workers: Workers) -> None:
-        """Refuses to go on where a worker's workdir is not the chief's: it would start afresh.
+    def check_shared(self, workers: Workers, patience: float = LISTING_SECONDS) -> None:
+        """Waits until every worker sees in its workdir what the chief sees there.
+
+        A worker with a folder of its own would start afresh beside a chief that goes on.
+
+        Args:
+          workers: all, who have met.
+          patience: seconds to wait for a network's file system.
 
         Raises:
           UserError: on every worker: the one that does not read what the chief wrote.
+          NotYet: on every worker: the one that sees an old state of the folder.
         """
         if workers.count == 1:
             return
@@ -104,22 +117,50 @@ class Workdir:
                 path.write_text(token)
             except OSError as error:
                 said = f"cannot write to --workdir={self.path}: {error.strerror}"
-        values = [token, said, str(self.path)]
-        token, said, place = workers.exchange(values, lambda all_: bool(all_[0][1]))[0]
+        values = [token, said, str(self.path), "" if said else self._state()]
+        token, said, place, state = workers.exchange(values, lambda all_: bool(all_[0][1]))[0]
         if said:
             raise UserError(said)
-        read = workers.exchange(workers.is_chief or _reads(path, token), lambda all_: not all(all_))
+        lacks = "" if workers.is_chief else self._lacks(token, state, patience)
+        all_lack = workers.exchange(lacks, any)
         if workers.is_chief:
             path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 for folder in reversed(made):
                     folder.rmdir()
-        if not all(read):
-            index = read.index(False)
-            raise UserError(
-                f"{workers.name(index)} does not share the --workdir={place} of"
-                f" {workers.name(0)}: put it on a file system that all workers see"
-            )
+        for index, lacks in enumerate(all_lack):
+            if lacks == TOKEN:
+                raise UserError(
+                    f"{workers.name(index)} does not share the --workdir={place} of"
+                    f" {workers.name(0)}: put it on a file system that all workers see"
+                )
+            if lacks:
+                raise NotYet(
+                    f"{workers.name(index)} still sees another {lacks} in --workdir={place} than"
+                    f" {workers.name(0)}, after {patience:g} s: its file system shows an old state"
+                )
+
+    def _state(self) -> dict[str, Any]:
+        """What decides how a run goes on here."""
+        return {
+            self.config_file.name: self.started,
+            self.checkpoints.folder.name: self.checkpoints.steps(),
+            self.best.folder.name: self.best.steps(),
+        }
+
+    def _lacks(self, token: str, state: dict[str, Any], patience: float) -> str:
+        """What is not as on the chief, in spite of patience; empty if nothing is."""
+        deadline, lacks = time.monotonic() + patience, TOKEN
+        while True:
+            with contextlib.suppress(OSError):
+                for folder in (self.path.parent, self.path):
+                    list(folder.iterdir())  # an old listing may be kept until it is asked for
+                if (self.path / TOKEN).read_text() == token:
+                    own = self._state()
+                    lacks = next((name for name in state if own[name] != state[name]), "")
+            if not lacks or time.monotonic() >= deadline:
+                return lacks
+            time.sleep(0.5)
 
     def check_derived(self, derived: dict[str, Any]) -> None:
         """Refuses to go on with other data, other labels or another tokenizer.
@@ -150,7 +191,8 @@ class Workdir:
             system the lock of a host that died may outlive it by a minute or two.
 
         Raises:
-          UserError: it cannot be written.
+          UserError: it cannot be written, or another process trains here and there is no patience.
+          NotYet: another one still holds the lock.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -161,8 +203,12 @@ class Workdir:
             replace(self.config_file, json.dumps(values, indent=2) + "\n")
             self.result_file.unlink(missing_ok=True)
         except Timeout as error:
-            raise UserError(
-                f"another process trains in --workdir={self.path}: wait for it"
+            text = f"another process trains in --workdir={self.path}: wait for it"
+            if not patience:
+                raise UserError(text) from error
+            raise NotYet(
+                f"{text} ({patience:g} s were not enough); if its host is gone, delete"
+                f" {self._lock.lock_file}"
             ) from error
         except OSError as error:
             raise UserError(f"cannot write to --workdir={self.path}: {error.strerror}") from error
@@ -204,18 +250,6 @@ class Workdir:
         if latest:
             return self.checkpoints, latest[0]
         raise UserError(f"--workdir={self.path} holds no weights yet: train first")
-
-
-def _reads(path: Path, token: str) -> bool:
-    """Whether the file holds the token, with patience for a network's file system."""
-    for _ in range(20):
-        with contextlib.suppress(OSError):
-            for folder in (path.parent.parent, path.parent):
-                list(folder.iterdir())  # an old listing may be kept until it is asked for
-            if path.read_text() == token:
-                return True
-        time.sleep(0.5)
-    return False
 
 
 def _exists(path: Path) -> bool:

@@ -20,7 +20,7 @@ from trainer.errors import UserError
 BEAT_SECONDS = 1.0
 SILENCE_SECONDS = 20.0
 RETRY_SECONDS = 0.3  # between two attempts to reach the chief
-LOST = 1  # exit status of a worker whose peer is lost
+LOST = 69  # exit status of a worker whose peer is lost (EX_UNAVAILABLE of sysexits.h)
 
 
 class Lost(Exception):
@@ -46,7 +46,8 @@ class Workers:
         self.addresses, self.index, self._end = tuple(addresses), index, end
         self.count = max(len(self.addresses), 1)
         self.is_chief = index == 0
-        self.doing = "starting"  # told to the others with each beat
+        self.doing = "the start"  # where it stands: told to the others with each beat
+        self._waits = False  # for the others
         self._peers: dict[int, _Peer] = {}
         self._lock = threading.Condition()
         self._round = 0
@@ -164,8 +165,10 @@ class Workers:
                 self._take(0, number, json.loads(json.dumps(value)))  # as others' come
             elif chief := self._peers.get(0):  # otherwise this process is about to end
                 chief.send({"round": number, "value": value})
+            self._waits = True
             while number not in self._answers:
                 self._lock.wait()
+            self._waits = False
             return self._answers.pop(number)
 
     def any(self, flag: bool) -> bool:
@@ -214,8 +217,12 @@ class Workers:
         self._peers.clear()
 
     def report(self) -> str:
-        """What the others were last known to do; empty if there is none."""
-        return "; ".join(f"{self.name(i)}: {peer.doing}" for i, peer in list(self._peers.items()))
+        """Where this worker stands, and the others, as far as it knows: who is behind, hangs."""
+        others = [f"{self.name(i)} at {peer.doing}" for i, peer in list(self._peers.items())]
+        return "; ".join([f"at {self._stands()}", *others])
+
+    def _stands(self) -> str:
+        return f"{self.doing}{', waiting for the others' if self._waits else ''}"
 
     def _watch(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -234,7 +241,7 @@ class Workers:
                     late, due = now - due > SILENCE_SECONDS / 2, now + BEAT_SECONDS
                     for index, peer in list(self._peers.items()):
                         peer.heard = now if late else peer.heard
-                        peer.send({"doing": self.doing})
+                        peer.send({"doing": self._stands()})
                         if now - peer.heard > SILENCE_SECONDS:
                             self._gone(index, f"not heard of for {SILENCE_SECONDS:g} s")
 
@@ -300,7 +307,7 @@ class _Peer:
     def __init__(self, connection: socket.socket):
         self.socket = connection
         self.heard = time.monotonic()
-        self.doing = "starting"
+        self.doing = "the start"
         self._rest = b""
         self._unread: list[dict[str, Any]] = []  # came together with the first message
         self._sending = threading.Lock()

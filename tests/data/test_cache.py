@@ -5,6 +5,7 @@ import os
 import signal
 import time
 
+import filelock
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -143,6 +144,13 @@ def test_two_processes_build_one(tmp_path):
         makers = pool.starmap(_build_slowly, [(tmp_path, 0.3)] * 2)
     assert makers[0] == makers[1]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["thing", "thing.lock"]
+
+
+def test_whoever_reads_does_not_wait_for_others(tmp_path):
+    """Not even where the lock is held: 32 workers check the folder side by side."""
+    _build_slowly(tmp_path, 0)
+    with filelock.FileLock(tmp_path / "thing.lock"):
+        assert _build_slowly(tmp_path, 60) == os.getpid()
 
 
 def test_a_killed_build_leaves_nothing_that_counts(tmp_path):

@@ -14,6 +14,8 @@ from groups import Worker, errors
 from programs import assert_same_run, newest
 from test_kills import last_step
 
+from trainer.workers import LOST
+
 pytestmark = [pytest.mark.end_to_end, pytest.mark.cluster]
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 PORT = 2222  # the same on both, as on real hosts
@@ -129,7 +131,7 @@ def test_the_link_is_cut_and_mended(tmp_path, smoke, hosts, capsys):
         assert max(seconds.values()) < BOUND
         for index, worker in enumerate(workers):
             ended = worker.end()
-            assert ended.status == 1, ended
+            assert ended.status == LOST, ended
             other = f"worker {1 - index} ({ADDRESSES[1 - index]}:{PORT})"
             assert errors(ended.stderr)[-1].startswith(f"{other} is lost: "), ended
             assert "Traceback" not in ended.stderr

@@ -7,6 +7,8 @@ import pytest
 from groups import Group, errors
 from programs import ROOT, contents
 
+from trainer.workers import LOST
+
 pytestmark = [pytest.mark.end_to_end, pytest.mark.cluster]
 
 
@@ -42,7 +44,7 @@ def test_who_does_not_come_is_named_at_the_deadline(few, tmp_path, there):
         worker = group.start(there, *flags(few), f"--workdir={few.workdir}", "--start_seconds=2.5")
         ended = worker.end(60)
         assert time.monotonic() - began < 30
-    assert ended.status == 1
+    assert ended.status == LOST
     missing = f"worker {1 - there} ({group.addresses[1 - there]})"
     assert errors(ended.stderr)[-1].startswith(f"not there within 2.5 s: {missing}")
     assert "Traceback" not in ended.stderr
@@ -77,6 +79,17 @@ def test_other_data(few, tmp_path):
     line = refused(few, tmp_path, other=(f"--config.data.train={other}",))
     assert "has other train data: " in line
     assert "validation data: " in line  # a part of train
+
+
+def test_other_weights_to_begin_with(few, tmp_path, launch):
+    """Of an earlier run whose copies are not the same."""
+    runs = [tmp_path / "earlier" / name for name in "ab"]
+    for seed, run in enumerate(runs):
+        first = (f"--workdir={run}", f"--config.seed={seed}", "--config.max_steps=2")
+        assert launch(*flags(few), *first).status == 0
+    named = [(f"--config.model.initial_run={run}",) for run in runs]
+    line = refused(few, tmp_path, one=named[0], other=named[1])
+    assert "has other weights to begin with: " in line
 
 
 def test_another_version(few, tmp_path):

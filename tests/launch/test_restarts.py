@@ -34,7 +34,9 @@ def failed(step: int, who: str = "worker 1", status: int = 1) -> End:
         ([failed(5), failed(7), failed(5)], False, "no restart left (--max_restarts=2)"),
         ([End("", 75, 5)], True, "the run ended with status 75 at step 5 (pre-empted)"),
         ([End("", 75, step) for step in range(9)], True, "not counted"),
-        ([End("", 75, 5), End("", 75, 5)], False, "as the time before"),
+        ([End("", 75, 5), End("", 75, 5)], True, "not counted"),
+        ([failed(5, status=69), failed(5, status=69)], True, "restart 2 of 2"),
+        ([failed(5, status=69)] * 3, False, "no restart left (--max_restarts=2)"),
         ([failed(5), End("", 75, 5), failed(5)], True, "restart 2 of 2"),
         ([End("", 75, 1), failed(5), End("", 75, 6), failed(7)], True, "restart 2 of 2"),
     ],
@@ -67,8 +69,11 @@ def test_pre_emption_is_handed_on():
         ([0, 0], ("", 0)),
         ([0, 1], ("worker 1", 1)),
         ([1, 3], ("worker 0", 1)),  # who was seen first
-        ([1, -9], ("worker 1", KILL)),  # who lost a peer is not the cause
-        ([-9, 1], ("worker 0", KILL)),
+        ([69, -9], ("worker 1", KILL)),  # who lost a peer is not the cause
+        ([69, 1], ("worker 1", 1)),
+        ([-9, 69], ("worker 0", KILL)),
+        ([0, 69], ("worker 1", 69)),
+        ([75, 69], ("", 75)),
         ([75, 75], ("", 75)),
         ([1, 75], ("", 75)),
         ([0, 75], ("", 75)),

@@ -26,8 +26,9 @@ def open_or_build(
 ) -> tuple[Path, dict]:
     """The folder `cache_dir/name`, built where it is missing or damaged, and its notes.
 
-    Two processes may ask at once: one builds in a folder of its own and renames it, the other
-    waits and reads. A build killed at any instant leaves nothing that is taken for whole.
+    Many processes may ask at once: one builds in a folder of its own and renames it, the others
+    wait, and then check it side by side. A build killed at any instant leaves nothing that is
+    taken for whole.
 
     Args:
       what: how to call it in the log, such as "token cache of train".
@@ -39,18 +40,33 @@ def open_or_build(
     folder = cache_dir / name
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(cache_dir / f"{name}.lock"):
-            for left in cache_dir.glob(f"{name}.part-*"):  # of a build that was killed
-                shutil.rmtree(left)
-            if folder.exists():
+        while True:
+            seen, damage = _identity(folder), ""
+            if seen:
                 meta, damage = _read(folder)
                 if not damage:
                     return folder, meta["notes"]
-                logging.warning("%s in %s is damaged (%s): building it again", what, folder, damage)
-                shutil.rmtree(folder)
-            return folder, _build(folder, build)
+            with filelock.FileLock(cache_dir / f"{name}.lock"):
+                if _identity(folder) != seen:  # another process built it meanwhile
+                    continue
+                for left in cache_dir.glob(f"{name}.part-*"):  # of a build that was killed
+                    shutil.rmtree(left)
+                if damage:
+                    text = "%s in %s is damaged (%s): building it again"
+                    logging.warning(text, what, folder, damage)
+                    shutil.rmtree(folder)
+                return folder, _build(folder, build)
     except OSError as error:
         raise UserError(f"cannot write the {what} in {cache_dir}: {error.strerror}") from error
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Tells a folder from one that takes its name later; None where there is none."""
+    try:
+        status = folder.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_ctime_ns
 
 
 def _build(folder: Path, build: Callable[[Path], dict[str, object]]) -> dict:
