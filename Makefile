@@ -97,7 +97,7 @@ compare: install data weights
 	$(PY) scripts/compare.py --plot=runs/compare/comparison.png $(ARGS)
 
 test: install data weights
-	$(PY) -m pytest -m "not slow and not cluster" $(ARGS)
+	$(PY) -m pytest -m "not slow and not cluster" -n 2 --dist loadfile $(ARGS)
 
 test-cluster: install data
 	$(PY) -m pytest -m "cluster and not slow" $(ARGS)

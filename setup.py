@@ -34,6 +34,7 @@ EXTRAS = {
         "pre-commit",
         "pytest",
         "pytest-timeout",
+        "pytest-xdist",
         "ruff",
         "sentencepiece",
         "types-PyYAML",

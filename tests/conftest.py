@@ -1,13 +1,27 @@
 """Four logical CPU devices for the whole session, and what tests of whole programs share."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from programs import ROOT, Prewarmed
 
 DEVICES = 4
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Defines --no-skips, for a machine that has all that tests need."""
+    parser.addoption("--no-skips", action="store_true", help="a skipped test is a failure")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport]:
+    """Makes a failure of what was skipped, where --no-skips asks for it."""
+    report = yield
+    if report.skipped and item.config.getoption("--no-skips"):
+        report.outcome, report.longrepr = "failed", f"skipped: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)

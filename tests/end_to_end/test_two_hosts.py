@@ -90,6 +90,8 @@ def hosts() -> Iterator[Hosts]:
     if os.geteuid() or not shutil.which("ip"):
         pytest.skip("network namespaces need root and the ip command")
     made = Hosts()
+    # A session that is ended leaves nothing behind either.
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.exit("SIGTERM", 143))
     try:
         try:
             made.make()
@@ -98,6 +100,7 @@ def hosts() -> Iterator[Hosts]:
         yield made
     finally:
         made.remove()
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.timeout(900)
