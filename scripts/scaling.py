@@ -59,7 +59,10 @@ class Network:
 
 
 def fit(sizes: Sequence[float], seconds: Sequence[float]) -> Network:
-    """The constants that give exactly these two times between two workers."""
+    """The constants that give these two times between two workers.
+
+    Where the smaller message was quicker than its share of the larger, no latency can be told: 0.
+    """
     slope = (seconds[1] - seconds[0]) / (sizes[1] - sizes[0])
     latency = max(seconds[0] - slope * sizes[0], 0.0) / 2
     return Network(latency, 1 / slope)
@@ -291,6 +294,10 @@ def measure(
         keep(rounds=rows, gradient_bytes=size, gradients_seconds=gradients)
         keep(fit_mib=FIT_MIB, fit_seconds=fitted, network=dataclasses.asdict(here))
         keep(predicted_seconds=predicted)  # before it is measured
+        times = (
+            f"{mib} MiB: {time * 1e3:.1f} ms" for mib, time in zip(FIT_MIB, fitted, strict=True)
+        )
+        print("between two workers", *times, sep=", ")
         print(f"{TEST_MIB} MiB between two workers: predicted {predicted * 1e3:.1f} ms", end="")
         tested = max(ask_all(pair, "all-reduce", TEST_MIB))
         print(f", measured {tested * 1e3:.1f} ms ({tested / predicted - 1:+.0%})")
