@@ -320,11 +320,7 @@ def _write(number: int, line: bytes) -> None:
 
 def main(arguments: list[str]) -> int:
     """Checks what can be checked, and launches; returns the exit status."""
-    if not arguments or not arguments[0].startswith("-"):
-        raise UserError(
-            "give the flags of launch.train after --: python -m launch.local --workers=2 --"
-            " --config=configs/smoke.py --workdir=runs/two"
-        )
+    program.check_train_flags(arguments, "launch.local")
     if os.environ.get("TF_CONFIG"):
         raise UserError("TF_CONFIG is set, but launch.local sets it for its workers: unset it")
     workers, per_worker = flags.FLAGS.workers, flags.FLAGS.gpus_per_worker

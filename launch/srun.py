@@ -15,7 +15,9 @@ import subprocess
 import sys
 
 from launch import main as program
+from launch.main import INTERRUPTED
 from launch.restarts import status_of
+from trainer.workers import LOST
 
 # "srun: error: n[9-10]: tasks 0-1: Exited with exit code 2"; for a signal its name stands there.
 # What tasks say themselves is not taken for it, as --label puts their number before each line.
@@ -40,8 +42,11 @@ def main(arguments: list[str]) -> int:
         os.write(2, said)
         *lines, line = (line + said).split(b"\n")
         for each in lines:
-            if first is None and (match := _ENDED.match(each)):
-                first = int(match[1] or 0)
+            if match := _ENDED.match(each):
+                status = int(match[1] or 0)
+                # A task that lost another may well be seen to end before that one.
+                if first is None or (first == LOST and status not in (LOST, INTERRUPTED)):
+                    first = status
     status = status_of(process.wait())
     return (first or status) if status else 0
 

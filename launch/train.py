@@ -19,7 +19,7 @@ from absl import flags
 
 from launch import cluster
 from launch import main as program
-from trainer.errors import UserError
+from trainer.errors import UserError, in_one_line
 from trainer.workers import LOST, SILENCE_SECONDS, Lost, Workers
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def main() -> int:
         if _of_a_peer(error):
             # TensorFlow often notices first that a worker is gone; who it is, `workers` will say.
             time.sleep(SILENCE_SECONDS * 1.2)
-        workers.leave(status, f"{type(error).__name__}: {error}")
+        workers.leave(status, in_one_line(error))
         sys.excepthook(*sys.exc_info())
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
@@ -139,8 +139,8 @@ def _train(workers: Workers, signals: program.Signals, lock_seconds: float) -> i
             workdir.begin(config, run.derived(), run.tokenizer, lock_seconds)
     except NotYet as error:
         program.say(f"error: {error}")
-        workers.leave(1, str(error))
-        return 1
+        workers.leave(LOST, str(error))
+        return LOST
     return _run(loop, signals)
 
 

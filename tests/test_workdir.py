@@ -1,9 +1,11 @@
 """The folder of a run: what is refused, and what is there when it has begun."""
 
+import concurrent.futures
 import contextlib
 import json
 import os
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -212,6 +214,18 @@ def test_a_lock_that_outlives_patience_is_no_mistake(tmp_path, tokenizer):
         second.begin(tiny.experiment(), {}, tokenizer, patience=0.2)
     (tmp_path / "run" / ".lock").unlink()
     second.begin(tiny.experiment(), {}, tokenizer, patience=0.2)
+
+
+def test_what_another_trained_while_it_was_waited_for_is_not_overwritten(tmp_path, tokenizer):
+    first, second = Workdir(tmp_path / "run"), Workdir(tmp_path / "run")
+    first.begin(tiny.experiment(), {}, tokenizer)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(second.begin, tiny.experiment(), {}, tokenizer, patience=10.0)
+        time.sleep(0.5)
+        _save(first.checkpoints, 8)
+        first._lock.release()
+        with pytest.raises(NotYet, match="another process trained in --workdir"):
+            waiting.result()
 
 
 class Two:

@@ -124,6 +124,7 @@ def test_a_lost_follower_is_named_to_all(three, addresses):
 
 
 def test_a_lost_chief_is_named(three, addresses):
+    three[0][0]._parting = True  # a chief that is dead tells nobody of the connections it lost
     for peer in list(three[0][0]._peers.values()):
         close(peer)
     for index in (1, 2):
@@ -198,6 +199,30 @@ def test_what_is_no_worker_is_let_go(addresses):
         met.result()
     for worker in (chief, follower):
         worker._parting = True
+
+
+def test_who_waits_longer_than_the_chief_names_who_is_missing(addresses):
+    follower, chief = Workers(addresses, 1), Workers(addresses, 0)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(follower.meet, 2.0)
+        time.sleep(1.5)
+        for each in (lambda: chief.meet(2.0), waiting.result):
+            with pytest.raises(Lost, match=rf"not there within 2 s: worker 2 \({addresses[2]}\)"):
+                each()
+
+
+def test_a_port_that_is_free_soon_is_waited_for(addresses):
+    other = socket.create_server(split_address(addresses[0]))
+    threading.Timer(0.5, other.close).start()
+    all_ = [Workers(addresses[:2], index) for index in range(2)]
+    assert together(all_, lambda worker: worker.meet(10)) == [None, None]
+    together(all_, lambda worker: worker.part())
+
+
+def test_a_chief_whose_name_is_not_known_yet_listens(addresses):
+    port = split_address(addresses[0])[1]
+    with module._listen(f"not-yet.invalid:{port}", 0.0), socket.socket() as other:
+        other.connect(("127.0.0.1", port))
 
 
 def test_a_port_in_use_is_said(addresses):

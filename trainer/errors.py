@@ -15,7 +15,7 @@ class UserError(Exception):
     """
 
 
-def in_one_line(error: Exception) -> str:
+def in_one_line(error: BaseException) -> str:
     """What a user's own code raised and where: "KeyError: 'a' (my_parts.py, line 7)"."""
     text = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
     frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]

@@ -152,9 +152,10 @@ class Workdir:
         """What is not as on the chief, in spite of patience; empty if nothing is."""
         deadline, lacks = time.monotonic() + patience, TOKEN
         while True:
-            with contextlib.suppress(OSError):
-                for folder in (self.path.parent, self.path):
+            for folder in (self.path.parent, self.path):
+                with contextlib.suppress(OSError):
                     list(folder.iterdir())  # an old listing may be kept until it is asked for
+            with contextlib.suppress(OSError):
                 if (self.path / TOKEN).read_text() == token:
                     own = self._state()
                     lacks = next((name for name in state if own[name] != state[name]), "")
@@ -192,26 +193,37 @@ class Workdir:
 
         Raises:
           UserError: it cannot be written, or another process trains here and there is no patience.
-          NotYet: another one still holds the lock.
+          NotYet: another one still holds the lock, or has trained on meanwhile.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=patience)
+            before = self._state()
+            self._take_lock(patience)
+            if self._state() != before:
+                raise NotYet(f"another process trained in --workdir={self.path} until now")
             if not self.started:
                 tokenizer.save_pretrained(self.tokenizer)
             values = config_lib.to_dict(config) | {DERIVED: derived}
             replace(self.config_file, json.dumps(values, indent=2) + "\n")
             self.result_file.unlink(missing_ok=True)
-        except Timeout as error:
-            text = f"another process trains in --workdir={self.path}: wait for it"
-            if not patience:
-                raise UserError(text) from error
-            raise NotYet(
-                f"{text} ({patience:g} s were not enough); if its host is gone, delete"
-                f" {self._lock.lock_file}"
-            ) from error
         except OSError as error:
             raise UserError(f"cannot write to --workdir={self.path}: {error.strerror}") from error
+
+    def _take_lock(self, patience: float) -> None:
+        text = f"another process trains in --workdir={self.path}: wait for it"
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            if not patience:
+                raise UserError(text) from error
+            logging.warning("%s, here for up to %g s", text, patience)
+            try:
+                self._lock.acquire(timeout=patience)
+            except Timeout:
+                raise NotYet(
+                    f"{text} ({patience:g} s were not enough); if its host is gone, delete"
+                    f" {self._lock.lock_file}"
+                ) from error
 
     def failed_before(self, what: str) -> bool:
         """Notes a failure; True if it is the very one that ended the run the last time."""

@@ -7,6 +7,7 @@ connections go values that all must know (`exchange`) and a beat a second. A wor
 closes, or that is not heard of for SILENCE_SECONDS, is lost: the others name it and end.
 """
 
+import errno
 import json
 import selectors
 import socket
@@ -19,8 +20,9 @@ from trainer.errors import UserError
 
 BEAT_SECONDS = 1.0
 SILENCE_SECONDS = 20.0
-RETRY_SECONDS = 0.3  # between two attempts to reach the chief
-LOST = 69  # exit status of a worker whose peer is lost (EX_UNAVAILABLE of sysexits.h)
+RETRY_SECONDS = 0.3  # between two attempts to reach the chief, or to listen as the chief
+PORT_SECONDS = 20.0  # how long the chief tries: an earlier run may be about to end
+LOST = 69  # exit status where a worker, or the workdir, is not there (EX_UNAVAILABLE, sysexits.h)
 
 
 class Lost(Exception):
@@ -82,7 +84,7 @@ class Workers:
         threading.Thread(target=self._watch, name="workers", daemon=True).start()
 
     def _gather(self, deadline: float, seconds: float) -> None:
-        with _listen(self.addresses[0]) as listener:
+        with _listen(self.addresses[0], min(deadline, time.monotonic() + PORT_SECONDS)) as listener:
             while missing := [i for i in range(1, self.count) if i not in self._peers]:
                 listener.settimeout(max(deadline - time.monotonic(), 0.001))
                 try:
@@ -129,8 +131,8 @@ class Workers:
             try:
                 peer = _Peer(socket.create_connection((host, port), timeout=min(left, 5.0)))
                 peer.send({"worker": self.index, "addresses": list(self.addresses)})
-                # A little longer than the chief: what it says of others is worth more.
-                answer = peer.receive(max(deadline - time.monotonic(), 0) + 5.0)
+                # Longer than the chief waits, which may have begun now: it names who is missing.
+                answer = peer.receive(seconds + 5.0)
                 if answer.get("met"):
                     return peer
                 if "end" in answer:
@@ -366,29 +368,36 @@ def split_address(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _listen(address: str) -> socket.socket:
+def _listen(address: str, deadline: float) -> socket.socket:
     """A listener whose port TensorFlow can take over when it is closed."""
     host, port = split_address(address)
     try:
         addresses = {str(found[4][0]) for found in socket.getaddrinfo(host, port)}
-        local = all(name.startswith("127.") or name == "::1" for name in addresses)
-        if local and host not in ("127.0.0.1", "::1", "localhost"):
-            local = False  # Debian leads a host's own name to 127.0.1.1, where no other comes
-        dual = not local and socket.has_dualstack_ipv6()
-        six = dual or (local and addresses == {"::1"})
-        # With SO_REUSEADDR, also of what it accepts: else the port is kept from TensorFlow, which
-        # listens on all addresses too.
-        return socket.create_server(
-            (host if local else "", port),
-            family=socket.AF_INET6 if six else socket.AF_INET,
-            backlog=1024,
-            dualstack_ipv6=dual,
-        )
-    except OSError as error:
-        raise UserError(
-            f"worker 0 cannot listen at its address {address} ({error.strerror or error}): is it"
-            " this host's, and the port free?"
-        ) from error
+    except OSError:  # its own name may be the last that a cluster makes known
+        addresses = set()
+    local = all(name.startswith("127.") or name == "::1" for name in addresses)
+    if not addresses or (local and host not in ("127.0.0.1", "::1", "localhost")):
+        local = False  # Debian leads a host's own name to 127.0.1.1, where no other comes
+    dual = not local and socket.has_dualstack_ipv6()
+    six = dual or (local and addresses == {"::1"})
+    while True:
+        try:
+            # With SO_REUSEADDR, also of what it accepts: else the port is kept from TensorFlow,
+            # which listens on all addresses too.
+            return socket.create_server(
+                (host if local else "", port),
+                family=socket.AF_INET6 if six else socket.AF_INET,
+                backlog=1024,
+                dualstack_ipv6=dual,
+            )
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
+                time.sleep(RETRY_SECONDS)
+                continue
+            raise UserError(
+                f"worker 0 cannot listen at its address {address} ({error.strerror or error}):"
+                " give it another port"
+            ) from error
 
 
 def _short(value: Any) -> str:

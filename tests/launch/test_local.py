@@ -508,18 +508,22 @@ def test_the_workdir_is_found_among_the_flags(arguments, expected):
     assert value_of("workdir", arguments) == expected
 
 
+TRAIN = ("--config=x", "--workdir=y")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ([], "--workers"),
         (["--workers=0", "--", "--config=x"], "--workers"),
         (["--workers=two", "--", "--config=x"], "--workers"),
-        (["--workers=2"], "give the flags of launch.train after --"),
-        (["--workers=2", "--"], "give the flags of launch.train after --"),
-        (["--workers=2", "configs/smoke.py"], "give the flags of launch.train after --"),
+        (["--workers=2"], "give the flags of launch.train after `--`: --config is missing"),
+        (["--workers=2", "--", "--config=x"], "after `--`: --workdir is missing"),
+        (["--workers=2", "--", "a.py", *TRAIN], "'a.py' after `--` is no flag of launch.train"),
+        (["--workers=2", "--", *TRAIN, "--index=0"], "--index after `--`: leave it out"),
         (["--workers=2", "--config=x"], "config"),
         (["--workers=2", "--max_restarts=-1", "--", "--config=x"], "--max_restarts"),
-        (["--workers=2", "--gpus_per_worker=1", "--", "--config=x"], "needs 2 GPUs, there are 0"),
+        (["--workers=2", "--gpus_per_worker=1", "--", *TRAIN], "needs 2 GPUs, there are 0"),
     ],
 )
 def test_mistakes_are_told_in_a_line(arguments, said):
@@ -539,15 +543,17 @@ def test_mistakes_are_told_in_a_line(arguments, said):
     ],
 )
 def test_an_environment_that_contradicts(name, value, said):
-    arguments = ("--workers=2", "--", "--config=x")
-    ended = run(*arguments, program="launch.local", env={**environment(), name: value})
+    ended = run(
+        "--workers=2", "--", *TRAIN, program="launch.local", env={**environment(), name: value}
+    )
     assert ended.status == 2
     assert re.fullmatch(f"error: .*{said}.*\n", ended.stderr)
 
 
 def test_a_mistake_among_the_flags_of_train():
     """Is told by launch.train, and ends it."""
-    ended = run("--workers=1", "--", "--nosuch=1", "--workdir=x", program="launch.local")
+    flags = ("--config=configs/smoke.py", "--nosuch=1", "--workdir=x")
+    ended = run("--workers=1", "--", *flags, program="launch.local")
     assert ended.status == 2
     assert re.fullmatch(r"\[0\] error: .*nosuch.*\n", ended.stderr)
 

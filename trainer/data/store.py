@@ -47,6 +47,7 @@ def open_or_build(
                 if not damage:
                     return folder, meta["notes"]
             with filelock.FileLock(cache_dir / f"{name}.lock"):
+                list(cache_dir.iterdir())  # else NFS may go on showing what was here before
                 if _identity(folder) != seen:  # another process built it meanwhile
                     continue
                 for left in cache_dir.glob(f"{name}.part-*"):  # of a build that was killed
