@@ -119,6 +119,14 @@ def test_the_same_failure_twice_ends_it(slurm, workdir):
     assert batch.noted(1).count("start") == 2
 
 
+def test_who_lost_another_is_started_again(slurm, workdir):
+    """Twice at one step, too; and how the other ended counts, whichever srun sees first."""
+    batch = Batch(slurm, workdir, "69/wait,69/wait,69/kill,0/0", "--max_restarts=3")
+    batch.ends("COMPLETED", "0:0", restarts=0)
+    assert "status 69 at step 0: restart 2 of 3" in batch.said
+    assert "SIGKILL at step 0: restart 3 of 3" in batch.said
+
+
 def test_what_was_saved_is_queued_again(slurm, workdir):
     batch = Batch(slurm, workdir, "75/75,0/0")
     batch.begin_again()
