@@ -7,12 +7,16 @@ REQUIRES = [
     "filelock",
     "huggingface_hub",
     "importlib_resources",  # tensorflow-datasets imports it and does not declare it
+    "jinja2",
     "keras>=3.15,<4",
+    "matplotlib",
     "ml-collections",
     "numpy",
     "pyyaml",
+    "rich",
     "safetensors",
     "scikit-learn",
+    "scipy",
     "setuptools",  # tensorflow and tensorboard ask for it; a venv of Python 3.12+ comes without
     "tensorboard",
     "tensorflow==2.21.*",
@@ -24,11 +28,13 @@ REQUIRES = [
 
 EXTRAS = {
     "gpu": ["tensorflow[and-cuda]==2.21.*"],
+    # Separate, as there are no wheels for every platform that TensorFlow runs on.
+    "text": ["tensorflow-text==2.21.*"],
+    "profile": ["xprof"],
     "dev": [
         "build",
         "kubeflow-trainer-api",
         "kubernetes-validate",
-        "matplotlib",
         "mypy",
         "pillow",
         "pre-commit",
@@ -37,8 +43,10 @@ EXTRAS = {
         "pytest-xdist",
         "ruff",
         "sentencepiece",
+        "tensorflow-text==2.21.*",
         "types-PyYAML",
         "types-tqdm",
+        "xprof",
     ],
 }
 

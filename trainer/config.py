@@ -154,6 +154,7 @@ class Evaluation:
     every_epochs: float = _number(1.0, 0.0)
     metric: str = "accuracy"  # of validation, chooses the best weights
     batch_size: int = _how(256, low=1)
+    precision_target: float = _how(0.95, low=0.0, high=1.0)  # of a threshold; two classes only
 
 
 @dataclass

@@ -29,8 +29,13 @@ def sync(path: Path) -> None:
 
 def replace(path: Path, content: str) -> None:
     """Writes `content` to `path` so that it holds the old or the new text, never a part of it."""
+    replace_bytes(path, content.encode())
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """The same for bytes."""
     temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    with temporary.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.calibration import Calibration, reliability
 from trainer.checkpoint import DamagedCheckpoint, newest_whole
 from trainer.errors import UserError
-from trainer.evaluation import Interrupted
+from trainer.evaluation import Interrupted, Scores
 from trainer.monitor.monitor import Monitor
-from trainer.objectives.metrics import better
+from trainer.objectives.metrics import better, softmax
 from trainer.phases import PhasePlan, plan_phases
-from trainer.report import make_report
+from trainer.report import Report, keep, make_report
 from trainer.run import Run
 from trainer.state import Best, Position, TrainState
 from trainer.step import METRICS, TrainStep
@@ -297,13 +298,19 @@ class Loop:
 
     def _report(self, split: str) -> dict[str, Any]:
         """Scores a split, logs what there is to say of it, and returns the metrics."""
+        report = make_report(self.run, split, self._score(split))
+        self._log(report)
+        return report.metrics
+
+    def _score(self, split: str) -> Scores:
         self.run.workers.doing = f"the evaluation after step {self.step}"
-        report = make_report(self.run, split, self.run.score(split, self.stop))
+        return self.run.score(split, self.stop)
+
+    def _log(self, report: Report) -> None:
         names = dict(enumerate(self.run.source.id2label))
         self.monitor.evaluation(
-            self.step, split, report.metrics, report.confusion, report.wrong, names
+            self.step, report.split, report.metrics, report.confusion, report.wrong, names
         )
-        return report.metrics
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -344,11 +351,30 @@ class Loop:
         best = self.position.best
         if best:
             self._restore_best(best.step)
-        test = self._report("test")
+        step = best.step if best else self.step
+        scores = {split: self._score(split) for split in ("validation", "test")}
+        reports = {split: make_report(self.run, split, each) for split, each in scores.items()}
+        self._log(reports["test"])
+        validation = scores["validation"]
+        calibration = Calibration.fit(
+            step, validation.labels, validation.logits, self.config.evaluation.precision_target
+        )
+        if self.run.workers.is_chief:
+            calibration.save(self.run.workdir.calibration_file)
+            for split, each in scores.items():
+                kept = keep(self.run, split, each, reports[split])
+                kept.save(self.run.workdir.scores / f"{split}.npz")
+        test = scores["test"]
+        errors = {
+            "before": reliability(test.labels, softmax(test.logits)).error,
+            "after": reliability(test.labels, softmax(test.logits / calibration.temperature)).error,
+        }
         return {
-            "test": test,
-            "validation": {self.config.evaluation.metric: best.value} if best else {},
-            "best_step": best.step if best else self.step,
+            "test": reports["test"].metrics,
+            "validation": reports["validation"].metrics,
+            "temperature": calibration.temperature,
+            "test_calibration_error": errors,
+            "best_step": step,
             "steps": self.step,
             "finished": not self.cut,
             "skipped_steps": int(self.state.progress.skipped.numpy()),

@@ -9,6 +9,7 @@ from trainer.evaluation import Scores
 from trainer.monitor.tables import WrongPrediction
 from trainer.objectives.metrics import classification_metrics, confusion_matrix, own_metrics
 from trainer.run import Run
+from trainer.scores import Kept
 
 WRONG_SHOWN = 20
 
@@ -51,3 +52,16 @@ def make_report(run: Run, split: str, scores: Scores) -> Report:
     ]
     matrix = confusion_matrix(scores.labels, scores.predictions, run.classes)
     return Report(split, metrics, matrix, rows)
+
+
+def keep(run: Run, split: str, scores: Scores, report: Report) -> Kept:
+    """What is stored of an evaluation for launch.report."""
+    return Kept(
+        scores.ids,
+        scores.labels,
+        scores.logits,
+        scores.losses,
+        run.split(split).lengths,
+        report.metrics,
+        report.wrong,
+    )

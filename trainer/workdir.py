@@ -30,7 +30,11 @@ class NotYet(Exception):
 
 
 class Workdir:
-    """The folder of one run: config.json, tokenizer/, checkpoints/, best/, logs, result.json."""
+    """The folder of one run.
+
+    config.json, tokenizer/, checkpoints/, best/, logs; when it has ended scores/, calibration.json,
+    result.json.
+    """
 
     def __init__(self, path: Path):
         self.path = Path(path)
@@ -40,6 +44,8 @@ class Workdir:
         self.best = Store(self.path / "best")
         self.result_file = self.path / "result.json"
         self.failure_file = self.path / "failure.txt"
+        self.calibration_file = self.path / "calibration.json"
+        self.scores = self.path / "scores"
         self._lock = FileLock(self.path / ".lock")  # held until this process ends
 
     @property
@@ -205,7 +211,8 @@ class Workdir:
                 tokenizer.save_pretrained(self.tokenizer)
             values = config_lib.to_dict(config) | {DERIVED: derived}
             replace(self.config_file, json.dumps(values, indent=2) + "\n")
-            self.result_file.unlink(missing_ok=True)
+            for path in (self.result_file, self.calibration_file, *self.scores.glob("*.npz")):
+                path.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"cannot write to --workdir={self.path}: {error.strerror}") from error
 

@@ -1,0 +1,183 @@
+"""How far probabilities can be trusted: temperature scaling, calibration error, thresholds.
+
+After Guo et al. 2017, "On Calibration of Modern Neural Networks" (arXiv:1706.04599). Everything is
+fitted on validation, and says nothing of the test split.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.optimize
+import sklearn.metrics
+
+from trainer.disk import replace
+from trainer.errors import UserError
+from trainer.objectives.metrics import softmax
+
+BINS = 15  # of confidence, each of the same width, as Guo et al. have them
+# ln T is looked for in between: a model is never so far off unless its scores mean nothing.
+_LOG_RANGE = (-4.0, 4.0)
+
+
+class Reliability(NamedTuple):
+    """Predictions in bins of confidence: how sure the model was, and how often it was right.
+
+    All are [BINS]; confidence and accuracy are 0 in an empty bin.
+    """
+
+    counts: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error, in [0, 1]."""
+        gaps = np.abs(self.confidence - self.accuracy)
+        return float((self.counts * gaps).sum() / max(self.counts.sum(), 1))
+
+
+def reliability(labels: np.ndarray, probabilities: np.ndarray) -> Reliability:
+    """The reliability diagram of predictions.
+
+    Args:
+      labels: int [N].
+      probabilities: float [N, C].
+    """
+    confidence = probabilities.max(-1)
+    right = probabilities.argmax(-1) == labels
+    # A bin holds its upper edge, as in the paper.
+    at = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    counts = np.bincount(at, minlength=BINS)
+    many = np.maximum(counts, 1)
+    return Reliability(
+        counts,
+        np.bincount(at, confidence, BINS) / many,
+        np.bincount(at, right, BINS) / many,
+    )
+
+
+def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
+    """The T > 0 for which softmax(logits / T) has the least cross-entropy.
+
+    It changes no prediction. 1.0 where a minimum does not exist: every prediction is right (any
+    smaller T would be better still), or some logit is not finite.
+
+    Args:
+      labels: int [N]. logits: float [N, C].
+    """
+    logits = np.asarray(logits, np.float64)
+    if not np.isfinite(logits).all() or (logits.argmax(-1) == labels).all():
+        return 1.0
+    rows = np.arange(len(labels))
+
+    def cross_entropy(log_temperature: float) -> float:
+        scaled = logits * np.exp(-log_temperature)
+        scaled -= scaled.max(-1, keepdims=True)
+        return float((np.log(np.exp(scaled).sum(-1)) - scaled[rows, labels]).mean())
+
+    found = scipy.optimize.minimize_scalar(cross_entropy, bounds=_LOG_RANGE, method="bounded")
+    return float(np.exp(found.x))
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """The probability of class 1 from which on a text is called class 1.
+
+    Attributes:
+      value: the threshold; the others are what it gives on validation.
+    """
+
+    value: float
+    precision: float
+    recall: float
+    f1: float
+
+
+def thresholds(
+    labels: np.ndarray, probabilities: np.ndarray, precision_target: float
+) -> dict[str, Threshold]:
+    """Thresholds for two classes.
+
+    Args:
+      labels: int [N], 0 or 1.
+      probabilities: float [N], of class 1.
+      precision_target: what "precision" must reach, with the largest recall that allows it.
+
+    Returns:
+      "f1", the one with the largest F1; "precision", left out where no threshold reaches the
+      target. Nothing where validation has one class only.
+    """
+    if len(np.unique(labels)) < 2:
+        return {}
+    precision, recall, values = sklearn.metrics.precision_recall_curve(labels, probabilities)
+    precision, recall = precision[:-1], recall[:-1]  # the last point has no threshold
+    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+
+    def made(i: int) -> Threshold:
+        return Threshold(float(values[i]), float(precision[i]), float(recall[i]), float(f1[i]))
+
+    found = {"f1": made(int(f1.argmax()))}
+    good = np.flatnonzero(precision >= precision_target)
+    if len(good):
+        found["precision"] = made(int(good[recall[good].argmax()]))
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What was fitted on the validation split with the best weights.
+
+    Attributes:
+      step: of the weights.
+      temperature: logits are divided by it before the softmax.
+      before, after: the expected calibration error on validation, without it and with it.
+      precision_target: of the threshold "precision".
+      thresholds: for two classes, see `thresholds`; of calibrated probabilities.
+    """
+
+    step: int
+    temperature: float
+    before: float
+    after: float
+    precision_target: float
+    thresholds: dict[str, Threshold]
+
+    @classmethod
+    def fit(
+        cls, step: int, labels: np.ndarray, logits: np.ndarray, precision_target: float
+    ) -> "Calibration":
+        """Fits everything on labels int [N] and logits float [N, C]."""
+        temperature = fit_temperature(labels, logits)
+        after = softmax(logits / temperature)
+        return cls(
+            step,
+            temperature,
+            reliability(labels, softmax(logits)).error,
+            reliability(labels, after).error,
+            precision_target,
+            thresholds(labels, after[:, 1], precision_target) if after.shape[1] == 2 else {},
+        )
+
+    def save(self, path: Path) -> None:
+        """Writes it as JSON, whole or not at all."""
+        replace(path, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> "Calibration | None":
+        """The inverse of `save`; None where there is no such file.
+
+        Raises:
+          UserError: it cannot be read.
+        """
+        try:
+            values: Mapping[str, Any] = json.loads(path.read_text())
+            held = {name: Threshold(**each) for name, each in values["thresholds"].items()}
+            return cls(**{**values, "thresholds": held})
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(f"cannot read {path}: {error}") from error

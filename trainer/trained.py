@@ -1,0 +1,61 @@
+"""A trained model out of a run's folder, without the data it was trained on."""
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.calibration import Calibration
+from trainer.data.encode import Encoder
+from trainer.data.tokenizers import load_tokenizer, vocabulary_size
+from trainer.errors import UserError
+from trainer.models import families
+from trainer.models.parameters import build_model, named_constants, named_parameters
+from trainer.workdir import Workdir
+
+
+class TrainedModel:
+    """The weights that validation chose, with all that is needed to use them.
+
+    Attributes:
+      config: the run's settings. derived: what followed from them and the data.
+      step: of the weights.
+      tokenizer, encoder: texts to token ids, as in training.
+      model: takes a dict of int32 [B, T] tensors (input_ids, attention_mask, token_type_ids).
+      id2label: class names, in the order of their ids.
+      calibration: what was fitted on validation, or None.
+    """
+
+    def __init__(self, workdir: Workdir, strategy: tf.distribute.Strategy):
+        """Loads the best weights of `workdir` onto the devices of `strategy`.
+
+        Raises:
+          UserError: there is no run, no weights, or they cannot be read.
+        """
+        self.workdir, self.strategy = workdir, strategy
+        self.config, self.derived = workdir.read()
+        store, self.step = workdir.best_weights()
+        self.id2label: list[str] = self.derived["id2label"]
+        self.tokenizer = load_tokenizer(workdir.tokenizer)
+        data = self.config.data
+        self.encoder = Encoder(self.tokenizer, data.max_length, data.cut)
+        pretrained = self.derived["pretrained"]
+        where = f"pretrained model {self.config.model.pretrained!r}"
+        shape = families.architecture(pretrained, self.config.model, where) if pretrained else None
+        with strategy.scope():
+            self.model = build_model(
+                self.config, vocabulary_size(self.tokenizer), len(self.id2label), shape
+            )
+        weights = {f"model/{name}": v for name, v in named_parameters(self.model).items()}
+        weights |= {f"constant/{name}": v for name, v in named_constants(self.model).items()}
+        store.restore(self.step, weights)
+        self.calibration = Calibration.load(workdir.calibration_file)
+        if self.calibration and self.calibration.step != self.step:
+            raise UserError(
+                f"{workdir.calibration_file} belongs to the weights of step"
+                f" {self.calibration.step}, the best ones are of step {self.step}: let the run end,"
+                " or delete that file"
+            )
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by; 1 where nothing was fitted, as the run has not ended."""
+        return self.calibration.temperature if self.calibration else 1.0
