@@ -1,6 +1,5 @@
 """A trained model out of a run's folder, without the data it was trained on."""
 
-import numpy as np
 import tensorflow as tf
 
 from trainer.calibration import Calibration
