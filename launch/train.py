@@ -146,7 +146,6 @@ def _train(workers: Workers, signals: program.Signals, lock_seconds: float) -> i
 
 def _run(loop: "Loop", signals: program.Signals) -> int:
     """Trains to the end, or to a signal or failure; returns the exit status."""
-    from trainer import config as config_lib
     from trainer.evaluation import Interrupted
     from trainer.loop import NotFinite
     from trainer.monitor.monitor import Monitor
@@ -155,7 +154,7 @@ def _run(loop: "Loop", signals: program.Signals) -> int:
     config, workdir, workers = loop.config, loop.run.workdir, loop.run.workers
     monitor = Monitor(
         workdir.path,
-        config_lib.to_dict(config),
+        config,
         loop.step,
         loop.total_steps,
         program.BEGAN,

@@ -13,7 +13,7 @@ from trainer.models.parameters import named_parameters
 from trainer.objectives.losses import make_loss
 from trainer.phases import plan_phases
 from trainer.state import TrainState
-from trainer.step import METRICS, Masking, TrainStep
+from trainer.step import METRICS, Called, Masking, TrainStep
 
 VOCAB, LENGTH, CLASSES = 40, 8, 3
 MASK_ID, SPECIAL_IDS = 4, (0, 1, 2, 3, 4)
@@ -156,8 +156,12 @@ class Trainer:
 
     def run(self, steps: int = 1) -> dict[str, float]:
         """So many steps in one call; the metrics of the last."""
-        values = self.step.run(self.iterator, tf.constant(steps)).numpy()
+        values = self.call(steps).metrics.numpy()
         return dict(zip(METRICS, values.tolist(), strict=True))
+
+    def call(self, steps: int = 1, sampled: bool = False) -> Called:
+        """So many steps in one call; all that it gives."""
+        return self.step.run(self.iterator, tf.constant(steps), tf.constant(sampled))
 
     def losses(self, steps: int) -> np.ndarray:
         """The loss of each of so many steps."""

@@ -175,6 +175,7 @@ class Runtime:
     communication: str = _how("auto", choices=COMMUNICATION)  # of workers: auto is NCCL on GPUs
     pack_mebibytes: int = _how(0, low=0)  # of gradients reduced at once; 0: 4 on CPUs, all on GPUs
     hang_seconds: int = _how(1800, low=0)  # without progress, then the run is ended; 0: never
+    profile_steps: tuple[int, ...] = _how(())  # first and last step to profile; empty: none
 
 
 @dataclass
@@ -237,6 +238,12 @@ def validate(config: Experiment) -> None:
             f" at {Model.factory!r}"
         )
     _check_shares(config)
+    profiled = config.runtime.profile_steps
+    if profiled and not (len(profiled) == 2 and 1 <= profiled[0] <= profiled[1]):
+        raise UserError(
+            f"config.runtime.profile_steps={profiled} must be the first and the last step to"
+            " profile, such as (100, 104)"
+        )
     if config.evaluation.every_steps and config.evaluation.every_epochs != Evaluation.every_epochs:
         raise UserError("give config.evaluation.every_steps or every_epochs, not both")
     data = config.data
@@ -420,6 +427,17 @@ def shared_fields(config: Experiment) -> dict[str, typing.Any]:
         path: value
         for path, (spec, _), value in _walk(config)
         if not spec.metadata.get("here") and path not in here
+    }
+
+
+def defining(config: Experiment) -> dict[str, bool | float | str]:
+    """The settings that define a run, by path without "config.": what runs are compared by."""
+    return {
+        path.removeprefix("config."): ", ".join(map(str, value))
+        if isinstance(value, tuple)
+        else value
+        for path, (spec, _), value in _walk(config)
+        if not spec.metadata.get("how")
     }
 
 

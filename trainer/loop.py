@@ -18,11 +18,13 @@ from trainer.calibration import Calibration, reliability
 from trainer.checkpoint import DamagedCheckpoint, newest_whole
 from trainer.errors import UserError
 from trainer.evaluation import Interrupted, Scores
+from trainer.inspection import attention, vectors
 from trainer.monitor.monitor import Monitor
 from trainer.objectives.metrics import better, softmax
 from trainer.phases import PhasePlan, plan_phases
 from trainer.report import Report, keep, make_report
 from trainer.run import Run
+from trainer.samples import Samples
 from trainer.state import Best, Position, TrainState
 from trainer.step import METRICS, TrainStep
 
@@ -52,6 +54,7 @@ class Loop:
         with run.strategy.scope():
             self.state = TrainState(config.optimizer, config.runtime.precision, run.parameters)
         self.variables = run.weights() | self.state.variables()
+        self.weight_samples = Samples({k: int(np.prod(v)) for k, v in self._shapes().items()})
         self.position = Position()
         self.step = 0
         self._resume(say)
@@ -187,10 +190,15 @@ class Loop:
         stops = [read_to, self.step + config.runtime.steps_per_call]
         everies = [config.log_every_steps, config.save_every_steps, config.histograms_every_steps]
         stops += [(self.step // every + 1) * every for every in everies if every]
-        stops += [self._next_evaluation(self.step)]
+        stops += [self._next_evaluation(self.step), self.monitor.profile.next_stop(self.step)]
         count = min(stops) - self.step
+        histograms = config.histograms_every_steps
+        sampled = bool(histograms) and (self.step + count) % histograms == 0
         self.run.workers.doing = f"step {self.step + 1}"
-        metrics = step_function.run(batches, tf.constant(count)).numpy()
+        with self.monitor.throughput.part("compute"), self.monitor.profile.steps(self.step):
+            called = step_function.run(batches, tf.constant(count), tf.constant(sampled))
+            metrics = called.metrics.numpy()
+        self.monitor.throughput.waited(float(called.input_seconds))
         if self.state.progress.failed.numpy():
             raise NotFinite(self._why_not_finite(step_function))
         for step in range(self.step, self.step + count):
@@ -200,12 +208,18 @@ class Loop:
             values = {f"train/{k}": v for k, v in zip(METRICS, metrics.tolist(), strict=True)}
             name, index = self.phase.settings.name, self.position.phase
             self.monitor.training(self.step, name, index, values)
-        if config.histograms_every_steps and self.step % config.histograms_every_steps == 0:
-            with self.monitor.throughput.paused():
-                arrays = {
-                    f"parameters/{name}": v.numpy() for name, v in self.run.parameters.items()
-                }
-                self.monitor.histograms(self.step, arrays)
+        if sampled:
+            with self.monitor.throughput.part("logging"):
+                self._histograms(step_function, called.gradients.numpy())
+
+    def _histograms(self, step_function: TrainStep, gradients: np.ndarray) -> None:
+        parameters = self.weight_samples.take(self.run.parameters).numpy()
+        sampled = {
+            "gradients": step_function.samples.by_group(gradients),
+            "parameters": self.weight_samples.by_group(parameters),
+        }
+        arrays = {f"{what}/{k}": v for what, groups in sampled.items() for k, v in groups.items()}
+        self.monitor.histograms(self.step, arrays)
 
     def _size(self, step: int) -> tuple[int, int, int]:
         """Real tokens of a step's batch, places in it with the padding, and real examples."""
@@ -237,7 +251,7 @@ class Loop:
             return
         self.run.workers.doing = f"the checkpoint of step {self.step}"
         store = self.run.workdir.checkpoints
-        with self.monitor.throughput.paused():
+        with self.monitor.throughput.part("checkpoint"):
             self.monitor.flush()
             store.save(self.step, self.variables, dataclasses.asdict(self.position))
             # Newer ones than this are damaged: the run resumed from before them.
@@ -271,7 +285,7 @@ class Loop:
     def _evaluate(self) -> bool:
         """Scores validation, keeps the best weights; True if the phase should end early."""
         position, metric = self.position, self.config.evaluation.metric
-        with self.monitor.throughput.paused(), self._averaged():
+        with self.monitor.throughput.part("evaluation"), self._averaged():
             metrics = self._report("validation")
             if metric not in metrics:
                 raise UserError(f"config.evaluation.metric={metric!r} could not be computed")
@@ -284,7 +298,8 @@ class Loop:
                 position.phase_best, position.waited = new, 0
                 meta = {"metric": metric, "value": value, "phase": position.phase}
                 if self.run.workers.is_chief:
-                    self.run.workdir.best.save(self.step, self.run.weights(), meta)
+                    with self.monitor.throughput.part("checkpoint"):
+                        self.run.workdir.best.save(self.step, self.run.weights(), meta)
             if is_best:
                 position.best = new
         patience = self.phase.settings.patience
@@ -308,9 +323,10 @@ class Loop:
 
     def _log(self, report: Report) -> None:
         names = dict(enumerate(self.run.source.id2label))
-        self.monitor.evaluation(
-            self.step, report.split, report.metrics, report.confusion, report.wrong, names
-        )
+        with self.monitor.throughput.part("logging"):
+            looks = report.split == "validation" and self.run.workers.is_chief
+            seen = attention(self.run, report.split) if looks else []
+            self.monitor.evaluation(self.step, report, names, seen)
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -352,9 +368,13 @@ class Loop:
         if best:
             self._restore_best(best.step)
         step = best.step if best else self.step
-        scores = {split: self._score(split) for split in ("validation", "test")}
+        with self.monitor.throughput.part("evaluation"):
+            scores = {split: self._score(split) for split in ("validation", "test")}
         reports = {split: make_report(self.run, split, each) for split, each in scores.items()}
         self._log(reports["test"])
+        if self.run.workers.is_chief:
+            with self.monitor.throughput.part("logging"):
+                self.monitor.vectors("validation", vectors(self.run, "validation"))
         validation = scores["validation"]
         calibration = Calibration.fit(
             step, validation.labels, validation.logits, self.config.evaluation.precision_target

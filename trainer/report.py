@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from trainer.calibration import reliability
 from trainer.evaluation import Scores
 from trainer.monitor.tables import WrongPrediction
 from trainer.objectives.metrics import classification_metrics, confusion_matrix, own_metrics
@@ -21,12 +22,15 @@ class Report:
     Attributes:
       metrics: by name. confusion: int64 [C, C], true label by prediction.
       wrong: the mistakes that the model was surest of.
+      labels: int32 [N]. probabilities: float64 [N, C].
     """
 
     split: str
     metrics: dict[str, Any]
     confusion: np.ndarray
     wrong: list[WrongPrediction]
+    labels: np.ndarray
+    probabilities: np.ndarray
 
 
 def make_report(run: Run, split: str, scores: Scores) -> Report:
@@ -38,7 +42,9 @@ def make_report(run: Run, split: str, scores: Scores) -> Report:
         scores.losses,
         own_metrics(run.config.objective),
     )
-    certain = scores.probabilities.max(-1)
+    probabilities = scores.probabilities
+    metrics["calibration_error"] = reliability(scores.labels, probabilities).error
+    certain = probabilities.max(-1)
     wrong = np.flatnonzero(scores.predictions != scores.labels)
     rows = [
         WrongPrediction(
@@ -51,7 +57,7 @@ def make_report(run: Run, split: str, scores: Scores) -> Report:
         for i in wrong[np.argsort(-certain[wrong], kind="stable")][:WRONG_SHOWN]
     ]
     matrix = confusion_matrix(scores.labels, scores.predictions, run.classes)
-    return Report(split, metrics, matrix, rows)
+    return Report(split, metrics, matrix, rows, scores.labels, probabilities)
 
 
 def keep(run: Run, split: str, scores: Scores, report: Report) -> Kept:

@@ -7,7 +7,9 @@ numbers and takes the same decision.
 """
 
 import inspect
+import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -18,12 +20,28 @@ from trainer.objectives.losses import Loss
 from trainer.optim.schedules import learning_rate
 from trainer.phases import PhasePlan, frozen_levels
 from trainer.runtime import local_replicas
+from trainer.samples import Samples
 from trainer.state import TrainState
 
 Batch = dict[str, tf.Tensor]
 FEATURES = ("input_ids", "attention_mask", "token_type_ids")
 OF_STEP = ("loss", "learning_rate", "gradient_norm", "update_norm", "loss_scale")
 METRICS = (*OF_STEP, "parameter_norm", "skipped_steps")
+
+
+class Called(NamedTuple):
+    """What some steps on the device gave.
+
+    Attributes:
+      metrics: float64 [len(METRICS)], of the last step and after it.
+      gradients: float32, `TrainStep.samples` of the last step's gradient, before it is clipped;
+        zeros where it was not asked for.
+      input_seconds: float64 scalar, how long the steps waited for their batches.
+    """
+
+    metrics: tf.Tensor
+    gradients: tf.Tensor
+    input_seconds: tf.Tensor
 
 
 @dataclass(frozen=True)
@@ -55,6 +73,11 @@ def own_rows(batch: Batch, strategy: tf.distribute.Strategy) -> Batch:
     start = tf.cast(replica % here, tf.int32) * rows
     own = {key: batch[key][start : start + rows] for key in (*FEATURES, "label", "weight", "id")}
     return {**own, "row_start": batch["row_start"] + tf.cast(start, tf.int64)}
+
+
+def _now() -> tf.Tensor:
+    """The clock of Python: tf.timestamp refuses to run where kernels must be deterministic."""
+    return tf.ensure_shape(tf.numpy_function(time.perf_counter, [], tf.float64), [])
 
 
 class TrainStep:
@@ -95,6 +118,7 @@ class TrainStep:
         self.phase, self.phase_start = phase, phase_start
         self.names = list(phase.factors)
         self.variables = [state.parameters[name] for name in self.names]
+        self.samples = Samples({n: int(np.prod(state.parameters[n].shape)) for n in self.names})
         # What lies below all that trains is a fixed function: it runs without dropout.
         self._frozen = (
             {"frozen_levels": frozen_levels(list(state.parameters), self.names)}
@@ -107,26 +131,39 @@ class TrainStep:
         self.run = tf.function(self._run)
         self._diagnose = tf.function(self._diagnose_rows)
 
-    def _run(self, iterator, steps):
+    def _run(self, iterator, steps, sampled):
         """Up to `steps` steps without the host; stops at the first that is not finite.
 
         Args:
           iterator: of this worker's batches, one a step.
           steps: int32 scalar.
+          sampled: bool scalar, whether to sample the gradient of the last one.
 
         Returns:
-          float64 [len(METRICS)], of the last step and after it.
+          `Called`.
         """
         metrics = tf.zeros([len(OF_STEP)], tf.float64)
-        for _ in tf.range(steps):
+        gradients = tf.zeros([self.samples.count], tf.float32)
+        waited = tf.zeros([], tf.float64)
+        for i in tf.range(steps):
             if not self.progress.failed:
-                per_replica = self.strategy.run(self._replica_step, args=(next(iterator),))
-                metrics = self.strategy.experimental_local_results(per_replica)[0]
+                with tf.control_dependencies([metrics]):
+                    asked = _now()
+                with tf.control_dependencies([asked]):
+                    batch = next(iterator)
+                with tf.control_dependencies(tf.nest.flatten(batch)):
+                    waited += _now() - asked
+                arguments = (batch, sampled & (i + 1 == steps))
+                per_replica = self.strategy.run(self._replica_step, args=arguments)
+                metrics, gradients = (
+                    self.strategy.experimental_local_results(each)[0] for each in per_replica
+                )
                 if not self.progress.failed:
                     self.progress.step.assign_add(1)
         norm = tf.linalg.global_norm([v.read_value() for v in self.state.parameters.values()])
         after = [norm, self.progress.skipped.read_value()]
-        return tf.concat([metrics, [tf.cast(value, tf.float64) for value in after]], 0)
+        metrics = tf.concat([metrics, [tf.cast(value, tf.float64) for value in after]], 0)
+        return Called(metrics, gradients, waited)
 
     def diagnose(self, batch) -> tuple[np.ndarray, np.ndarray]:
         """The training loss of each example of a batch, at the present step.
@@ -155,8 +192,8 @@ class TrainStep:
         inputs = {key: batch[key] for key in FEATURES}
         return self.model(inputs, training=True, **self._frozen)
 
-    def _replica_step(self, batch: Batch) -> tf.Tensor:
-        """The step on one replica's rows of the global batch."""
+    def _replica_step(self, batch: Batch, sampled) -> tuple[tf.Tensor, tf.Tensor]:
+        """The step on one replica's rows of the global batch: OF_STEP, and the samples."""
         batch = own_rows(batch, self.strategy)
         replica = tf.distribute.get_replica_context()
         gradients, loss_sum, weight_sum = self._forward_backward(batch)
@@ -167,6 +204,11 @@ class TrainStep:
         norm = tf.linalg.global_norm(gradients)
         loss = tf.math.divide_no_nan(loss_sum, weight_sum)
         finite = tf.math.is_finite(norm) & tf.math.is_finite(loss)
+        samples = tf.cond(
+            sampled,
+            lambda: self.samples.take(dict(zip(self.names, gradients, strict=True))),
+            lambda: tf.zeros([self.samples.count], tf.float32),
+        )
         if self.clip_norm:
             factor = tf.minimum(tf.cast(1, norm.dtype), self.clip_norm / norm)
             gradients = [g * tf.cast(factor, g.dtype) for g in gradients]
@@ -180,7 +222,7 @@ class TrainStep:
         scale = tf.identity(self.loss_scale.scale)  # as it was during this step
         update_norm = replica.merge_call(self._update, args=(gradients, finite, rate))
         values = (loss, rate, norm, update_norm, scale)
-        return tf.stack([tf.cast(value, tf.float64) for value in values])
+        return tf.stack([tf.cast(value, tf.float64) for value in values]), samples
 
     def _update(self, strategy, gradients, finite, rate):
         """Updates every variable, or none: the same on all replicas. Cross-replica context."""

@@ -8,16 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
+from trainer.config import Experiment, defining, to_dict
 from trainer.disk import replace
 from trainer.errors import UserError
 from trainer.monitor.console import Console
+from trainer.monitor.figures import Attention
+from trainer.monitor.memory import Memory
 from trainer.monitor.metrics_log import MetricsLog, to_json
-from trainer.monitor.tables import WrongPrediction
+from trainer.monitor.profile import Profile
+from trainer.monitor.projector import Vectors
 from trainer.monitor.tensorboard import TensorBoard
 from trainer.monitor.throughput import Throughput
+from trainer.report import Report
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "transformers", "tokenizers", "tensorflow-datasets")
 
@@ -31,7 +35,7 @@ class Monitor:
     def __init__(
         self,
         workdir: Path,
-        config: Mapping[str, Any],
+        config: Experiment,
         resume_step: int,
         total_steps: int,
         began: float | None = None,
@@ -41,13 +45,16 @@ class Monitor:
 
         Args:
           workdir: the run's folder; it exists.
-          config: the settings, as `trainer.config.to_dict` gives them.
+          config: the settings.
           resume_step: the step of the checkpoint that the run goes on from; 0 for a new run.
           total_steps: of all phases, for the progress shown.
           began: time.perf_counter() when the program started; None: now.
           writes: False on all workers but the chief.
         """
         self.throughput = Throughput()
+        self.profile = Profile(
+            workdir / "tensorboard", config.runtime.profile_steps if writes else ()
+        )
         self._workdir = workdir
         self._writes = writes
         self._began = time.perf_counter() if began is None else began
@@ -58,7 +65,8 @@ class Monitor:
             self._log = MetricsLog(workdir / "metrics.jsonl", resume_step)
             self._earlier_seconds = self._log.wall_seconds
             self._board = TensorBoard(workdir / "tensorboard", resume_step)
-            self._board.config(config)
+            self._board.begin(to_dict(config), defining(config))
+        self._memory = Memory()
         self._console = Console(total_steps, resume_step)
 
     @property
@@ -75,37 +83,42 @@ class Monitor:
         """
         if not self._writes:
             return
-        values = {**values, "train/phase": phase_index, **self.throughput.read()}
-        self._record(step, values)
-        self._console.training(step, phase_name, values)
+        rates = self.throughput.read()
+        with self.throughput.part("logging"):
+            values = {**values, "train/phase": phase_index, **rates, **self._memory.read()}
+            self._record(step, values)
+            self._console.training(step, phase_name, values)
 
     def evaluation(
         self,
         step: int,
-        split_name: str,
-        metrics: Mapping[str, float],
-        confusion: np.ndarray,
-        wrong_rows: Sequence[WrongPrediction],
+        report: Report,
         id2label: Mapping[int, str],
+        attention: Sequence[Attention] = (),
     ) -> None:
-        """Logs an evaluation: metrics as "validation/accuracy" and so on, the rest as text.
+        """Logs an evaluation: metrics as "validation/accuracy" and so on, the rest to look at.
 
         Args:
           step: the step whose weights were scored.
-          split_name: "validation" or "test".
-          metrics: by name, as `trainer.objectives.metrics.classification_metrics` gives them.
-          confusion: int [C, C].
-          wrong_rows: some examples that the model got wrong.
+          report: of the split.
           id2label: the classes' names.
+          attention: where the model looks in some of its texts.
         """
         if not self._writes:
             return
-        names = [id2label[i] for i in range(len(confusion))]
-        self._record(step, {f"{split_name}/{key}": value for key, value in metrics.items()})
-        with self._disk():
-            self._board.confusion(step, confusion, names, split_name)
-            self._board.wrong_predictions(step, wrong_rows, names, split_name)
-        self._console.evaluation(step, split_name, metrics)
+        with self.throughput.part("logging"):
+            names = [id2label[i] for i in range(len(report.confusion))]
+            split, metrics = report.split, report.metrics
+            self._record(step, {f"{split}/{key}": value for key, value in metrics.items()})
+            with self._disk():
+                self._board.evaluation(step, report, names, attention)
+            self._console.evaluation(step, split, metrics)
+
+    def vectors(self, split: str, vectors: Vectors | None) -> None:
+        """Pooled vectors of texts, for the embedding projector."""
+        if self._writes and vectors:
+            with self._disk():
+                self._board.projector(split, vectors)
 
     def _record(self, step: int, values: Mapping[str, float]) -> None:
         with self._disk():
@@ -138,19 +151,28 @@ class Monitor:
     def flush(self) -> None:
         """Forces the logs onto the disk; before a save, so that no checkpoint outlives its log."""
         if self._writes:
-            with self._disk():
+            with self.throughput.part("logging"), self._disk():
                 self._log.flush()
                 self._board.flush()
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes result.json, whole or not at all, with the wall time and versions added."""
         if self._writes:
-            whole = {**result, "wall_seconds": self.wall_seconds, "versions": versions()}
+            seconds = {name: round(each, 3) for name, each in self.throughput.totals.items()}
+            whole = {**result, "wall_seconds": self.wall_seconds, "seconds": seconds}
+            whole["versions"] = versions()
+            metrics = {
+                f"{split}/{key}": value
+                for split in ("validation", "test")
+                for key, value in result.get(split, {}).items()
+            }
             with self._disk():
+                self._board.end(result["steps"], metrics)
                 replace(self._workdir / "result.json", to_json(whole, indent=2) + "\n")
 
     def close(self) -> None:
         """Closes what is open. May be called twice."""
+        self.profile.close()
         if self._writes:
             self._console.close()
             with self._disk():

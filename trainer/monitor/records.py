@@ -6,7 +6,10 @@ once.
 """
 
 # What the names of records of an evaluation begin with; all others are records of training.
-_EVALUATION = ("validation/", "test/", "confusion", "wrong predictions")
+_EVALUATION = (
+    *("validation/", "test/", "final/", "confusion", "wrong predictions/", "reliability/"),
+    "attention/",
+)
 
 
 def is_evaluation(name: str) -> bool:

@@ -13,23 +13,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.histogram import metadata as histogram_metadata
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
-from tensorboard.util import tensor_util
 
+from trainer.calibration import reliability
 from trainer.disk import sync
+from trainer.monitor import figures, plugins, projector
 from trainer.monitor.metrics_log import to_json
 from trainer.monitor.records import belongs, is_evaluation
-from trainer.monitor.tables import WrongPrediction, confusion_table, wrong_predictions_table
+from trainer.monitor.tables import confusion_table, wrong_predictions_table
+from trainer.report import Report
 
 _OURS = re.compile(r"events\.out\.tfevents\.\d{6}")  # a profiler may leave others beside them
 _CONFIG = "config"
-_BUCKETS = 30
+# What every start, or end, of a run writes anew: the config, its HParams session, the layout.
+_ANEW = (_CONFIG, "_hparams_/", "custom_scalars__config__")
 
 
 class TensorBoard:
@@ -64,7 +65,7 @@ class TensorBoard:
     def _keeps(self, event: Event) -> bool:
         tags = [value.tag for value in event.summary.value]
         evaluation = any(map(is_evaluation, tags))
-        new = not tags or _CONFIG in tags  # the config is written anew
+        new = not tags or any(tag.startswith(_ANEW) for tag in tags)
         return not new and belongs(event.step, evaluation, self._resume_step)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -73,32 +74,58 @@ class TensorBoard:
 
     def histograms(self, step: int, arrays: Mapping[str, Any]) -> None:
         """Distributions of the finite values of arrays of any shape and float type."""
-        self._write(step, [_histogram(name, array) for name, array in arrays.items()])
+        self._write(step, [plugins.histogram(name, array) for name, array in arrays.items()])
 
     def text(self, step: int, name: str, markdown: str) -> None:
         """A text in Markdown."""
         self._write(step, [text_pb(name, markdown)])
 
-    def config(self, config: Mapping[str, Any]) -> None:
-        """The settings of the run as it runs now, at step 0; call it once."""
-        lines = to_json(config, indent=2).splitlines()
-        self._write(0, [text_pb(_CONFIG, "\n".join(f"    {line}" for line in lines))])
+    def begin(
+        self, config: Mapping[str, Any], settings: Mapping[str, bool | float | str]
+    ) -> None:
+        """What the run is, at step 0; call it once.
 
-    def wrong_predictions(
+        Args:
+          config: all settings as it runs now, for the text page.
+          settings: those that define the run, by name, for the HParams page.
+        """
+        lines = to_json(config, indent=2).splitlines()
+        text = text_pb(_CONFIG, "\n".join(f"    {line}" for line in lines))
+        self._write(0, [text, plugins.session_start(settings), plugins.layout()])
+
+    def end(self, step: int, metrics: Mapping[str, float]) -> None:
+        """The run has ended; `metrics` of its best weights are what the HParams page compares."""
+        values = [scalar_pb(f"final/{name}", value) for name, value in metrics.items()]
+        self._write(step, [*values, plugins.session_end()])
+
+    def evaluation(
         self,
         step: int,
-        rows: Sequence[WrongPrediction],
+        report: Report,
         names: Sequence[str],
-        split: str = "validation",
+        attention: Sequence[figures.Attention] = (),
     ) -> None:
-        """A table of examples of `split` that the model got wrong; `names` are the classes'."""
-        self.text(step, f"wrong predictions/{split}", wrong_predictions_table(rows, names))
+        """All that is shown of an evaluation besides its metrics; `names` are the classes'."""
+        split, title = report.split, f"{report.split} after step {step:,}"
+        table = wrong_predictions_table(report.wrong, names)
+        summaries = [
+            text_pb(f"wrong predictions/{split}", table),
+            text_pb(f"confusion/{split}", confusion_table(report.confusion, names)),
+            *plugins.pr_curves(split, report.labels, report.probabilities, names),
+        ]
+        bins = reliability(report.labels, report.probabilities)
+        pictures = {f"reliability/{split}": figures.reliability(bins, title)}
+        if len(names) <= figures.LARGE:
+            picture = figures.confusion(report.confusion, names, title)
+            pictures[f"confusion matrix/{split}"] = picture
+        for i, seen in enumerate(attention):
+            pictures[f"attention/{split} review {i}"] = figures.attention(seen)
+        summaries += [plugins.image(name, png) for name, png in pictures.items()]
+        self._write(step, summaries)
 
-    def confusion(
-        self, step: int, matrix: np.ndarray, names: Sequence[str], split: str = "validation"
-    ) -> None:
-        """The confusion matrix of `split`, int [C, C], as a table."""
-        self.text(step, f"confusion/{split}", confusion_table(matrix, names))
+    def projector(self, name: str, vectors: projector.Vectors) -> None:
+        """Vectors of texts for the embedding projector; the last ones of a name are kept."""
+        projector.write(self._path.parent, name, vectors)
 
     def flush(self) -> None:
         """Forces every event onto the disk, to outlive the machine."""
@@ -112,9 +139,8 @@ class TensorBoard:
     def _write(self, step: int, summaries: Sequence[Summary]) -> None:
         """One event for all `summaries`, less those that the resumed run has at this step."""
         merged = Summary()
-        for summary in summaries:
-            for value in summary.value:
-                merged.value.add().CopyFrom(value)
+        for summary in summaries:  # some plugins make TensorFlow's own kind of message
+            merged.MergeFromString(summary.SerializeToString())
         if merged.value:
             self._add(Event(step=step, summary=merged))
             self._writer.flush()
@@ -122,23 +148,6 @@ class TensorBoard:
     def _add(self, event: Event) -> None:
         event.wall_time = event.wall_time or time.time()
         self._writer.write(event.SerializeToString())
-
-
-def _histogram(name: str, array: Any) -> Summary:
-    """[buckets, 3] rows of left edge, right edge, count: what TensorBoard's plugin reads."""
-    values = np.asarray(array).astype(np.float64).ravel()
-    values = values[np.isfinite(values)]
-    rows = np.zeros((_BUCKETS, 3))
-    if values.size:
-        counts, edges = np.histogram(values, bins=_BUCKETS)
-        rows = np.stack([edges[:-1], edges[1:], counts], axis=-1)
-    summary = Summary()
-    summary.value.add(
-        tag=name,
-        metadata=histogram_metadata.create_summary_metadata(display_name=None, description=None),
-        tensor=tensor_util.make_tensor_proto(rows, dtype=np.float64),
-    )
-    return summary
 
 
 def _read(paths: Sequence[Path]) -> Iterator[Event]:

@@ -1,20 +1,27 @@
-"""How fast training goes: the clock stands while the run evaluates or saves."""
+"""How fast training goes, and where the time goes: each second is charged to one part."""
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
 
+# What a step consists of: waiting for its batch, the devices' work, and what the host does between.
+STEP = ("input", "compute", "host")
+# What happens between steps. "logging" is everything that the monitor writes and draws.
+PARTS = (*STEP, "logging", "evaluation", "checkpoint")
+
 
 class Throughput:
-    """Counts tokens, examples and steps against the wall clock of training alone."""
+    """Counts tokens, examples and steps against the wall clock of the steps alone."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter):
         self._clock = clock
+        self._running = ["host"]
+        self._mark = clock()
+        self.totals = dict.fromkeys(PARTS, 0.0)  # seconds of each part up to the last reading
         self._begin()
 
     def _begin(self) -> None:
-        self._since = self._clock()
-        self._paused_seconds = 0.0
+        self._seconds = dict.fromkeys(PARTS, 0.0)
         self._tokens = self._padded_tokens = self._examples = self._steps = 0
         self._earlier_tokens = self._earlier_padded_tokens = 0
 
@@ -46,17 +53,35 @@ class Throughput:
         self._earlier_padded_tokens += int(padded_tokens)
 
     @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Time in this context is not training: evaluating, saving, histograms."""
-        begin = self._clock()
+    def part(self, name: str) -> Iterator[None]:
+        """Charges the time in this context to one of PARTS; a part inside it takes its own."""
+        self._charge()
+        self._running.append(name)
         try:
             yield
         finally:
-            self._paused_seconds += self._clock() - begin
+            self._charge()
+            self._running.pop()
+
+    def waited(self, seconds: float) -> None:
+        """So much of the time charged to "compute" was spent waiting for batches."""
+        self._seconds["compute"] -= seconds
+        self._seconds["input"] += seconds
+
+    def _charge(self) -> None:
+        now = self._clock()
+        self._seconds[self._running[-1]] += now - self._mark
+        self._mark = now
 
     def read(self) -> dict[str, float]:
-        """The rates since the last call, or nothing if there was no step; then starts afresh."""
-        seconds = self._clock() - self._since - self._paused_seconds
+        """The rates since the last call, or nothing if there was no step; then starts afresh.
+
+        Returns:
+          "train/..." rates, "train/padding" (the share of padding), and for every part
+          "time/..._ms", milliseconds of wall time a step.
+        """
+        self._charge()
+        seconds = sum(self._seconds[name] for name in STEP)
         rates: dict[str, float] = {}
         if self._steps and seconds > 0:
             rates = {
@@ -68,5 +93,9 @@ class Throughput:
             if padded_tokens:
                 tokens = self._tokens + self._earlier_tokens
                 rates["train/padding"] = 1 - tokens / padded_tokens
+            for name, spent in self._seconds.items():
+                rates[f"time/{name}_ms"] = spent / self._steps * 1e3
+        for name, spent in self._seconds.items():
+            self.totals[name] += spent
         self._begin()
         return rates

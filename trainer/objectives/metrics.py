@@ -94,7 +94,7 @@ def own_metrics(objective: Objective) -> dict[str, Metric]:
     found: dict[str, Metric] = {}
     for path in objective.metrics:
         name = path.rpartition(":")[2]
-        if name in (*METRICS, "examples", *found):
+        if name in (*METRICS, "examples", "calibration_error", *found):
             raise UserError(f"config.objective.metrics: {path!r}: the name {name!r} is taken")
         found[name] = _blamed(load(path, "config.objective.metrics"), path)
     return found

@@ -1,0 +1,110 @@
+"""Summaries that TensorBoard's plugins read, in their own formats."""
+
+import struct
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import summary as custom_scalar
+from tensorboard.plugins.histogram import metadata as histogram_metadata
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams import summary as hparams_end
+from tensorboard.plugins.hparams import summary_v2 as hparams_start
+from tensorboard.plugins.image import metadata as image_metadata
+from tensorboard.plugins.pr_curve import summary as pr_curve_summary
+from tensorboard.util import tensor_util
+
+_BUCKETS = 30
+_THRESHOLDS = 101  # of a PR curve
+# Which curves lie on one chart, by its title and that of its group.
+_CHARTS = {
+    "quality": {
+        "loss": ["train/loss", "validation/loss", "test/loss"],
+        "accuracy": ["validation/accuracy", "test/accuracy"],
+        "F1, precision, recall": ["validation/f1", "validation/precision", "validation/recall"],
+        "AUC": ["validation/auc", "test/auc"],
+        "calibration error": ["validation/calibration_error", "test/calibration_error"],
+    },
+    "optimizer": {
+        "learning rate": ["train/learning_rate"],
+        "norms": ["train/gradient_norm", "train/update_norm"],
+    },
+    "time and memory": {
+        "milliseconds a step": [r"time/.*_ms"],
+        "memory in MiB": [r"memory/.*_mib"],
+        "tokens a second": ["train/tokens_per_second"],
+    },
+}
+
+
+def layout() -> Summary:
+    """The custom scalars page: training and validation on one chart."""
+    categories = []
+    for title, charts in _CHARTS.items():
+        made = [
+            layout_pb2.Chart(title=name, multiline=layout_pb2.MultilineChartContent(tag=tags))
+            for name, tags in charts.items()
+        ]
+        categories.append(layout_pb2.Category(title=title, chart=made))
+    return custom_scalar.pb(layout_pb2.Layout(category=categories))
+
+
+def session_start(settings: Mapping[str, bool | float | str]) -> Summary:
+    """The settings of a run, which the HParams page compares with those of others."""
+    return hparams_start.hparams_pb(dict(settings), start_time_secs=time.time())
+
+
+def session_end() -> Summary:
+    """The run has ended well."""
+    return hparams_end.session_end_pb(api_pb2.STATUS_SUCCESS)
+
+
+def histogram(name: str, array: np.ndarray) -> Summary:
+    """The distribution of the finite values of an array of any shape and float type.
+
+    [buckets, 3] rows of left edge, right edge, count: what TensorBoard's plugin reads.
+    """
+    values = np.asarray(array).astype(np.float64).ravel()
+    values = values[np.isfinite(values)]
+    rows = np.zeros((_BUCKETS, 3))
+    if values.size:
+        counts, edges = np.histogram(values, bins=_BUCKETS)
+        rows = np.stack([edges[:-1], edges[1:], counts], axis=-1)
+    return _tensor(name, rows, histogram_metadata.create_summary_metadata(None, None))
+
+
+def image(name: str, png: bytes) -> Summary:
+    """A PNG picture."""
+    width, height = struct.unpack(">II", png[16:24])
+    values = np.array([str(width), str(height), png], object)
+    return _tensor(name, values, image_metadata.create_summary_metadata(None, None))
+
+
+def pr_curves(
+    split: str, labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
+) -> list[Summary]:
+    """The precision-recall curve of class 1, or with more than two classes of each.
+
+    Args:
+      labels: int [N]. probabilities: float [N, C]. names: of the C classes.
+    """
+    classes = [1] if len(names) == 2 else range(len(names))
+    return [
+        pr_curve_summary.pb(
+            f"{split}/{names[i]}",
+            labels=labels == i,
+            predictions=probabilities[:, i],
+            num_thresholds=_THRESHOLDS,
+        )
+        for i in classes
+    ]
+
+
+def _tensor(name: str, values: np.ndarray, metadata) -> Summary:  # type: ignore[no-untyped-def]
+    summary = Summary()
+    summary.value.add(
+        tag=name, metadata=metadata, tensor=tensor_util.make_tensor_proto(values)
+    )
+    return summary
