@@ -10,10 +10,12 @@ launch.local, or with TF_CONFIG, or with --hosts=a:2222,b:2222 --index=0 and 1: 
 
 import contextlib
 import os
+import shlex
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -176,12 +178,7 @@ def _run(loop: "Loop", signals: program.Signals) -> int:
     try:
         result = loop.train(monitor, stop)
         monitor.finish(result)
-        monitor.message(
-            f"Test accuracy {result['test']['accuracy']:.4f} on {result['test']['examples']:,}"
-            f" examples, in {workdir.result_file}\n"
-            f"Curves: tensorboard --logdir={workdir.path / 'tensorboard'}\n"
-            f"Again: python -m launch.evaluate --workdir={workdir.path} --split=test"
-        )
+        monitor.summary(_summary(workdir, result))
         status = 0
     except Interrupted:
         monitor.message(f"Saved at step {loop.step}: the same command goes on from there")
@@ -197,6 +194,26 @@ def _run(loop: "Loop", signals: program.Signals) -> int:
     workers.part()
     watchdog.stop()
     return status
+
+
+def _summary(workdir: "Workdir", result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How the run ended, and the commands that follow from it."""
+    test, calibrated = result["test"], result["test_calibration_error"]["after"]
+    where = f"--workdir={shlex.quote(str(workdir.path))}"
+    board = shlex.quote(str(workdir.path / "tensorboard"))
+    return [
+        (
+            "Test",
+            f"accuracy {test['accuracy']:.4f} on {test['examples']:,} examples, calibration error"
+            f" {test['calibration_error']:.4f}, {calibrated:.4f} at temperature"
+            f" {result['temperature']:.3f}",
+        ),
+        ("Look", f"tensorboard --logdir={board}"),
+        ("Evaluate", f"python -m launch.evaluate {where} --split=test"),
+        ("Predict", f'python -m launch.predict {where} --texts "…"'),
+        ("Report", f"python -m launch.report {where}"),
+        ("Export", f"python -m launch.export {where} --format=savedmodel --output=exported"),
+    ]
 
 
 def _last(workdir: "Workdir") -> str:

@@ -160,9 +160,8 @@ def serve(settings: dict[str, Any]) -> None:
     for line in sys.stdin:
         what, number = json.loads(line)
         if what == "steps":
-            value: Any = timed(
-                lambda n=number: step.run(batches, tf.constant(n), tf.constant(False)).metrics.numpy()
-            )
+            arguments = (batches, tf.constant(number), tf.constant(False))
+            value: Any = timed(lambda its=arguments: step.run(*its).metrics.numpy())
         elif what == "bytes":
             value = 4 * sum(int(tf.reduce_prod(each)) for each in shapes)
         else:  # an all-reduce: of a tensor of so many MiB, or (0) of tensors like the gradients

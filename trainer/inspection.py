@@ -30,9 +30,7 @@ def attention(run: Run, split: str) -> list[Attention]:
     for row in short:
         batch = data.gather(tf.constant([row], tf.int64), int(data.lengths[row]))
         batch = {key: batch[key][:, : TOKENS[-1]] for key in FEATURES}
-        _, layers = run.model.encoder(
-            *(batch[key] for key in FEATURES), return_scores=True
-        )
+        _, layers = run.model.encoder(*(batch[key] for key in FEATURES), return_scores=True)
         scores = np.stack([tf.cast(layer, tf.float32).numpy()[0] for layer in layers])
         prediction = int(tf.argmax(run.model(batch), -1)[0])
         tokens = run.tokenizer.convert_ids_to_tokens(batch["input_ids"][0].numpy())

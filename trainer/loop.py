@@ -190,7 +190,9 @@ class Loop:
         stops = [read_to, self.step + config.runtime.steps_per_call]
         everies = [config.log_every_steps, config.save_every_steps, config.histograms_every_steps]
         stops += [(self.step // every + 1) * every for every in everies if every]
-        stops += [self._next_evaluation(self.step), self.monitor.profile.next_stop(self.step)]
+        stops += [self._next_evaluation(self.step)]
+        if profiled := self.monitor.profile.next_stop(self.step):
+            stops += [profiled]
         count = min(stops) - self.step
         histograms = config.histograms_every_steps
         sampled = bool(histograms) and (self.step + count) % histograms == 0
@@ -286,11 +288,11 @@ class Loop:
         """Scores validation, keeps the best weights; True if the phase should end early."""
         position, metric = self.position, self.config.evaluation.metric
         with self.monitor.throughput.part("evaluation"), self._averaged():
-            metrics = self._report("validation")
-            if metric not in metrics:
+            report = make_report(self.run, "validation", self._score("validation"))
+            if metric not in report.metrics:
                 raise UserError(f"config.evaluation.metric={metric!r} could not be computed")
             # Whether it is a better one must not hang on a worker's last bit.
-            value = self.run.workers.from_chief(metrics[metric])
+            value = self.run.workers.from_chief(report.metrics[metric])
             new = Best(self.step, value)
             position.waited += 1
             is_best = position.best is None or better(metric, value, position.best.value)
@@ -302,6 +304,7 @@ class Loop:
                         self.run.workdir.best.save(self.step, self.run.weights(), meta)
             if is_best:
                 position.best = new
+            self._log(report)
         patience = self.phase.settings.patience
         if patience and position.waited >= patience:
             self.monitor.message(
@@ -311,22 +314,18 @@ class Loop:
             return True
         return False
 
-    def _report(self, split: str) -> dict[str, Any]:
-        """Scores a split, logs what there is to say of it, and returns the metrics."""
-        report = make_report(self.run, split, self._score(split))
-        self._log(report)
-        return report.metrics
-
     def _score(self, split: str) -> Scores:
         self.run.workers.doing = f"the evaluation after step {self.step}"
         return self.run.score(split, self.stop)
 
     def _log(self, report: Report) -> None:
+        """Tells the monitor what there is to say of an evaluation."""
+        best = self.position.best.step if self.position.best else None
         names = dict(enumerate(self.run.source.id2label))
         with self.monitor.throughput.part("logging"):
             looks = report.split == "validation" and self.run.workers.is_chief
             seen = attention(self.run, report.split) if looks else []
-            self.monitor.evaluation(self.step, report, names, seen)
+            self.monitor.evaluation(self.step, report, names, best, seen)
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:

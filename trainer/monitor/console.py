@@ -1,18 +1,36 @@
 """What a person sees while the run goes on."""
 
+import io
 import os
 import sys
-from collections.abc import Mapping
-from typing import TextIO
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TextIO
 
+import rich.console
+from rich.table import Table
+from rich.text import Text
 from tqdm import tqdm
+
+EVALUATIONS_SHOWN = 6  # in the table after each of them
+
+
+class Evaluated(NamedTuple):
+    """The metrics of a split after a step."""
+
+    step: int
+    split: str
+    metrics: Mapping[str, float]
 
 
 class Console:
-    """One live bar on a terminal; elsewhere (a log file, a job's output) plain lines."""
+    """One live bar and tables on a terminal; elsewhere (a log file, a job's output) plain lines.
+
+    Colours are on a terminal only, and not where NO_COLOR is set (https://no-color.org).
+    """
 
     def __init__(self, total_steps: int, resume_step: int, stream: TextIO | None = None):
         self._stream = stream or sys.stderr
+        self._evaluations: list[Evaluated] = []
         self._total = total_steps
         self._bar: tqdm | None = None
         if _shows_a_bar(self._stream):
@@ -40,13 +58,41 @@ class Console:
             parts.append(f"{tqdm.format_interval(left)} left")
         self.message(f"step {step}/{self._total} ({share:.0%}) {phase}: {', '.join(parts)}")
 
-    def evaluation(self, step: int, name: str, values: Mapping[str, float]) -> None:
-        """One line with the metrics of a split."""
-        shown = ", ".join(
-            f"{key} {value:,}" if isinstance(value, int) else f"{key} {value:.4f}"
-            for key, value in values.items()
-        )
-        self.message(f"step {step}/{self._total} {name}: {shown}")
+    def evaluation(
+        self, step: int, name: str, values: Mapping[str, float], best_step: int | None = None
+    ) -> None:
+        """The metrics of a split: a table with those before it on a terminal, else one line.
+
+        Args:
+          step: the step whose weights were scored.
+          name: of the split.
+          values: metrics by name.
+          best_step: of the best weights up to now, which the table marks.
+        """
+        if self._bar is None:
+            shown = ", ".join(f"{key} {_number(value)}" for key, value in values.items())
+            self.message(f"step {step}/{self._total} {name}: {shown}")
+            return
+        self._evaluations.append(Evaluated(step, name, values))
+        self._print(_table(self._evaluations[-EVALUATIONS_SHOWN:], best_step))
+
+    def summary(self, lines: Sequence[tuple[str, str]]) -> None:
+        """The end of a run: what there is to say, or to do next, each with a word before it."""
+        if self._bar is None:
+            for name, text in lines:
+                self.message(f"{name}: {text}")
+            return
+        grid = Table.grid(padding=(0, 2))
+        for name, text in lines:
+            grid.add_row(Text(name, "bold cyan"), Text(text, overflow="fold"))
+        self._print(grid)
+
+    def _print(self, shown: Table) -> None:
+        """Above the bar."""
+        width = os.get_terminal_size(self._stream.fileno()).columns
+        written = io.StringIO()
+        rich.console.Console(file=written, force_terminal=True, width=width).print(shown)
+        self.message(written.getvalue().rstrip())
 
     def message(self, text: str) -> None:
         """A line of text, above the bar where there is one."""
@@ -59,6 +105,23 @@ class Console:
         """Ends the bar. May be called twice."""
         if self._bar is not None:
             self._bar.close()
+
+
+def _table(evaluations: Sequence[Evaluated], best_step: int | None) -> Table:
+    names = list(evaluations[-1].metrics)
+    table = Table(header_style="bold", expand=False)
+    for name in ("step", "split", *names):
+        table.add_column(name.replace("_", " "), justify="left" if name == "split" else "right")
+    for step, split, metrics in evaluations:
+        cells = [_number(metrics[name]) if name in metrics else "" for name in names]
+        best = split == "validation" and step == best_step
+        mark = " best" if best else ""
+        table.add_row(f"{step:,}", f"{split}{mark}", *cells, style="green" if best else None)
+    return table
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def _shows_a_bar(stream: TextIO) -> bool:

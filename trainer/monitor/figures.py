@@ -1,18 +1,23 @@
 """Pictures for TensorBoard's image page, as PNG."""
 
+import functools
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
 
 from trainer.calibration import BINS, Reliability
 
 LARGE = 30  # classes above which a confusion matrix is too large to be drawn
 _INK, _PAPER, _ACCENT = "#1f2a44", "#ffffff", "#d97706"
 _DPI = 80
+_CELL = 11  # dots a token
 
 
 class Attention(NamedTuple):
@@ -39,7 +44,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str], title: str) -> bytes:
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(drawn, ax=axes, label="share of the label's examples")
-    shown = [_plain(name, 20) for name in names]
+    shown = [_plain(name, 20).replace("$", r"\$") for name in names]  # "$" begins a formula
     axes.set_xticks(range(count), shown, rotation=45 if count > 3 else 0)
     axes.set_yticks(range(count), shown)
     for i, j in np.ndindex(count, count):
@@ -51,7 +56,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str], title: str) -> bytes:
 
 def reliability(bins: Reliability, title: str) -> bytes:
     """How often predictions of each confidence are right, against the diagonal."""
-    figure = Figure((5, 4.6))
+    figure = Figure((6, 5))
     above, below = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     edges = np.arange(BINS) / BINS
     above.bar(edges, bins.accuracy, 1 / BINS, align="edge", color="#93b5e1", edgecolor=_INK)
@@ -60,59 +65,73 @@ def reliability(bins: Reliability, title: str) -> bytes:
     above.plot([0, 1], [0, 1], "--", color=_INK, label="perfectly calibrated")
     above.legend(loc="upper left", frameon=False)
     above.set(ylabel="accuracy", ylim=(0, 1), xlim=(0, 1))
-    above.set_title(f"{title}: expected calibration error {bins.error:.4f}")
+    above.set_title(f"{title}: calibration error {bins.error:.4f}")
     below.bar(edges, bins.counts, 1 / BINS, align="edge", color="#c9c9c9", edgecolor=_INK)
     below.set(xlabel="confidence", ylabel="examples")
     return _png(figure)
 
 
 def attention(seen: Attention) -> bytes:
-    """All heads (columns) of all layers (rows); in each, from a token (row) to all (columns)."""
+    """All heads (columns) of all layers (rows); in each, from a token (row) to all (columns).
+
+    Drawn dot by dot: with axes and ticks of a plotting library it takes a second.
+    """
     layers, heads, length, _ = seen.scores.shape
-    step = length + 1  # a line between two heads
-    mosaic = np.full((layers * step - 1, heads * step - 1), np.nan)
-    for i, j in np.ndindex(layers, heads):
-        mosaic[i * step : i * step + length, j * step : j * step + length] = seen.scores[i, j]
-    cell, left, bottom = 0.09, 1.1, 0.9  # inches; a cell as small as a token can be read
-    width, height = mosaic.shape[1] * cell + left + 0.1, mosaic.shape[0] * cell + bottom + 0.6
-    figure = Figure((width, height))
-    axes = figure.add_axes(
-        (
-            left / width,
-            bottom / height,
-            mosaic.shape[1] * cell / width,
-            mosaic.shape[0] * cell / height,
-        )
-    )
-    axes.imshow(mosaic, cmap="magma_r", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    tokens = [_plain(token, 14) for token in seen.tokens]
-    axes.set_yticks(*_ticks(tokens, layers, step), fontsize=5.5)
-    axes.set_xticks(*_ticks(tokens, heads, step), fontsize=5.5, rotation=90)
-    axes.tick_params(length=1, pad=1)
+    side, gap, left, top = length * _CELL, 8, 52, 40
+    colours = matplotlib.colormaps["magma_r"](seen.scores, bytes=True)[..., :3]
+    maps = colours.repeat(_CELL, axis=2).repeat(_CELL, axis=3)
+    rows = _labels(seen.tokens)
+    columns = np.rot90(rows)
+    margin = rows.shape[1]
+    at_x, at_y = left + margin, top
+    height, width = at_y + layers * (side + gap) + margin, at_x + heads * (side + gap)
+    canvas = np.full((height, width, 3), 255, np.uint8)
     for i in range(layers):
-        axes.text(-1.05 / cell, i * step + length / 2, f"layer {i}", rotation=90, va="center")
+        y = at_y + i * (side + gap)
+        canvas[y : y + side, left:at_x] = rows
+        for j in range(heads):
+            x = at_x + j * (side + gap)
+            canvas[y : y + side, x : x + side] = maps[i, j]
     for j in range(heads):
-        axes.text(j * step + length / 2, -1.5, f"head {j}", ha="center")
+        x = at_x + j * (side + gap)
+        canvas[height - margin :, x : x + side] = columns
+    picture = Image.fromarray(canvas)
+    draw, font = ImageDraw.Draw(picture), _font(12)
     title = f"label {_plain(seen.label, 30)}, prediction {_plain(seen.prediction, 30)}"
-    figure.suptitle(title, x=0.01, y=0.995, ha="left", fontsize=9)
-    return _png(figure, tight=False)
+    draw.text((2, 2), title, _INK, font)
+    for j in range(heads):
+        draw.text((at_x + j * (side + gap) + side / 2, 22), f"head {j}", _INK, font, "ma")
+    for i in range(layers):
+        draw.text((2, at_y + i * (side + gap)), f"layer {i}", _INK, font)
+    written = io.BytesIO()
+    picture.save(written, "PNG")
+    return written.getvalue()
 
 
-def _ticks(tokens: list[str], times: int, step: int) -> tuple[list[int], list[str]]:
-    places = [i * step + t for i in range(times) for t in range(len(tokens))]
-    return places, tokens * times
+def _labels(tokens: Sequence[str]) -> np.ndarray:
+    """The tokens under each other, each beside its row: uint8 [T x _CELL, width, 3]."""
+    picture = Image.new("RGB", (70, len(tokens) * _CELL), _PAPER)
+    draw, font = ImageDraw.Draw(picture), _font(9)
+    for i, token in enumerate(tokens):
+        draw.text((67, (i + 0.5) * _CELL), _plain(token, 12), _INK, font, "rm")
+    return np.asarray(picture)
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return ImageFont.truetype(str(file), size)
 
 
 def _plain(text: str, length: int) -> str:
-    """Text that matplotlib draws as it stands: "$" would begin a formula."""
-    shown = "".join(c if c.isprintable() else "?" for c in text).replace("$", r"\$")
+    """At most `length` characters, all of them to be seen."""
+    shown = "".join(c if c.isprintable() else "?" for c in text)
     return shown if len(shown) <= length else f"{shown[: length - 1]}…"
 
 
-def _png(figure: Figure, tight: bool = True) -> bytes:
+def _png(figure: Figure) -> bytes:
     FigureCanvasAgg(figure)
-    if tight:
-        figure.tight_layout()
+    figure.tight_layout()
     written = io.BytesIO()
     figure.savefig(written, format="png", dpi=_DPI, metadata={"Software": None})
     return written.getvalue()

@@ -12,7 +12,8 @@ class Memory:
     """Reads the peaks of memory since the process began, in mebibytes."""
 
     def __init__(self):
-        self._gpus = [device.name.split("device:")[-1] for device in tf.config.list_logical_devices("GPU")]
+        gpus = tf.config.list_logical_devices("GPU")
+        self._gpus = [device.name.split("device:")[-1] for device in gpus]
 
     def read(self) -> dict[str, float]:
         """ "memory/host_mib", and "memory/gpu_0_mib" for each GPU that is used."""

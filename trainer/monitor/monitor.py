@@ -94,6 +94,7 @@ class Monitor:
         step: int,
         report: Report,
         id2label: Mapping[int, str],
+        best_step: int | None = None,
         attention: Sequence[Attention] = (),
     ) -> None:
         """Logs an evaluation: metrics as "validation/accuracy" and so on, the rest to look at.
@@ -102,6 +103,7 @@ class Monitor:
           step: the step whose weights were scored.
           report: of the split.
           id2label: the classes' names.
+          best_step: of the best weights up to now.
           attention: where the model looks in some of its texts.
         """
         if not self._writes:
@@ -112,7 +114,7 @@ class Monitor:
             self._record(step, {f"{split}/{key}": value for key, value in metrics.items()})
             with self._disk():
                 self._board.evaluation(step, report, names, attention)
-            self._console.evaluation(step, split, metrics)
+            self._console.evaluation(step, split, metrics, best_step)
 
     def vectors(self, split: str, vectors: Vectors | None) -> None:
         """Pooled vectors of texts, for the embedding projector."""
@@ -147,6 +149,14 @@ class Monitor:
         """Says something to the person who watches."""
         if self._writes:
             self._console.message(text)
+
+    def summary(self, lines: Sequence[tuple[str, str]]) -> None:
+        """What a person should know, or can do next, at the end of the run."""
+        if self._writes:
+            spent = {name: seconds for name, seconds in self.throughput.totals.items() if seconds}
+            total = sum(spent.values())
+            shares = ", ".join(f"{name} {each / total:.1%}" for name, each in spent.items())
+            self._console.summary([*lines[:1], ("Time", f"{total:.0f} s: {shares}"), *lines[1:]])
 
     def flush(self) -> None:
         """Forces the logs onto the disk; before a save, so that no checkpoint outlives its log."""

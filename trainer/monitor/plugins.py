@@ -104,7 +104,5 @@ def pr_curves(
 
 def _tensor(name: str, values: np.ndarray, metadata) -> Summary:  # type: ignore[no-untyped-def]
     summary = Summary()
-    summary.value.add(
-        tag=name, metadata=metadata, tensor=tensor_util.make_tensor_proto(values)
-    )
+    summary.value.add(tag=name, metadata=metadata, tensor=tensor_util.make_tensor_proto(values))
     return summary

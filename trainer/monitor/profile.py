@@ -22,11 +22,11 @@ class Profile:
         self._before, self._last = (steps[0] - 1, steps[1]) if steps else (-1, -1)
         self._runs = False
 
-    def next_stop(self, step: int) -> float:
-        """Where the host must look again: in the profile after every step, before it at its start."""
+    def next_stop(self, step: int) -> int | None:
+        """Where the host must look again: before the profile, and after each of its steps."""
         if self._before <= step < self._last:
             return step + 1
-        return self._before if step < self._before else float("inf")
+        return self._before if step < self._before else None
 
     @contextlib.contextmanager
     def steps(self, done: int) -> Iterator[None]:

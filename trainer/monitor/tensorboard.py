@@ -80,9 +80,7 @@ class TensorBoard:
         """A text in Markdown."""
         self._write(step, [text_pb(name, markdown)])
 
-    def begin(
-        self, config: Mapping[str, Any], settings: Mapping[str, bool | float | str]
-    ) -> None:
+    def begin(self, config: Mapping[str, Any], settings: Mapping[str, bool | float | str]) -> None:
         """What the run is, at step 0; call it once.
 
         Args:
