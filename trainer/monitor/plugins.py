@@ -19,7 +19,7 @@ from tensorboard.util import tensor_util
 _BUCKETS = 30
 _THRESHOLDS = 101  # of a PR curve
 # Which curves lie on one chart, by its title and that of its group.
-_CHARTS = {
+_CHARTS = {  # patterns of tags
     "quality": {
         "loss": ["train/loss", "validation/loss", "test/loss"],
         "accuracy": ["validation/accuracy", "test/accuracy"],
@@ -44,16 +44,18 @@ def layout() -> Summary:
     categories = []
     for title, charts in _CHARTS.items():
         made = [
-            layout_pb2.Chart(title=name, multiline=layout_pb2.MultilineChartContent(tag=tags))
+            layout_pb2.Chart(
+                title=name, multiline=layout_pb2.MultilineChartContent(tag=[f"^{t}$" for t in tags])
+            )
             for name, tags in charts.items()
         ]
         categories.append(layout_pb2.Category(title=title, chart=made))
     return custom_scalar.pb(layout_pb2.Layout(category=categories))
 
 
-def session_start(settings: Mapping[str, bool | float | str]) -> Summary:
+def session_start(run: str, settings: Mapping[str, bool | float | str]) -> Summary:
     """The settings of a run, which the HParams page compares with those of others."""
-    return hparams_start.hparams_pb(dict(settings), start_time_secs=time.time())
+    return hparams_start.hparams_pb(dict(settings), trial_id=run, start_time_secs=time.time())
 
 
 def session_end() -> Summary:

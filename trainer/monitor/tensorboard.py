@@ -88,8 +88,9 @@ class TensorBoard:
           settings: those that define the run, by name, for the HParams page.
         """
         lines = to_json(config, indent=2).splitlines()
+        run = "/".join(self._path.resolve().parts[-4:-2])  # its folder, and what that is in
         text = text_pb(_CONFIG, "\n".join(f"    {line}" for line in lines))
-        self._write(0, [text, plugins.session_start(settings), plugins.layout()])
+        self._write(0, [text, plugins.session_start(run, settings), plugins.layout()])
 
     def end(self, step: int, metrics: Mapping[str, float]) -> None:
         """The run has ended; `metrics` of its best weights are what the HParams page compares."""
