@@ -83,7 +83,8 @@ PAGES = {
     ),
     "histograms": Page(
         "#histograms",
-        "text().includes('tag: gradients/') && within('vz-histogram-timeseries', 'path').length > 4",
+        "text().includes('tag: gradients/')"
+        " && within('vz-histogram-timeseries', 'path').length > 4",
     ),
     "text": Page("#text&tagFilter=wrong", "/tag: wrong predictions\\/\\S+/.test(text())"),
     "projector": Page("#projector", "/Points: \\d+/.test(text()) && all('canvas').length > 0"),

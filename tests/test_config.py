@@ -170,6 +170,7 @@ def _all_fields(node=Experiment, path=""):
 HOW = {
     "data.data_dir",
     "evaluation.batch_size",
+    "evaluation.precision_target",
     "tokenizer.pretrained",
     "model.initial_run",
     *(

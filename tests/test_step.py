@@ -14,7 +14,7 @@ import tiny
 from trainer.config import Objective, Optimizer, Phase
 from trainer.models.random import drop_share, random_scope
 from trainer.objectives.losses import make_loss
-from trainer.step import Masking
+from trainer.step import METRICS, Masking
 
 POISON = tiny.VOCAB - 1  # a token that tiny.batch never draws
 
@@ -261,7 +261,9 @@ def test_frozen_parameters_cost_no_backward_and_no_all_reduce(strategy_over, mon
         trainer = tiny.Trainer(
             strategy_over(1), tiny.batches(1, 4), phases=HEAD_THEN_ALL, phase=index
         )
-        traced = trainer.step.run.get_concrete_function(trainer.iterator, tf.constant(1))
+        traced = trainer.step.run.get_concrete_function(
+            trainer.iterator, tf.constant(1), tf.constant(False)
+        )
         ops = collections.Counter(
             node.op
             for function in traced.graph.as_graph_def().library.function
@@ -392,3 +394,26 @@ def test_masking_replaces_its_share_of_the_tokens_that_are_not_special():
     replaced = found[~special] == tiny.MASK_ID
     assert abs(replaced.mean() - drop_share(0.3)) < 0.015
     np.testing.assert_array_equal(found[~special][~replaced], ids[~special][~replaced])
+
+
+def test_the_gradient_is_sampled_before_it_is_clipped(strategy_over):
+    sums = []
+    for devices in (1, 2):
+        trainer = tiny.Trainer(
+            strategy_over(devices),
+            tiny.batches(3, 8),
+            optimizer=Optimizer(clip_norm=1e-3, weight_decay=0.0),
+            make_model=flat,
+            phases=[Phase(steps=9, learning_rate=1e-3, schedule="constant")],
+        )
+        trainer.call(1)
+        called = trainer.call(1, sampled=True)
+        norm = dict(zip(METRICS, called.metrics.numpy(), strict=True))["gradient_norm"]
+        # So few numbers are all taken.
+        np.testing.assert_allclose(np.linalg.norm(called.gradients), norm, rtol=1e-5)
+        assert float(called.input_seconds) > 0
+        groups = trainer.step.samples.by_group(called.gradients.numpy())
+        assert set(groups) == {"encoder/embeddings", "head/logits"}
+        sums.append(groups["head/logits"])
+        assert not trainer.call(1).gradients.numpy().any()
+    np.testing.assert_allclose(*sums, rtol=1e-4, atol=1e-7)

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class Kept:
           UserError: there is no such file, or it cannot be read.
         """
         try:
-            with np.load(path) as held:
+            with path.open("rb") as file, np.load(file) as held:
                 notes = json.loads(str(held["notes"]))
                 wrong = [WrongPrediction(**row) for row in notes["wrong"]]
                 arrays = {name: held[name] for name in _ARRAYS}
@@ -68,7 +69,7 @@ class Kept:
             raise UserError(
                 f"{path} is missing: the run has not ended; let it end first"
             ) from error
-        except (OSError, ValueError, TypeError, KeyError, EOFError) as error:
+        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"cannot read {path}: {error}") from error
 
 

@@ -10,13 +10,22 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from trainer import config
 from trainer.errors import UserError
 from trainer.monitor.monitor import Monitor, versions
+from trainer.monitor.projector import Vectors
 from trainer.monitor.tables import WrongPrediction
 from trainer.monitor.tensorboard import TensorBoard
+from trainer.report import Report
 
 
 def _monitor(workdir, resume_step=0, writes=True):
-    settings = config.to_dict(config.Experiment())
-    return Monitor(workdir, settings, resume_step, 40, writes=writes)
+    return Monitor(workdir, config.Experiment(), resume_step, 40, writes=writes)
+
+
+def _report():
+    labels, probabilities = np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.3, 0.7]] * 2)
+    wrong = [WrongPrediction("fine", 0, 1, 0.7, 3)]
+    metrics = {"accuracy": 0.5, "examples": 4}
+    matrix = np.array([[1, 1], [1, 1]])
+    return Report("validation", metrics, matrix, wrong, labels, probabilities)
 
 
 def _train(monitor, first, last, resumed=False):
@@ -25,14 +34,7 @@ def _train(monitor, first, last, resumed=False):
             monitor.throughput.add(90, 100, 4, 10)
             monitor.training(step, "all", 0, {"train/loss": 1 / step})
         if step % 20 == 0:
-            monitor.evaluation(
-                step,
-                "validation",
-                {"accuracy": 0.5, "examples": 4},
-                np.array([[1, 1], [1, 1]]),
-                [WrongPrediction("fine", 0, 1, 0.7, 3)],
-                {0: "neg", 1: "pos"},
-            )
+            monitor.evaluation(step, _report(), {0: "neg", 1: "pos"})
     monitor.histograms(last, {"encoder/w": np.ones(3)})
     monitor.message("trained")
 
@@ -51,7 +53,9 @@ def test_a_resumed_run_reads_like_one_run(tmp_path, capsys):
     assert kept <= resumed.wall_seconds
     _train(resumed, 20, 40, resumed=True)
     resumed.flush()
+    resumed.vectors("validation", Vectors(np.eye(2), ["a", "b"], ["x"] * 2, ["y"] * 2, [0, 1]))
     resumed.finish({"test": {"accuracy": np.float32(0.5), "auc": float("nan")}, "steps": 40})
+    resumed.summary([("Test", "fine"), ("Look", "there")])
     resumed.close()
     resumed.close()
 
@@ -59,6 +63,7 @@ def test_a_resumed_run_reads_like_one_run(tmp_path, capsys):
     assert [line["step"] for line in lines] == [10, 20, 20, 20, 30, 40, 40]
     assert lines[0]["train/loss"] == 0.1
     assert lines[0]["train/phase"] == 0
+    assert {"time/input_ms", "time/logging_ms", "memory/host_mib"} <= lines[0].keys()
     assert abs(lines[0]["train/padding"] - 0.1) < 1e-12
     assert lines[2].keys() == {"step", "wall_seconds"}  # spent on what was dropped
     assert lines[3]["validation/accuracy"] == 0.5
@@ -74,7 +79,14 @@ def test_a_resumed_run_reads_like_one_run(tmp_path, capsys):
     assert result["test"] == {"accuracy": 0.5, "auc": None}
     assert result["wall_seconds"] >= walls[-1]
     assert result["versions"] == versions()
-    assert "step 40/40 validation: accuracy 0.5000, examples 4" in capsys.readouterr().err
+    assert result["seconds"]["host"] > 0
+    assert [event.step for event in read.Tensors("final/test/accuracy")] == [40]
+    assert (tmp_path / "tensorboard" / "validation_vectors.tsv").read_text() == "1\t0\n0\t1\n"
+    said = capsys.readouterr().err
+    assert "step 40/40 validation: accuracy 0.5000, examples 4" in said
+    ending = said.splitlines()[-3:]
+    assert [line.split(": ")[0] for line in ending] == ["Test", "Time", "Look"]
+    assert "logging" in ending[1]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +114,9 @@ def test_a_full_disk_is_said_in_one_line(tmp_path, monkeypatch, failure):
 def test_a_worker_that_is_not_the_chief_writes_nothing(tmp_path, capsys):
     monitor = _monitor(tmp_path, writes=False)
     _train(monitor, 10, 40)
+    monitor.vectors("validation", Vectors(np.eye(2), ["a", "b"], ["x"] * 2, ["y"] * 2, [0, 1]))
     monitor.finish({"steps": 40})
+    monitor.summary([("Test", "fine")])
     monitor.close()
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr() == ("", "")

@@ -1,17 +1,23 @@
 """Event files: what TensorBoard reads, and no doubled points whenever the run was killed."""
 
+import io
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.hparams import metadata as hparams_metadata
 
-from trainer.monitor import tensorboard
+from trainer.monitor import plugins, tensorboard
+from trainer.monitor.figures import Attention
 from trainer.monitor.tables import WrongPrediction
 from trainer.monitor.tensorboard import TensorBoard
+from trainer.report import Report
 
 NAMES = ["neg", "pos"]
 
@@ -23,16 +29,23 @@ class Killed(BaseException):
 def _run(folder, resume_step, last_step):
     """A run that logs every 10 steps, evaluates every 20, and is killed after `last_step`."""
     board = TensorBoard(folder, resume_step)
-    board.config({"seed": 1, "resumed": resume_step})
+    board.begin({"seed": 1, "resumed": resume_step}, {"seed": 1, "model.head": "cls"})
     for step in range(resume_step, last_step + 1, 10):
         if step > resume_step:
             board.scalars(step, {"train/loss": 1 / step, "train/rate": 0.1})
             board.histograms(step, {"encoder/w": np.arange(5) * step})
         if step and step % 20 == 0:  # at the step of the resume too, as the loop does
             board.scalars(step, {"validation/loss": 2 / step})
-            board.confusion(step, np.eye(2, dtype=int), NAMES)
-            board.wrong_predictions(step, [WrongPrediction("a", 0, 1, 0.5, 1)], NAMES)
+            board.evaluation(step, _report(), NAMES)
     return board
+
+
+def _report(split="validation"):
+    """Four examples, one of them wrong."""
+    labels = np.array([0, 1, 1, 0])
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.3, 0.7]])
+    wrong = [WrongPrediction("a", 0, 1, 0.7, 3)]
+    return Report(split, {}, np.array([[1, 1], [0, 2]]), wrong, labels, probabilities)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -63,14 +76,22 @@ def test_tensorboard_reads_what_was_written(tmp_path):
     _run(tmp_path, 0, 40)
     read = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0}).Reload()
     tags = read.Tags()["tensors"]
-    assert set(tags) == {"config", "train/loss", "train/rate", "encoder/w", "validation/loss",
-                         "confusion/validation", "wrong predictions/validation"}  # fmt: skip
+    assert set(tags) == {
+        *("config", "train/loss", "train/rate", "encoder/w", "validation/loss"),
+        *("confusion/validation", "wrong predictions/validation", "validation/pos/pr_curves"),
+        *("confusion matrix/validation", "reliability/validation"),
+        *("_hparams_/session_start_info", "custom_scalars__config__"),
+    }
     loss = [(e.step, tf.make_ndarray(e.tensor_proto).item()) for e in read.Tensors("train/loss")]
     assert loss == [(s, np.float32(1 / s)) for s in (10, 20, 30, 40)]
-    plugins = {t: read.SummaryMetadata(t).plugin_data.plugin_name for t in tags}
-    assert plugins["train/loss"] == "scalars"
-    assert plugins["encoder/w"] == "histograms"
-    assert plugins["config"] == plugins["confusion/validation"] == "text"
+    shown_by = {t: read.SummaryMetadata(t).plugin_data.plugin_name for t in tags}
+    assert shown_by["train/loss"] == "scalars"
+    assert shown_by["encoder/w"] == "histograms"
+    assert shown_by["config"] == shown_by["confusion/validation"] == "text"
+    assert shown_by["reliability/validation"] == "images"
+    assert shown_by["confusion matrix/validation"] == "images"
+    assert shown_by["validation/pos/pr_curves"] == "pr_curves"
+    assert shown_by["custom_scalars__config__"] == "custom_scalars"
     config = tf.make_ndarray(read.Tensors("config")[0].tensor_proto).item().decode()
     assert '    "seed": 1' in config
 
@@ -106,11 +127,57 @@ def test_a_resumed_run_has_each_point_once(tmp_path, undisturbed, resume):
 
 
 def test_the_config_is_that_of_the_last_start(tmp_path):
-    _run(tmp_path, 0, 20)
-    _run(tmp_path, 20, 40)
+    _run(tmp_path, 0, 20).end(20, {"test/accuracy": 0.5})
+    _run(tmp_path, 20, 40).end(40, {"test/accuracy": 0.75})
     read = EventAccumulator(str(tmp_path)).Reload()
+    for tag in ("config", "_hparams_/session_start_info", "_hparams_/session_end_info"):
+        assert len(read.Tensors(tag)) == 1
     (config,) = read.Tensors("config")
     assert '"resumed": 20' in tf.make_ndarray(config.tensor_proto).item().decode()
+    finals = [event.step for event in read.Tensors("final/test/accuracy")]
+    assert finals == [40]
+
+
+def test_the_hparams_page_knows_the_settings(tmp_path):
+    folder = tmp_path / "sweep" / "trial" / "tensorboard"
+    _run(folder, 0, 10)
+    read = EventAccumulator(str(folder)).Reload()
+    content = read.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    session = hparams_metadata.parse_session_start_info_plugin_data(content)
+    assert session.hparams["seed"].number_value == 1
+    assert session.hparams["model.head"].string_value == "cls"
+    assert session.group_name == "sweep/trial"
+
+
+def test_training_and_validation_lie_on_one_chart():
+    (value,) = plugins.layout().value
+    layout = layout_pb2.Layout.FromString(tf.make_ndarray(value.tensor).item())
+    charts = {c.title: list(c.multiline.tag) for each in layout.category for c in each.chart}
+    assert {"^train/loss$", "^validation/loss$"} <= set(charts["loss"])
+
+
+def test_pr_curves_of_two_classes_and_of_more():
+    report = _report()
+    (summary,) = plugins.pr_curves("test", report.labels, report.probabilities, NAMES)
+    assert summary.value[0].tag == "test/pos/pr_curves"
+    positives, *_, precision, recall = tf.make_ndarray(summary.value[0].tensor)
+    assert positives[0] == 2
+    at = 65  # of 101 thresholds: 0.65
+    assert (precision[at], recall[at]) == (0.5, 0.5)
+    three = np.eye(3)[[0, 1, 2, 0]]
+    found = plugins.pr_curves("test", np.array([0, 1, 2, 0]), three, ["a", "b", "c"])
+    assert [s.value[0].tag for s in found] == [f"test/{name}/pr_curves" for name in "abc"]
+
+
+def test_attention_is_among_the_pictures(tmp_path):
+    scores = np.full((2, 3, 4, 4), 0.25)
+    seen = Attention(["[CLS]", "$x", "##y", "[SEP]"], scores, "pos", "neg")
+    board = TensorBoard(tmp_path, 0)
+    board.evaluation(3, _report("test"), NAMES, [seen, seen])
+    read = EventAccumulator(str(tmp_path)).Reload()
+    width, height, png = tf.make_ndarray(read.Tensors("attention/test review 1")[0].tensor_proto)
+    with Image.open(io.BytesIO(png)) as picture:
+        assert picture.size == (int(width), int(height))
 
 
 def test_a_file_cut_anywhere_is_read_up_to_there(tmp_path):
@@ -122,9 +189,7 @@ def test_a_file_cut_anywhere_is_read_up_to_there(tmp_path):
         (tmp_path / "events.out.tfevents.000001").write_bytes(whole[:length])
         TensorBoard(tmp_path, 20).close()
         kept = _points(tmp_path)
-        expected = [
-            (s, tag) for s, tag in points if tag != "config" and not (s == 20 and "va" in tag)
-        ]
+        expected = [(s, tag) for s, tag in points if s and not (s == 20 and "validation" in tag)]
         assert kept == expected[: len(kept)]
 
 
@@ -166,9 +231,7 @@ def test_a_kill_at_any_instant_of_the_rewriting(tmp_path, undisturbed, monkeypat
             except Killed:
                 pass
             assert max(Counter(_points(tmp_path)).values()) == 1
-            assert {p for p in undisturbed if p[0] <= 50 and p[1] != "config"} <= set(
-                _points(tmp_path)
-            )
+            assert {p for p in undisturbed if 0 < p[0] <= 50} <= set(_points(tmp_path))
             if finished:
                 break
         assert finished

@@ -19,16 +19,25 @@ def test_rates_leave_out_what_is_not_training():
     throughput = Throughput(clock)
     clock.now = 4
     throughput.add(tokens=600, padded_tokens=800, examples=8, steps=2)
-    with throughput.paused():
-        clock.now = 100
-    clock.now = 104
+    with throughput.part("evaluation"):
+        clock.now = 80
+        with throughput.part("logging"):
+            clock.now = 100
+    with throughput.part("compute"):
+        clock.now = 104
+    throughput.waited(1)
     throughput.add(tokens=600, padded_tokens=700, examples=8, steps=2)
-    assert throughput.read() == {
+    rates = throughput.read()
+    assert {key: value for key, value in rates.items() if key.startswith("train/")} == {
         "train/tokens_per_second": 150.0,
         "train/examples_per_second": 2.0,
         "train/step_seconds": 2.0,
         "train/padding": pytest.approx(0.2),
     }
+    seconds = {"input": 1, "compute": 3, "host": 4, "logging": 20, "evaluation": 76}
+    for name, spent in {**seconds, "checkpoint": 0}.items():
+        assert rates[f"time/{name}_ms"] == spent / 4 * 1e3
+        assert throughput.totals[name] == spent
 
 
 def test_each_reading_starts_afresh():
@@ -41,12 +50,13 @@ def test_each_reading_starts_afresh():
     clock.now = 3
     throughput.add(10, 10, 1, 1)
     assert throughput.read()["train/tokens_per_second"] == 5.0
+    assert throughput.totals["host"] == 3
 
 
-def test_a_pause_ends_when_its_body_raises():
+def test_a_part_ends_when_its_body_raises():
     clock = Clock()
     throughput = Throughput(clock)
-    with contextlib.suppress(KeyError), throughput.paused():
+    with contextlib.suppress(KeyError), throughput.part("checkpoint"):
         clock.now = 5
         raise KeyError
     clock.now = 6
