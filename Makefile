@@ -19,7 +19,7 @@ FITS := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2
 VENV_FITS := import sys, pip; sys.prefix == sys.base_prefix and sys.exit(1); $(FITS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install data weights train bert compare test test-cluster test-parity torture lint format constraints clean distclean
+.PHONY: help install data weights train bert compare test test-cluster test-browser test-parity torture lint format constraints clean distclean
 
 help:
 	@echo 'Thaw: train Transformers from scratch, or freeze and thaw BERT.'
@@ -27,8 +27,9 @@ help:
 	@echo '  make train        train configs/quickstart.py into runs/quickstart'
 	@echo '  make bert         fine-tune a small pretrained BERT into runs/bert'
 	@echo '  make compare      train what there is to compare with, and print the table'
-	@echo '  make test         run the tests, but for the two below'
+	@echo '  make test         run the tests, but for the four below'
 	@echo '  make test-cluster run the tests with several workers'
+	@echo '  make test-browser look at the pages of TensorBoard and of reports in Chromium'
 	@echo '  make torture      run the slow tests: kills, restarts, long comparisons'
 	@echo '  make test-parity  compare pretrained models with PyTorch itself'
 	@echo '  make lint         ruff and mypy, changing nothing'
@@ -97,10 +98,13 @@ compare: install data weights
 	$(PY) scripts/compare.py --plot=runs/compare/comparison.png $(ARGS)
 
 test: install data weights
-	$(PY) -m pytest -m "not slow and not cluster" -n 2 --dist loadfile $(ARGS)
+	$(PY) -m pytest -m "not slow and not cluster and not browser" -n 2 --dist loadfile $(ARGS)
 
 test-cluster: install data
 	$(PY) -m pytest -m "cluster and not slow" $(ARGS)
+
+test-browser: install data
+	$(PY) -m pytest -m "browser and not slow" $(ARGS)
 
 torture: install data weights
 	$(PY) -m pytest -m slow --timeout=3600 $(ARGS)

@@ -86,7 +86,11 @@ PAGES = {
         "text().includes('tag: gradients/')"
         " && within('vz-histogram-timeseries', 'path').length > 4",
     ),
-    "text": Page("#text&tagFilter=wrong", "/tag: wrong predictions\\/\\S+/.test(text())"),
+    "text": Page(
+        "#text",
+        "text().includes('wrong predictions') && all('tf-text-loader')"
+        ".every(each => all('pre, table', each.shadowRoot || each).length > 0)",
+    ),
     "projector": Page("#projector", "/Points: \\d+/.test(text()) && all('canvas').length > 0"),
     "profile": Page(
         "#profile",

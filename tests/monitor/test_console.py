@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import io
 import os
+import re
 import struct
 import termios
 
@@ -24,12 +25,14 @@ def test_lines_in_a_log_file():
     console.training(120, "head", VALUES)
     console.evaluation(120, "validation", {"accuracy": 0.875, "examples": 2500})
     console.message("saved")
+    console.summary([("Look", "tensorboard --logdir=x")])
     console.close()
     assert stream.getvalue().splitlines() == [
         "step 120/200 (60%) head: loss 0.5123, rate 3.00e-04, 12,346 tokens/s, 4.2% padding,"
         " 00:40 left",
         "step 120/200 validation: accuracy 0.8750, examples 2,500",
         "saved",
+        "Look: tensorboard --logdir=x",
     ]
 
 
@@ -41,7 +44,10 @@ def _shown_on_a_terminal(rows: int, columns: int) -> str:
         console = Console(200, 100, stream)
         console.training(120, "head", VALUES)
         console.message("saved")
+        console.evaluation(110, "validation", {"accuracy": 0.75, "examples": 2500}, 110)
+        console.evaluation(120, "validation", {"accuracy": 0.5, "examples": 2500}, 110)
         console.training(200, "head", VALUES)
+        console.summary([("Look", "tensorboard --logdir=x")])
         console.close()
         console.close()
     shown = b""
@@ -61,8 +67,23 @@ def test_a_bar_on_a_terminal():
     assert "loss 0.5123" in last
 
 
+def test_a_table_after_each_evaluation_on_a_terminal(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    coloured = _shown_on_a_terminal(24, 120)
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in coloured.splitlines()]
+    rows = [re.findall(r"[^ │]+", line) for line in lines if "│" in line]
+    best, other = ["110", "validation", "best", "0.7500", "2,500"], "120 validation 0.5000 2,500"
+    assert rows == [best, best, other.split()]
+    assert any(line.split() == ["Look", "tensorboard", "--logdir=x"] for line in lines)
+    assert "\x1b[32m" in coloured  # green
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not re.search(r"\x1b\[(3|4|9)", _shown_on_a_terminal(24, 120))
+
+
 def test_lines_on_a_terminal_without_a_size():
     lines = _shown_on_a_terminal(0, 0).splitlines()
     assert [line.split(":")[0] for line in lines] == [
-        "step 120/200 (60%) head", "saved", "step 200/200 (100%) head",
+        "step 120/200 (60%) head", "saved", "step 110/200 validation",
+        "step 120/200 validation", "step 200/200 (100%) head", "Look",
     ]  # fmt: skip

@@ -73,7 +73,7 @@ def test_a_resumed_run_reads_like_one_run(tmp_path, capsys):
     read = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.step for event in read.Tensors("train/loss")] == [10, 20, 30, 40]
     assert [event.step for event in read.Tensors("validation/accuracy")] == [20, 40]
-    assert [event.step for event in read.Tensors("confusion/validation")] == [20, 40]
+    assert [event.step for event in read.Tensors("evaluation/validation confusion")] == [20, 40]
 
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["test"] == {"accuracy": 0.5, "auc": None}

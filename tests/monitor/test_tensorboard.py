@@ -78,8 +78,12 @@ def test_tensorboard_reads_what_was_written(tmp_path):
     tags = read.Tags()["tensors"]
     assert set(tags) == {
         *("config", "train/loss", "train/rate", "encoder/w", "validation/loss"),
-        *("confusion/validation", "wrong predictions/validation", "validation/pos/pr_curves"),
-        *("confusion matrix/validation", "reliability/validation"),
+        *(
+            "evaluation/validation confusion",
+            "evaluation/validation wrong predictions",
+            "validation/pos/pr_curves",
+        ),
+        *("evaluation/validation confusion matrix", "evaluation/validation reliability"),
         *("_hparams_/session_start_info", "custom_scalars__config__"),
     }
     loss = [(e.step, tf.make_ndarray(e.tensor_proto).item()) for e in read.Tensors("train/loss")]
@@ -87,9 +91,9 @@ def test_tensorboard_reads_what_was_written(tmp_path):
     shown_by = {t: read.SummaryMetadata(t).plugin_data.plugin_name for t in tags}
     assert shown_by["train/loss"] == "scalars"
     assert shown_by["encoder/w"] == "histograms"
-    assert shown_by["config"] == shown_by["confusion/validation"] == "text"
-    assert shown_by["reliability/validation"] == "images"
-    assert shown_by["confusion matrix/validation"] == "images"
+    assert shown_by["config"] == shown_by["evaluation/validation confusion"] == "text"
+    assert shown_by["evaluation/validation reliability"] == "images"
+    assert shown_by["evaluation/validation confusion matrix"] == "images"
     assert shown_by["validation/pos/pr_curves"] == "pr_curves"
     assert shown_by["custom_scalars__config__"] == "custom_scalars"
     config = tf.make_ndarray(read.Tensors("config")[0].tensor_proto).item().decode()

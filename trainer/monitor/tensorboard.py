@@ -108,15 +108,15 @@ class TensorBoard:
         split, title = report.split, f"{report.split} after step {step:,}"
         table = wrong_predictions_table(report.wrong, names)
         summaries = [
-            text_pb(f"wrong predictions/{split}", table),
-            text_pb(f"confusion/{split}", confusion_table(report.confusion, names)),
+            text_pb(f"evaluation/{split} wrong predictions", table),
+            text_pb(f"evaluation/{split} confusion", confusion_table(report.confusion, names)),
             *plugins.pr_curves(split, report.labels, report.probabilities, names),
         ]
         bins = reliability(report.labels, report.probabilities)
-        pictures = {f"reliability/{split}": figures.reliability(bins, title)}
+        pictures = {f"evaluation/{split} reliability": figures.reliability(bins, title)}
         if len(names) <= figures.LARGE:
             picture = figures.confusion(report.confusion, names, title)
-            pictures[f"confusion matrix/{split}"] = picture
+            pictures[f"evaluation/{split} confusion matrix"] = picture
         for i, seen in enumerate(attention):
             pictures[f"attention/{split} review {i}"] = figures.attention(seen)
         summaries += [plugins.image(name, png) for name, png in pictures.items()]
