@@ -28,19 +28,32 @@ def calls(seconds_a_step: float) -> list:
     return [(step, 10, np.full(2, 10 * seconds_a_step)) for step in range(10, 70, 10)]
 
 
-@pytest.mark.parametrize(("real", "status"), [(0.0104, 0), (0.0106, 1)])
-def test_median_of_rounds_decides(capsys, real, status):
+def logged(share: float) -> list:
+    """Logging that takes this share of steps of 0.01 s."""
+    return [(step, step * 0.01 * share) for step in range(10, 70, 10)]
+
+
+@pytest.mark.parametrize(
+    ("real", "share", "status"),
+    [(0.0104, 0.014, 0), (0.0106, 0.014, 1), (0.0104, 0.016, 1)],
+)
+def test_median_of_rounds_decides(capsys, real, share, status):
     import overhead
 
-    assert overhead.report(calls(real), calls(0.01), rounds=2, steps=20, warmup=20) == status
-    assert f"median {real * 100:.4f}" in capsys.readouterr().out
+    evaluation = overhead.Evaluation(0.005, 100)  # 0.5 % of a step
+    measured = (calls(real), calls(0.01), logged(share), evaluation)
+    assert overhead.report(*measured, rounds=2, steps=20, warmup=20) == status
+    said = capsys.readouterr().out
+    assert f"median {real * 100:.4f}" in said
+    assert f"logging: median {share + 0.005:.2%}" in said
 
 
 def test_a_round_of_other_steps_is_an_error():
     import overhead
 
+    measured = (calls(1), calls(1)[:-1], logged(0), overhead.Evaluation(0.0, 1))
     with pytest.raises(RuntimeError, match="round 2 is not of 20 steps"):
-        overhead.report(calls(1), calls(1)[:-1], rounds=2, steps=20, warmup=20)
+        overhead.report(*measured, rounds=2, steps=20, warmup=20)
 
 
 def test_table_shows_what_counts(capsys):

@@ -17,11 +17,12 @@ class Throughput:
         self._clock = clock
         self._running = ["host"]
         self._mark = clock()
-        self.totals = dict.fromkeys(PARTS, 0.0)  # seconds of each part up to the last reading
+        # Seconds of each part, up to the last reading and since then.
+        self.totals = dict.fromkeys(PARTS, 0.0)
         self._begin()
 
     def _begin(self) -> None:
-        self._seconds = dict.fromkeys(PARTS, 0.0)
+        self.seconds = dict.fromkeys(PARTS, 0.0)
         self._tokens = self._padded_tokens = self._examples = self._steps = 0
         self._earlier_tokens = self._earlier_padded_tokens = 0
 
@@ -65,12 +66,12 @@ class Throughput:
 
     def waited(self, seconds: float) -> None:
         """So much of the time charged to "compute" was spent waiting for batches."""
-        self._seconds["compute"] -= seconds
-        self._seconds["input"] += seconds
+        self.seconds["compute"] -= seconds
+        self.seconds["input"] += seconds
 
     def _charge(self) -> None:
         now = self._clock()
-        self._seconds[self._running[-1]] += now - self._mark
+        self.seconds[self._running[-1]] += now - self._mark
         self._mark = now
 
     def read(self) -> dict[str, float]:
@@ -81,7 +82,7 @@ class Throughput:
           "time/..._ms", milliseconds of wall time a step.
         """
         self._charge()
-        seconds = sum(self._seconds[name] for name in STEP)
+        seconds = sum(self.seconds[name] for name in STEP)
         rates: dict[str, float] = {}
         if self._steps and seconds > 0:
             rates = {
@@ -93,9 +94,9 @@ class Throughput:
             if padded_tokens:
                 tokens = self._tokens + self._earlier_tokens
                 rates["train/padding"] = 1 - tokens / padded_tokens
-            for name, spent in self._seconds.items():
+            for name, spent in self.seconds.items():
                 rates[f"time/{name}_ms"] = spent / self._steps * 1e3
-        for name, spent in self._seconds.items():
+        for name, spent in self.seconds.items():
             self.totals[name] += spent
         self._begin()
         return rates
