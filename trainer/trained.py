@@ -1,7 +1,10 @@
 """A trained model out of a run's folder, without the data it was trained on."""
 
+import dataclasses
+
 import tensorflow as tf
 
+from trainer import config as config_lib
 from trainer.calibration import Calibration
 from trainer.data.encode import Encoder
 from trainer.data.tokenizers import load_tokenizer, vocabulary_size
@@ -9,6 +12,23 @@ from trainer.errors import UserError
 from trainer.models import families
 from trainer.models.parameters import build_model, named_constants, named_parameters
 from trainer.workdir import Workdir
+
+
+def for_prediction(runtime: config_lib.Runtime, cpu_devices: int | None) -> config_lib.Runtime:
+    """The settings of a run's devices, to predict with in float32 or wider.
+
+    In half precision a text's probabilities would hang on what stands beside it in a batch: by
+    some 0.001, against some 0.000001.
+
+    Args:
+      runtime: those it was trained with.
+      cpu_devices: so many logical CPU devices instead; None: what there is.
+    """
+    precision = runtime.precision if runtime.precision == "float64" else "float32"
+    gpus = () if cpu_devices else runtime.gpus
+    return dataclasses.replace(
+        runtime, precision=precision, cpu_devices=cpu_devices or 0, gpus=gpus
+    )
 
 
 class TrainedModel:

@@ -58,6 +58,19 @@ class Encoder:
         seconds = self._contents(pairs)
         return [self._join_two(one, two) for one, two in zip(firsts, seconds, strict=True)]
 
+    def spans(self, text: str) -> list[tuple[int, int] | None]:
+        """Where in a text each token of `encode([text])` stands: characters [first, end).
+
+        None for a special token, or where it stands for no character.
+        """
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        before, after = self._single.parts
+        room = self._max_length - len(before) - len(after)
+        kept = self._trim(np.arange(len(encoding.ids)), room)
+        found = [encoding.offsets[i] for i in kept]
+        inner = [(first, end) if end > first else None for first, end in found]
+        return [*[None] * len(before), *inner, *[None] * len(after)] or [None]
+
     def _contents(self, texts: list[str]) -> list[np.ndarray]:
         encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
         return [np.array(encoding.ids, np.int64) for encoding in encodings]

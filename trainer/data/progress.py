@@ -20,10 +20,10 @@ def quiet(description: str, total: int | None) -> Iterator[Advance]:
 
 
 @contextlib.contextmanager
-def bar(description: str, total: int | None) -> Iterator[Advance]:
-    """A bar on stderr, of `total` examples; nothing where stderr is not a terminal."""
-    hidden = not sys.stderr.isatty()
-    with tqdm(total=total, desc=description, unit=" examples", disable=hidden) as line:
+def bar(description: str, total: int | None, unit: str = " examples") -> Iterator[Advance]:
+    """A bar on stderr, of `total` examples or bytes ("B"); nothing where it is not a terminal."""
+    hidden, scaled = not sys.stderr.isatty(), unit == "B"
+    with tqdm(total=total, desc=description, unit=unit, unit_scale=scaled, disable=hidden) as line:
 
         def advance(count: int) -> None:
             line.update(count)

@@ -69,13 +69,15 @@ class Encoder(keras.layers.Layer):
         training=False,
         return_scores=False,
         frozen_levels=0,
+        vectors_BTD=None,
     ):
         """int32 ids, mask and segments [B, T] -> [B, T, D], and where asked all attention.
 
         So many of the lowest levels (the embeddings, then each block) are frozen, and run without
-        dropout.
+        dropout. `vectors_BTD` stand in for the token vectors of the ids.
         """
-        x_BTD = self.embeddings(ids_BT, types_BT, training=training and frozen_levels < 1)
+        embedded = training and frozen_levels < 1
+        x_BTD = self.embeddings(ids_BT, types_BT, training=embedded, vectors_BTD=vectors_BTD)
         scores = []
         for i in range(self.architecture.depth):
             at = 0 if self.architecture.shared else i
@@ -163,6 +165,17 @@ class Classifier(keras.Model):
     def pooled(self, inputs):
         """What the logits are made of, [B, width of the head]: the "pooler output" of BERT."""
         return self.head.features(self._pool(inputs))
+
+    def logits_of_vectors(self, vectors_BTD, inputs):
+        """The logits [B, classes], with other token vectors than those of the ids."""
+        mask_BT = inputs["attention_mask"]
+        x_BTD = self.encoder(
+            inputs["input_ids"],
+            mask_BT,
+            inputs.get("token_type_ids"),
+            vectors_BTD=vectors_BTD,
+        )
+        return self.head(self.pooling(x_BTD, mask_BT))
 
     def _pool(self, inputs, training=False, frozen_levels=0):
         mask_BT = inputs["attention_mask"]

@@ -262,10 +262,13 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             self.projection.build((*ids_BT_shape, self.width))
         self.built = True
 
-    def call(self, ids_BT, types_BT=None, training=False):
-        """int32 ids [B, T] (and segments [B, T]) -> [B, T, D]."""
+    def call(self, ids_BT, types_BT=None, training=False, vectors_BTD=None):
+        """int32 ids [B, T] (and segments [B, T]) -> [B, T, D].
+
+        `vectors_BTD` stand in for those of the ids, where they are given.
+        """
         length = tf.shape(ids_BT)[1]
-        x_BTD = self.tokens(ids_BT)
+        x_BTD = self.tokens(ids_BT) if vectors_BTD is None else vectors_BTD
         if self.types is not None:
             x_BTD += self.types(tf.zeros_like(ids_BT) if types_BT is None else types_BT)
         if self.positions is not None:

@@ -1,0 +1,204 @@
+"""Predicts labels of texts with the weights that validation chose.
+
+  python -m launch.predict --workdir=runs/quickstart --texts "a fine film" --texts "a bore"
+  python -m launch.predict --workdir=runs/quickstart --input=reviews.csv --output=labels.jsonl
+
+Reads lines of text, CSV, TSV or JSONL from a file (its ending says which) or from standard input,
+and writes a JSON object a line, in the same order: id, label, and the calibrated probabilities in
+the order of the class ids. Interrupted or killed, the same command with --resume goes on after the
+last whole line. Memory does not grow with the file.
+
+--explain adds to each line what every token speaks for, and writes a page with the words coloured.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from launch import main as program
+from trainer.errors import UserError
+
+if TYPE_CHECKING:
+    from trainer.prediction.inputs import Columns, Input
+    from trainer.prediction.page import Explained
+    from trainer.trained import TrainedModel
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.", required=True)
+_TEXTS = flags.DEFINE_multi_string("texts", [], "A text; give the flag again for another.")
+_INPUT = flags.DEFINE_string("input", "", "File to read (default: standard input).")
+_FORMAT = flags.DEFINE_enum(
+    "format", None, ["text", "csv", "tsv", "jsonl"], "What is read (default: by the file's ending)."
+)
+_TEXT = flags.DEFINE_string("text", "", "Column of the text (default: that of the training data).")
+_TEXT_PAIR = flags.DEFINE_string("text_pair", "", "Column of the second text, for pairs.")
+_ID = flags.DEFINE_string("id", "", "Column of the id (default: rows are numbered from 0).")
+_OUTPUT = flags.DEFINE_string("output", "", "File to write (default: standard output).")
+_RESUME = flags.DEFINE_bool("resume", False, "Go on after the last whole line of --output.")
+_THRESHOLD = flags.DEFINE_string(
+    "threshold",
+    "",
+    "For two classes: from which probability on it is the second one: a number, or the one that"
+    " validation gave for 'f1' or 'precision' (default: the more probable class).",
+)
+_EXPLAIN = flags.DEFINE_bool("explain", False, "Add what each token speaks for, and write a page.")
+_EXPLAIN_STEPS = flags.DEFINE_integer(
+    "explain_steps", 64, "Points on the path of integrated gradients.", lower_bound=1
+)
+_PAGE = flags.DEFINE_string("page", "", "The page of --explain (default: beside --output).")
+_CPU_DEVICES = flags.DEFINE_integer(
+    "cpu_devices", None, "Use this many logical CPU devices.", lower_bound=1
+)
+PIPE_CLOSED = 141  # as a shell says it of a program that SIGPIPE ended
+
+
+def main() -> int:
+    """Predicts; returns the exit status."""
+    _check_flags()
+    signals = program.Signals()
+    signals.install()
+    program.import_tensorflow()
+    from trainer import runtime
+    from trainer.data.progress import bar
+    from trainer.prediction.attribution import Explainer
+    from trainer.prediction.inputs import Columns
+    from trainer.prediction.job import Job, Sink
+    from trainer.prediction.output import Output, Pipe
+    from trainer.prediction.predictor import Predictor, Stopped
+    from trainer.trained import TrainedModel, for_prediction
+    from trainer.workdir import Workdir
+
+    workdir = Workdir(Path(_WORKDIR.value))
+    config, _ = workdir.read()
+    workdir.best_weights()  # before devices are set up: there may be none
+    settings = for_prediction(config.runtime, _CPU_DEVICES.value)
+    trained = TrainedModel(workdir, runtime.start(settings, config.seed))
+    threshold = _threshold(trained)
+    explainer = Explainer(trained, _EXPLAIN_STEPS.value) if _EXPLAIN.value else None
+    signals.saves = True
+    predictor = Predictor(trained, lambda: signals.requested)
+    job = Job(predictor, threshold, explainer, lambda: signals.requested)
+    data = config.data
+    pair = (_TEXT_PAIR.value or data.text_pair) if data.text_pair else ""
+    columns = Columns(_TEXT.value or data.text, pair, _ID.value)
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(_input(columns))
+        sink: Sink = Pipe()
+        if _OUTPUT.value:
+            sink = stack.enter_context(Output(Path(_OUTPUT.value), _RESUME.value))
+        advance = stack.enter_context(bar("Predicting", source.size, source.unit))
+        try:
+            job.run(source.texts, sink, lambda count: advance(source.progress(count)))
+        except Stopped:
+            program.say("Ended by a signal: the same command with --resume goes on from here")
+            return program.INTERRUPTED
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return PIPE_CLOSED
+    if explainer:
+        _write_page(job.explained, trained)
+    return 0
+
+
+@contextlib.contextmanager
+def _input(columns: "Columns") -> "Iterator[Input]":
+    """What is to be predicted."""
+    from trainer.prediction.inputs import FORMATS, Input, Text, read
+
+    if _TEXTS.value:
+        texts = [Text(i, text) for i, text in enumerate(_TEXTS.value)]
+        yield Input(iter(texts), len(texts), " texts", lambda count: count)
+        return
+    if not _INPUT.value:
+        kind = _FORMAT.value or "text"
+        texts_ = read(sys.stdin.buffer, kind, columns, "standard input")
+        yield Input(texts_, None, " texts", lambda count: count)
+        return
+    path = Path(_INPUT.value)
+    kind = _FORMAT.value or {"txt": "text"}.get(path.suffix[1:], path.suffix[1:])
+    if kind not in FORMATS:
+        raise UserError(
+            f"--input={path}: its ending does not say how to read it: give --format="
+            + "|".join(FORMATS)
+        )
+    try:
+        with path.open("rb") as file:
+            before = 0
+
+            def progress(count: int) -> int:
+                nonlocal before
+                new, before = file.tell() - before, file.tell()
+                return new
+
+            size = path.stat().st_size
+            yield Input(read(file, kind, columns, f"file {path}"), size, "B", progress)
+    except OSError as error:
+        if error.filename != str(path):
+            raise
+        raise UserError(f"cannot read --input={path}: {error.strerror}") from error
+
+
+def _check_flags() -> None:
+    """Refuses flags that exclude each other, before anything is loaded."""
+    if _TEXTS.value and (_INPUT.value or _FORMAT.value or _ID.value or _TEXT.value):
+        raise UserError("give --texts, or --input with --format, --text and --id: not both")
+    if _RESUME.value and not _OUTPUT.value:
+        raise UserError("--resume needs the --output to go on with")
+    if _RESUME.value and _EXPLAIN.value:
+        raise UserError("--explain is for few texts: leave --resume out and write a new --output")
+    if _PAGE.value and not _EXPLAIN.value:
+        raise UserError("--page is that of --explain: give both")
+    if _OUTPUT.value and not Path(_OUTPUT.value).parent.is_dir():
+        raise UserError(f"--output={_OUTPUT.value}: there is no such folder")
+    if _EXPLAIN.value and not _page_file().parent.is_dir():
+        raise UserError(f"--page={_page_file()}: there is no such folder")
+    for text in _TEXTS.value:
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise UserError(f"the text {text!r} is not UTF-8")
+
+
+def _threshold(trained: "TrainedModel") -> float | None:
+    """What --threshold says."""
+    value = _THRESHOLD.value
+    if not value:
+        return None
+    if len(trained.id2label) != 2:
+        raise UserError(f"--threshold is for two classes, the run has {len(trained.id2label)}")
+    with contextlib.suppress(ValueError):
+        if 0 <= float(value) <= 1:
+            return float(value)
+    found = trained.calibration.thresholds if trained.calibration else {}
+    if value not in found:
+        raise UserError(
+            f"--threshold={value!r} is no number in [0, 1], and no threshold that validation gave:"
+            f" {', '.join(found) or 'none'}"
+        )
+    return found[value].value
+
+
+def _page_file() -> Path:
+    """Where the page of --explain goes."""
+    if _PAGE.value or not _OUTPUT.value:
+        return Path(_PAGE.value or "explained.html")
+    return Path(_OUTPUT.value).with_suffix(".html")
+
+
+def _write_page(explained: "Sequence[Explained]", trained: "TrainedModel") -> None:
+    from trainer.disk import replace
+    from trainer.prediction.page import MOST, render
+
+    title = f"Predictions of {trained.workdir.path.name}, step {trained.step:,}"
+    try:
+        replace(_page_file(), render(explained, title))
+    except OSError as error:
+        raise UserError(f"cannot write --page={_page_file()}: {error.strerror}") from error
+    cut = f", the first {MOST} texts" if len(explained) == MOST else ""
+    program.say(f"Wrote {_page_file()}{cut}")
+
+
+if __name__ == "__main__":
+    program.run(main, __doc__)

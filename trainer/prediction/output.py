@@ -1,0 +1,103 @@
+"""Predictions as JSON lines, of which an interrupted program has written the first ones whole."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from trainer.errors import UserError
+from trainer.prediction.inputs import Text
+
+_BLOCK = 2**20  # bytes
+
+
+class Output:
+    """A file of JSON lines, one a text.
+
+    Attributes:
+      done: how many lines it has.
+    """
+
+    def __init__(self, path: Path, resume: bool):
+        """Opens a new file, or goes on after the last whole line of one; a half one is removed.
+
+        Raises:
+          UserError: it is there already and shall not be resumed, or cannot be written.
+        """
+        self._path, self.done, self._last = path, 0, b""
+        try:
+            if path.exists() and not resume:
+                raise UserError(
+                    f"--output={path} is there already: choose another file, or go on with --resume"
+                )
+            self._file = path.open("ab+")
+            if resume:
+                self._find_end()
+        except OSError as error:
+            raise UserError(f"cannot write --output={path}: {error.strerror}") from error
+
+    def _find_end(self) -> None:
+        """Counts the lines in blocks: the file may be larger than memory."""
+        self._file.seek(0)
+        end, position, tail = 0, 0, b""
+        while block := self._file.read(_BLOCK):
+            self.done += block.count(b"\n")
+            if b"\n" in block:
+                whole = (tail + block)[: len(tail) + block.rindex(b"\n")]
+                self._last = whole.rpartition(b"\n")[2]
+                end = position + block.rindex(b"\n") + 1
+                tail = b""
+            tail = (tail + block)[-_BLOCK:] if b"\n" not in block else block.rpartition(b"\n")[2]
+            position += len(block)
+        self._file.truncate(end)
+
+    def check(self, text: Text) -> None:
+        """Refuses to go on with other texts: the last line must be that of `text`.
+
+        Raises:
+          UserError: it is not.
+        """
+        try:
+            found = json.loads(self._last)["id"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"--output={self._path}, line {self.done}, is no prediction: choose another file"
+            ) from error
+        if found != text.id:
+            raise UserError(
+                f"--output={self._path}, line {self.done}, has id {found!r}, the texts have"
+                f" {text.id!r} there: --resume needs the same texts as before"
+            )
+
+    def write(self, lines: Sequence[str]) -> None:
+        """Appends lines; they have reached the operating system when it returns."""
+        write(self._file, lines)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Forces what was written onto the disk."""
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
+class Pipe:
+    """Standard output."""
+
+    done = 0
+
+    def check(self, text: Text) -> None:
+        """Never asked: nothing is done before."""
+
+    def write(self, lines: Sequence[str]) -> None:
+        """Appends lines; they are with the reader, or on their way, when it returns."""
+        write(sys.stdout.buffer, lines)
+
+
+def write(file: BinaryIO, lines: Sequence[str]) -> None:
+    """Writes lines to a file or a pipe, whole ones only."""
+    file.write("".join(f"{line}\n" for line in lines).encode())
+    file.flush()

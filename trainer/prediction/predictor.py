@@ -1,0 +1,109 @@
+"""Probabilities of texts from a trained model, in bounded memory."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.data.encode import Encoded
+from trainer.objectives.metrics import softmax
+from trainer.prediction.inputs import Text
+from trainer.runtime import local_replicas
+from trainer.step import FEATURES
+from trainer.trained import TrainedModel
+
+# A chunk ends at either: its texts are tokenised at once, and scored sorted by length.
+CHUNK_TEXTS = 1024
+CHUNK_CHARACTERS = 2**22
+# Of a batch, padding included: enough to keep the device busy, and little memory.
+BATCH_TOKENS = 2**13
+_MULTIPLE = 8  # of lengths
+
+
+class Stopped(Exception):
+    """A signal asked the program to end."""
+
+
+def chunks(texts: Iterator[Text]) -> Iterator[list[Text]]:
+    """Runs of texts. Where they end depends on the texts only, not on where one begins to score."""
+    chunk: list[Text] = []
+    characters = 0
+    for text in texts:
+        chunk.append(text)
+        characters += len(text.text) + len(text.pair or "")
+        if len(chunk) == CHUNK_TEXTS or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
+
+
+class Predictor:
+    """Scores texts on all devices of a model's strategy.
+
+    Args:
+      trained: the model.
+      stop: asked between batches.
+    """
+
+    def __init__(self, trained: TrainedModel, stop: Callable[[], bool] = lambda: False):
+        self.trained, self._stop = trained, stop
+        spec = tf.TensorSpec([None, None], tf.int32)
+        self._logits = tf.function(self._all_rows, input_signature=[dict.fromkeys(FEATURES, spec)])
+
+    def probabilities(self, texts: Sequence[Text]) -> np.ndarray:
+        """float64 [N, C], calibrated, in the order of the texts.
+
+        Raises:
+          Stopped: `stop` said so.
+        """
+        pairs = [text.pair for text in texts if text.pair is not None]
+        encoded = self.trained.encoder.encode([text.text for text in texts], pairs or None)
+        return softmax(self.logits(encoded) / self.trained.temperature)
+
+    def logits(self, encoded: Sequence[Encoded]) -> np.ndarray:
+        """float [N, C] of encoded texts."""
+        lengths = np.array([len(each.ids) for each in encoded])
+        order = np.argsort(-lengths, kind="stable")
+        found: list[np.ndarray] = []
+        start = 0
+        while start < len(order):
+            if self._stop():
+                raise Stopped
+            longest = int(-(-lengths[order[start]] // _MULTIPLE) * _MULTIPLE)
+            longest = min(longest, self.trained.config.data.max_length)
+            rows = order[start : start + max(1, BATCH_TOKENS // longest)]
+            batch = self._batch([encoded[i] for i in rows], longest)
+            found.append(self._logits(batch).numpy()[: len(rows)])
+            start += len(rows)
+        logits = np.concatenate(found)
+        back = np.empty_like(logits)
+        back[order] = logits
+        return back
+
+    def _batch(self, encoded: Sequence[Encoded], length: int) -> dict[str, tf.Tensor]:
+        """Padded rows, as many on each replica; a row that is no text has one real token."""
+        replicas = self.trained.strategy.num_replicas_in_sync
+        count = -(-len(encoded) // replicas) * replicas
+        ids = np.full([count, length], self.trained.encoder.pad_id, np.int32)
+        mask, types = np.zeros_like(ids), np.zeros_like(ids)
+        mask[:, 0] = 1
+        for row, each in enumerate(encoded):
+            ids[row, : len(each.ids)] = each.ids
+            mask[row, : len(each.ids)] = 1
+            types[row, each.second_start : len(each.ids)] = 1
+        arrays = zip(FEATURES, (ids, mask, types), strict=True)
+        return {name: tf.constant(array) for name, array in arrays}
+
+    def _all_rows(self, batch):
+        strategy = self.trained.strategy
+        per_replica = strategy.run(self._own_rows, args=(batch,))
+        return strategy.gather(per_replica, axis=0)
+
+    def _own_rows(self, batch):
+        strategy = self.trained.strategy
+        rows = tf.shape(batch[FEATURES[0]])[0] // local_replicas(strategy)
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        start = tf.cast(replica, tf.int32) * rows
+        own = {name: tensor[start : start + rows] for name, tensor in batch.items()}
+        return self.trained.model(own, training=False)
