@@ -1,37 +1,73 @@
 """Writes a trained model in a form that other programs open.
 
-  python -m launch.export --workdir=runs/bert --format=huggingface --output=exported
+  python -m launch.export --workdir=runs/bert --format=savedmodel --output=exported
 
-huggingface: a folder for transformers' AutoModelForSequenceClassification and AutoTokenizer.
+savedmodel: a TensorFlow SavedModel that takes raw texts; it needs only tensorflow and
+tensorflow-text. keras: a Keras file, for programs that have this library. huggingface: a folder for
+transformers' AutoModelForSequenceClassification and AutoTokenizer, of a run that began with a
+pretrained model. Each has a model card, README.md: docs/export.md.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from launch import main as program
+from trainer.errors import UserError
 
+if TYPE_CHECKING:
+    from trainer.workdir import Workdir
+
+FORMATS = ["savedmodel", "keras", "huggingface"]
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.", required=True)
-_FORMAT = flags.DEFINE_enum("format", None, ["huggingface"], "What to write.", required=True)
+_FORMAT = flags.DEFINE_enum("format", None, FORMATS, "What to write.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "A new folder.", required=True)
 
 
 def main() -> None:
     """Exports the weights that validation chose."""
     program.import_tensorflow()
-    from trainer.export import to_hugging_face
     from trainer.workdir import Workdir
 
     output = Path(_OUTPUT.value)
+    if output.is_dir() and any(output.iterdir()):  # before anything is loaded
+        raise UserError(f"--output={output} is there already: choose another folder")
     workdir = Workdir(Path(_WORKDIR.value))
-    step = to_hugging_face(workdir, output)
+    step = _hugging_face(workdir, output) if _FORMAT.value == FORMATS[2] else _own(workdir, output)
     program.say(f"Wrote the weights of step {step} to {output}")
+
+
+def _hugging_face(workdir: "Workdir", output: Path) -> int:
+    from trainer.export.huggingface import to_hugging_face
+
+    step = to_hugging_face(workdir, output)
     data = workdir.read()[0].data
     if data.cut != "head":
         program.say(
             f"Note: texts over {data.max_length} tokens were cut {data.cut!r} here; the tokenizers"
             " of transformers keep the head"
         )
+    return step
+
+
+def _own(workdir: "Workdir", output: Path) -> int:
+    import tensorflow as tf
+
+    from trainer import runtime
+    from trainer.export.keras_file import to_keras
+    from trainer.export.savedmodel import to_saved_model
+    from trainer.trained import TrainedModel, for_prediction
+
+    config, _ = workdir.read()
+    workdir.best_weights()  # before devices are set up: there may be none
+    runtime.start(for_prediction(config.runtime, 1), config.seed)
+    trained = TrainedModel(workdir, tf.distribute.get_strategy())
+    if _FORMAT.value == "keras":
+        to_keras(trained, output)
+    elif why := to_saved_model(trained, output):
+        program.say(f"Note: the SavedModel takes token ids, not texts, as {why}")
+    return trained.step
 
 
 if __name__ == "__main__":

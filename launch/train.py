@@ -100,7 +100,7 @@ def _train(workers: Workers, signals: program.Signals, lock_seconds: float) -> i
     from trainer import runtime
     from trainer.data.progress import bar, quiet
     from trainer.loop import Loop
-    from trainer.monitor.monitor import versions
+    from trainer.monitor.versions import versions
     from trainer.run import Run
     from trainer.workdir import LISTING_SECONDS, NotYet, Workdir
 

@@ -17,7 +17,7 @@ from programs import ROOT
 from trainer.data.encode import Encoder
 from trainer.data.sources import open_source
 from trainer.data.tokenizers import load_tokenizer
-from trainer.export import to_hugging_face
+from trainer.export.huggingface import to_hugging_face
 from trainer.models.classifier import Classifier
 from trainer.models.parameters import named_parameters
 from trainer.models.pretrained import open_pretrained

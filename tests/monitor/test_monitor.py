@@ -9,10 +9,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from trainer import config
 from trainer.errors import UserError
-from trainer.monitor.monitor import Monitor, versions
+from trainer.monitor.monitor import Monitor
 from trainer.monitor.projector import Vectors
 from trainer.monitor.tables import WrongPrediction
 from trainer.monitor.tensorboard import TensorBoard
+from trainer.monitor.versions import versions
 from trainer.report import Report
 
 

@@ -58,15 +58,29 @@ class Encoder:
         seconds = self._contents(pairs)
         return [self._join_two(one, two) for one, two in zip(firsts, seconds, strict=True)]
 
+    @property
+    def template(self) -> tuple[np.ndarray, np.ndarray]:
+        """The special tokens before and after a single text."""
+        before, after = self._single.parts
+        return before, after
+
+    @property
+    def head_and_room(self) -> tuple[int, int]:
+        """Of a single text that is too long: how many first tokens are kept, and how many in all.
+
+        What is missing of them is kept from the end.
+        """
+        room = self._max_length - sum(map(len, self.template))
+        return self._head(room), room
+
     def spans(self, text: str) -> list[tuple[int, int] | None]:
         """Where in a text each token of `encode([text])` stands: characters [first, end).
 
         None for a special token, or where it stands for no character.
         """
         encoding = self._backend.encode(text, add_special_tokens=False)
-        before, after = self._single.parts
-        room = self._max_length - len(before) - len(after)
-        kept = self._trim(np.arange(len(encoding.ids)), room)
+        before, after = self.template
+        kept = self._trim(np.arange(len(encoding.ids)), self.head_and_room[1])
         found = [encoding.offsets[i] for i in kept]
         inner = [(first, end) if end > first else None for first, end in found]
         return [*[None] * len(before), *inner, *[None] * len(after)] or [None]
@@ -76,8 +90,8 @@ class Encoder:
         return [np.array(encoding.ids, np.int64) for encoding in encodings]
 
     def _join_one(self, content: np.ndarray) -> Encoded:
-        before, after = self._single.parts
-        room = self._max_length - len(before) - len(after)
+        before, after = self.template
+        room = self.head_and_room[1]
         ids = np.concatenate([before, self._trim(content, room), after])
         return self._made(ids, len(ids), len(content) > room)
 
@@ -100,10 +114,14 @@ class Encoder:
     def _trim(self, content: np.ndarray, room: int) -> np.ndarray:
         if len(content) <= room:
             return content
-        if self._cut == "head":
-            return content[:room]
-        head = 0 if self._cut == "tail" else HEAD if room > HEAD else room // 2
+        head = self._head(room)
         return np.concatenate([content[:head], content[len(content) - (room - head) :]])
+
+    def _head(self, room: int) -> int:
+        """How many of the first tokens are kept of a text for which there is no more room."""
+        if self._cut == "head":
+            return room
+        return 0 if self._cut == "tail" else HEAD if room > HEAD else room // 2
 
     def _template(self, pair: bool) -> _Template:
         """Finds the special tokens by encoding a probe: a tokenizer tells them in no other way."""

@@ -1,6 +1,9 @@
 """The encoder that all models share, and a classifier on top of it."""
 
+import dataclasses
+
 import keras
+import tensorflow as tf
 
 from trainer import config as config_lib
 from trainer.models import layers
@@ -144,16 +147,33 @@ class ClassificationHead(keras.layers.Layer):
         return self.logits(self.dropout(features, training=training))
 
 
+@keras.saving.register_keras_serializable("thaw")
 class Classifier(keras.Model):
     """Encoder, pooling, and a head."""
 
     def __init__(self, architecture: Architecture, classes: int, **kwargs):
         super().__init__(name="classifier", **kwargs)
         policy = self.dtype_policy
-        self.architecture = architecture
+        self.architecture, self.classes = architecture, classes
         self.encoder = Encoder(architecture, name="encoder", dtype=policy)
         self.pooling = layers.Pooling(architecture.head.pooling, name="pooling", dtype=policy)
         self.head = ClassificationHead(classes, architecture.head, name="head", dtype=policy)
+
+    def get_config(self):
+        """What a Keras file says of the model besides its weights."""
+        shape = dataclasses.asdict(self.architecture)
+        return {"architecture": shape, "classes": self.classes, "dtype": self.dtype_policy.name}
+
+    @classmethod
+    def from_config(cls, config):
+        """The inverse of `get_config`, built."""
+        shape = dict(config.pop("architecture"))
+        shape["head"] = Head(**shape["head"])
+        shape["output_dropouts"] = tuple(shape["output_dropouts"])
+        model = cls(Architecture(**shape), **config)
+        ones = tf.ones([1, 1], tf.int32)
+        model({"input_ids": ones, "attention_mask": ones, "token_type_ids": 0 * ones})
+        return model
 
     def call(self, inputs, training=False, frozen_levels=0):
         """{"input_ids", "attention_mask", "token_type_ids"}, int32 [B, T] -> [B, classes].

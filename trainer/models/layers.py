@@ -109,7 +109,8 @@ class MultiHeadAttention(keras.layers.Layer):
         if mask is not None:
             bias += tf.constant(MASKED, dtype) * (1 - tf.cast(mask, dtype))[:, None, None, :]
         if self.causal or self.window:
-            before = self.window or -1  # -1: all
+            # -1: all; a band wider than the text is refused.
+            before = tf.minimum(self.window, shape[-1]) if self.window else -1
             after = 0 if self.causal else before
             seen = tf.linalg.band_part(tf.ones(shape[-2:], dtype), before, after)
             bias = tf.minimum(bias, tf.constant(MASKED, dtype) * (1 - seen))

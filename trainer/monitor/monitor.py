@@ -1,8 +1,6 @@
 """The one object that the loop tells what happens. It reads, and never steers."""
 
 import contextlib
-import importlib.metadata
-import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,9 +19,8 @@ from trainer.monitor.profile import Profile
 from trainer.monitor.projector import Vectors
 from trainer.monitor.tensorboard import TensorBoard
 from trainer.monitor.throughput import Throughput
+from trainer.monitor.versions import versions
 from trainer.report import Report
-
-_PACKAGES = ("tensorflow", "keras", "numpy", "transformers", "tokenizers", "tensorflow-datasets")
 
 
 class Monitor:
@@ -188,14 +185,3 @@ class Monitor:
             with self._disk():
                 self._log.close()
                 self._board.close()
-
-
-def versions() -> dict[str, str]:
-    """The versions that a result depends on; a package that is not installed is left out."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

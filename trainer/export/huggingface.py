@@ -1,7 +1,6 @@
 """A trained model for other programs: a folder that Hugging Face transformers opens in PyTorch."""
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from transformers import PreTrainedTokenizerFast
 from trainer import config as config_lib
 from trainer.data.tokenizers import load_tokenizer
 from trainer.errors import UserError
+from trainer.export.card import Card, write_card
+from trainer.export.folder import new_folder
 from trainer.models import families
 from trainer.models.pretrained import WEIGHTS
 from trainer.workdir import Workdir
@@ -46,26 +47,14 @@ def to_hugging_face(workdir: Workdir, output: Path) -> int:
     tokenizer.model_max_length = config.data.max_length
     if tokenizer.pad_token is None:  # GPT-2's: transformers needs one to make batches
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-    try:
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise UserError(f"--output={output} is there already: choose another folder")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
-            made = Path(folder) / "made"
-            tokenizer.save_pretrained(made)
-            described = _config(derived, family, tokenizer)
-            (made / "config.json").write_text(json.dumps(described, indent=2) + "\n")
-            # safetensors would write a file that only its owner may read.
-            tensors = safetensors.numpy.save(_tensors(family, values), {"format": "pt"})
-            (made / WEIGHTS).write_bytes(tensors)
-            made.replace(output)
-    except Exception as error:
-        if not isinstance(error, OSError) and "os error" not in str(error):  # as tokenizers says it
-            raise
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(
-            f"cannot write --output={output}: {reason}: choose another folder"
-        ) from error
+    with new_folder(output) as folder:
+        tokenizer.save_pretrained(folder)
+        described = _config(derived, family, tokenizer)
+        (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n")
+        # safetensors would write a file that only its owner may read.
+        tensors = safetensors.numpy.save(_tensors(family, values), {"format": "pt"})
+        (folder / WEIGHTS).write_bytes(tensors)
+        write_card(Card(workdir, config, derived, step), folder, "huggingface")
     return step
 
 

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoTokenizer
 from trainer.config import Experiment, Model
 from trainer.data.tokenizers import load_tokenizer
 from trainer.errors import UserError
-from trainer.export import to_hugging_face
+from trainer.export.huggingface import to_hugging_face
 from trainer.models.classifier import Classifier
 from trainer.models.families import FAMILIES
 from trainer.models.parameters import named_parameters

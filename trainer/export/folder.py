@@ -1,0 +1,33 @@
+"""An export's folder, which appears whole or not at all."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainer.errors import UserError
+
+
+@contextlib.contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """A folder to write into, which takes its name at the end.
+
+    Raises:
+      UserError: `output` is there already and not empty, or cannot be written.
+    """
+    try:
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise UserError(f"--output={output} is there already: choose another folder")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+            made = Path(folder) / "made"
+            made.mkdir()
+            yield made
+            made.replace(output)
+    except Exception as error:
+        if not isinstance(error, OSError) and "os error" not in str(error):  # as tokenizers says it
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"cannot write --output={output}: {reason}: choose another folder"
+        ) from error

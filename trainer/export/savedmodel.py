@@ -1,0 +1,71 @@
+"""A trained model as a TensorFlow SavedModel, which answers without this library.
+
+`serving_default` takes raw texts, where the tokenizer can be put into the graph; `ids` takes token
+ids. Loading the first needs `import tensorflow_text`, for its ops.
+"""
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from trainer.export import wordpiece
+from trainer.export.card import Card, write_card
+from trainer.export.folder import new_folder
+from trainer.step import FEATURES
+from trainer.trained import TrainedModel
+
+LABELS = "labels.txt"
+
+
+class Served(tf.Module):
+    """What is saved: the weights, and functions of them."""
+
+    def __init__(self, trained: TrainedModel, tokenizer: wordpiece.GraphTokenizer | None):
+        super().__init__()
+        self._model, self._temperature = trained.model, trained.temperature
+        self._tokenizer = tokenizer
+        self.weights = [variable.value for variable in trained.model.variables]
+        ids = {name: tf.TensorSpec([None, None], tf.int32, name) for name in FEATURES}
+        self.ids = tf.function(self._of_ids, input_signature=list(ids.values()))
+        texts = tf.TensorSpec([None], tf.string, "texts")
+        self.texts = tf.function(self._of_texts, input_signature=[texts])
+
+    def _of_ids(self, input_ids, attention_mask, token_type_ids):
+        inputs = dict(zip(FEATURES, (input_ids, attention_mask, token_type_ids), strict=True))
+        logits = self._model(inputs, training=False)
+        return {"probabilities": tf.nn.softmax(logits / self._temperature)}
+
+    def _of_texts(self, texts):
+        assert self._tokenizer
+        return self._of_ids(**self._tokenizer(texts))
+
+
+def to_saved_model(trained: TrainedModel, output: Path) -> str:
+    """Writes saved_model.pb, variables/, assets.extra/labels.txt and a model card.
+
+    Args:
+      trained: in float32, see `trainer.trained.for_prediction`.
+      output: a folder that does not exist yet, or is empty.
+
+    Returns:
+      What a person should know: why texts cannot be taken, or nothing.
+
+    Raises:
+      UserError: tensorflow-text is missing, or the folder cannot be written.
+    """
+    why = "it takes pairs of texts" if trained.config.data.text_pair else ""
+    why = why or wordpiece.why_not(trained.tokenizer)
+    tokenizer = None if why else wordpiece.GraphTokenizer(trained.tokenizer, trained.encoder)
+    served = Served(trained, tokenizer)
+    signatures = {"ids": served.ids.get_concrete_function()}
+    if tokenizer:
+        signatures["serving_default"] = served.texts.get_concrete_function()
+    else:
+        del served.texts
+    with new_folder(output) as folder:
+        tf.saved_model.save(served, str(folder), signatures)
+        extra = folder / "assets.extra"
+        extra.mkdir()
+        (extra / LABELS).write_text("".join(f"{name}\n" for name in trained.id2label))
+        write_card(Card.of(trained), folder, "savedmodel", why)
+    return why
