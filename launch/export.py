@@ -34,24 +34,27 @@ def main() -> None:
     if output.is_dir() and any(output.iterdir()):  # before anything is loaded
         raise UserError(f"--output={output} is there already: choose another folder")
     workdir = Workdir(Path(_WORKDIR.value))
-    step = _hugging_face(workdir, output) if _FORMAT.value == FORMATS[2] else _own(workdir, output)
+    write = _hugging_face if _FORMAT.value == "huggingface" else _own
+    step, note = write(workdir, output)
     program.say(f"Wrote the weights of step {step} to {output}")
+    if note:
+        program.say(f"Note: {note}")
 
 
-def _hugging_face(workdir: "Workdir", output: Path) -> int:
+def _hugging_face(workdir: "Workdir", output: Path) -> tuple[int, str]:
     from trainer.export.huggingface import to_hugging_face
 
     step = to_hugging_face(workdir, output)
     data = workdir.read()[0].data
-    if data.cut != "head":
-        program.say(
-            f"Note: texts over {data.max_length} tokens were cut {data.cut!r} here; the tokenizers"
-            " of transformers keep the head"
-        )
-    return step
+    if data.cut == "head":
+        return step, ""
+    return step, (
+        f"texts over {data.max_length} tokens were cut {data.cut!r} here; the tokenizers of"
+        " transformers keep the head"
+    )
 
 
-def _own(workdir: "Workdir", output: Path) -> int:
+def _own(workdir: "Workdir", output: Path) -> tuple[int, str]:
     import tensorflow as tf
 
     from trainer import runtime
@@ -65,9 +68,9 @@ def _own(workdir: "Workdir", output: Path) -> int:
     trained = TrainedModel(workdir, tf.distribute.get_strategy())
     if _FORMAT.value == "keras":
         to_keras(trained, output)
-    elif why := to_saved_model(trained, output):
-        program.say(f"Note: the SavedModel takes token ids, not texts, as {why}")
-    return trained.step
+        return trained.step, ""
+    why = to_saved_model(trained, output)
+    return trained.step, why and f"the SavedModel takes token ids, not texts, as {why}"
 
 
 if __name__ == "__main__":

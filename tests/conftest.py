@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from programs import ROOT, Prewarmed
+from programs import ROOT, Prewarmed, run
 
 DEVICES = 4
 
@@ -79,6 +79,16 @@ def launch() -> Iterator[Prewarmed]:
     prewarmed = Prewarmed()
     yield prewarmed
     prewarmed.close()
+
+
+@pytest.fixture(scope="session")
+def finished(smoke: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workdir of a short run that has ended; nobody may change it."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    steps = ("--config.phases[0].steps=12", "--config.phases[1].steps=60")
+    done = run(*smoke, *steps, f"--workdir={folder}")
+    assert done.status == 0, done.stderr
+    return folder
 
 
 @pytest.fixture

@@ -136,7 +136,11 @@ class GraphTokenizer(tf.Module):
         if lowercase if strips is None else strips:
             texts = self._text.normalize_utf8(texts, "NFD")
             texts = tf.strings.regex_replace(texts, r"\p{Mn}", "")
-        return tf.strings.lower(texts, "utf-8") if lowercase else texts
+        if not lowercase:
+            return texts
+        # Character by character: TensorFlow would make another sigma of the last one of a word.
+        texts = tf.strings.regex_replace(texts, "Σ", "σ")
+        return tf.strings.lower(texts, "utf-8")
 
     def _words(self, texts):
         """Words, and each punctuation character or mark as a word: ragged string [N, (W)]."""

@@ -1,0 +1,82 @@
+"""Token ids made in a TensorFlow graph are those of the tokenizer in training."""
+
+import itertools
+import os
+
+import odd_texts
+import pytest
+import tensorflow as tf
+from programs import ROOT
+
+from trainer.config import Data, Tokenizer
+from trainer.data.encode import Encoder
+from trainer.data.sources import open_source
+from trainer.data.tokenizers import load_tokenizer, train_tokenizer
+from trainer.export.wordpiece import GraphTokenizer, why_not
+
+MINILM = ROOT / "data" / "minilm"
+SAMPLE = Data(name="imdb_sample", data_dir=str(ROOT / "data"))
+
+
+def trained(**changes):
+    """A small tokenizer of this library's own."""
+    texts = [example.text for example in itertools.islice(reviews(), 200)]
+    return train_tokenizer(Tokenizer(vocab_size=500, **changes), [*texts, *odd_texts.TEXTS[:-2]])
+
+
+def reviews():
+    return open_source(SAMPLE).examples("test")
+
+
+def different(encoder: Encoder, graph: GraphTokenizer, texts: list[str]) -> list[str]:
+    """The texts whose ids are not equal."""
+    features = graph(tf.constant([text.encode() for text in texts]))
+    ids = features["input_ids"].numpy()
+    lengths = features["attention_mask"].numpy().sum(1)
+    found = []
+    for text, encoded, row, length in zip(texts, encoder.encode(texts), ids, lengths, strict=True):
+        if row[:length].tolist() != encoded.ids.tolist():
+            found.append(text)
+    return found
+
+
+@pytest.mark.parametrize(("cut", "length"), [("head+tail", 384), ("head", 32), ("tail", 7)])
+def test_odd_texts_and_reviews(cut, length):
+    texts = [*odd_texts.TEXTS, *(example.text for example in itertools.islice(reviews(), 200))]
+    tokenizers = [trained(), trained(lowercase=False)]
+    if MINILM.is_dir():
+        tokenizers.append(load_tokenizer(MINILM))
+    for tokenizer in tokenizers:
+        encoder = Encoder(tokenizer, length, cut)
+        assert different(encoder, GraphTokenizer(tokenizer, encoder), texts) == []
+
+
+def test_bytes_that_are_no_text_and_no_texts_at_all():
+    tokenizer = trained()
+    graph = GraphTokenizer(tokenizer, Encoder(tokenizer, 16, "head"))
+    with_junk = graph(tf.constant([b"\xffa fine\xfe film"]))["input_ids"].numpy()
+    assert with_junk.tolist() == graph(tf.constant([b"a fine film"]))["input_ids"].numpy().tolist()
+    assert graph(tf.constant([], tf.string))["input_ids"].shape[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_another_kind_is_named(kind):
+    assert "not BERT's WordPiece" in why_not(trained(kind=kind))
+    assert why_not(trained()) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("IMDB" not in os.environ, reason="IMDB= names no TFDS folder with imdb_reviews")
+@pytest.mark.parametrize("kind", ["own", "minilm"])
+def test_the_official_test_reviews(kind, finished):
+    folder = finished / "tokenizer" if kind == "own" else MINILM
+    tokenizer = load_tokenizer(folder)
+    encoder = Encoder(tokenizer, 512, "head+tail")
+    graph = GraphTokenizer(tokenizer, encoder)
+    source = open_source(Data(name="imdb_reviews", data_dir=os.environ["IMDB"]))
+    texts = [example.text for example in source.examples("test")]
+    assert len(texts) == 25_000
+    found = [different(encoder, graph, texts[i : i + 500]) for i in range(0, 25_000, 500)]
+    equal = 1 - sum(map(len, found)) / len(texts)
+    print(f"{kind}: ids are equal on {equal:.4%} of {len(texts):,} reviews")
+    assert equal >= 0.999
