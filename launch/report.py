@@ -1,0 +1,48 @@
+"""Writes a report on runs that have ended: one HTML page that needs nothing beside it.
+
+  python -m launch.report --workdir=runs/quickstart
+  python -m launch.report --workdir=runs/quickstart runs/wide --output=comparison.html
+
+Several runs, of the same test split, are compared: which difference is more than noise?
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from launch import main as program
+from trainer.errors import UserError
+
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of a run; more of them may follow.", required=True
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", "", "The page to write (default, for one run: report.html in its folder)."
+)
+
+
+def main(more: list[str]) -> None:
+    """Writes the page."""
+    folders = [Path(name) for name in (*_WORKDIR.value.split(","), *more)]
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UserError("a run is named twice: name each once")
+    if len(folders) > 1 and not _OUTPUT.value:
+        raise UserError("--output is missing: name the page for several runs")
+    output = Path(_OUTPUT.value) if _OUTPUT.value else folders[0] / "report.html"
+    if _OUTPUT.value and not output.parent.is_dir():
+        raise UserError(f"--output={output}: there is no folder {output.parent}")
+    program.import_tensorflow()
+    from trainer.disk import replace
+    from trainer.reports.finished import read_run
+    from trainer.reports.page import render
+
+    page = render([read_run(folder) for folder in folders])
+    try:
+        replace(output, page)
+    except OSError as error:
+        raise UserError(f"cannot write --output={output}: {error.strerror}") from error
+    program.say(f"Wrote {output}")
+
+
+if __name__ == "__main__":
+    program.run(main, __doc__, texts=True)
