@@ -95,8 +95,8 @@ class Browser:
 
 
 @contextlib.contextmanager
-def browser(width: int, height: int) -> Iterator[Browser]:
-    """A browser with a window of so many dots.
+def browser(width: int, height: int, phone: bool = False) -> Iterator[Browser]:
+    """A browser with a window of so many dots, or a phone's.
 
     Raises:
       UserError: chromium or its driver is not installed.
@@ -106,7 +106,11 @@ def browser(width: int, height: int) -> Iterator[Browser]:
             raise UserError(
                 f"{program} is not on PATH: on Debian, apt-get install chromium chromium-driver"
             )
-    options = {"goog:chromeOptions": {"args": [*_BROWSER_FLAGS, f"--window-size={width},{height}"]}}
+    chrome: dict[str, Any] = {"args": [*_BROWSER_FLAGS, f"--window-size={width},{height}"]}
+    if phone:  # no window is as narrow
+        screen = {"width": width, "height": height, "pixelRatio": 1.0}
+        chrome["mobileEmulation"] = {"deviceMetrics": screen}
+    options = {"goog:chromeOptions": chrome}
     with server(["chromedriver"], "/status") as port:
         opened = _call(port, "POST", "/session", {"capabilities": {"alwaysMatch": options}})
         session = f"/session/{opened['sessionId']}"

@@ -68,9 +68,7 @@ def read_run(folder: Path) -> FinishedRun:
         )
     calibration = Calibration.load(workdir.calibration_file)
     if not calibration:
-        raise UserError(
-            f"{workdir.calibration_file} is missing: it belongs to a run that has ended"
-        )
+        raise UserError(f"{workdir.calibration_file} is missing: restore it from a backup")
     test = Kept.load(workdir.scores / "test.npz")
     curves = _curves(folder / "metrics.jsonl")
     return FinishedRun(folder.resolve().name, config, derived, result, calibration, test, curves)

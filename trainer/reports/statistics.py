@@ -84,10 +84,10 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 class Slice(NamedTuple):
-    """A part of a split: its name, its examples, its accuracy and the calibration error of it."""
+    """The metrics of a part of a split."""
 
     name: str
-    count: int
+    examples: int
     accuracy: float
     interval: Interval
     calibration_error: float
@@ -123,7 +123,7 @@ class OfLabel(NamedTuple):
     """The metrics of one class."""
 
     name: str
-    count: int
+    examples: int
     precision: float
     recall: float
     f1: float

@@ -1,0 +1,83 @@
+"""launch.report as a program, and its page in a real browser."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from programs import ROOT
+
+sys.path.insert(0, str(ROOT / "tests" / "reports"))
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from made import run
+
+MISSING = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
+
+
+def report(launch, *arguments: object):
+    return launch(*arguments, program="launch.report")
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(bool(MISSING), reason=f"not on PATH: {', '.join(MISSING)}")
+def test_the_page_in_a_browser(launch, finished, tmp_path):
+    import browser
+
+    other = tmp_path / "other"
+    shutil.copytree(finished, other)
+    page = tmp_path / "report.html"
+    ended = report(launch, f"--workdir={finished}", other, f"--output={page}")
+    assert ended.status == 0, ended.stderr
+    result = json.loads((finished / "result.json").read_text())
+    errors = result["test_calibration_error"]
+    for width, height, phone in ((1280, 900, False), (390, 844, True)):
+        with browser.browser(width, height, phone) as shown:
+            shown.open(f"file://{page}")
+            text = shown.run("return text();")
+            assert shown.run("return innerWidth;") == width
+            assert shown.run("return document.documentElement.scrollWidth;") <= width
+            sizes = shown.run(
+                "return all('svg').map(s => s.getBoundingClientRect())"
+                ".map(box => [box.width, box.height]);"
+            )
+            found = {
+                name: shown.run(f"return document.getElementById('{name}-1').textContent;")
+                for name in ("accuracy", "ece-before", "ece-after")
+            }
+        assert len(sizes) == 16
+        assert all(w > 200 and 80 < h < 1000 for w, h in sizes)
+        assert found["accuracy"] == f"{100 * result['test']['accuracy']:.2f}\u00a0%"
+        assert found["ece-before"] == f"{errors['before']:.4f}"
+        assert found["ece-after"] == f"{errors['after']:.4f}"
+        for said in ("not told from noise", "Worst mistakes", "By length", "Precision and recall"):
+            assert said in text
+
+
+def test_the_page_of_one_run_lies_in_its_folder(launch, tmp_path):
+    folder = run(tmp_path / "one", np.arange(60) % 4 > 0)
+    ended = report(launch, f"--workdir={folder}")
+    assert ended.status == 0, ended.stderr
+    assert ended.stderr == f"Wrote {folder / 'report.html'}\n"
+    assert "75.00" in (folder / "report.html").read_text()
+
+
+def test_a_mistake_is_one_line_and_writes_nothing(launch, tmp_path):
+    one = run(tmp_path / "one", np.arange(60) % 4 > 0)
+    two = run(tmp_path / "two", np.arange(80) % 4 > 0)
+    page = tmp_path / "page.html"
+    for flags, said in (
+        ([f"--workdir={tmp_path / 'none'}", f"--output={page}"], "holds no run"),
+        ([f"--workdir={one}", two], "--output is missing"),
+        ([f"--workdir={one}", two, f"--output={page}"], "same test examples"),
+        ([f"--workdir={one}", Path(f"{one}/../one"), f"--output={page}"], "named twice"),
+        ([f"--workdir={one}", f"--output={tmp_path}/no/page.html"], "there is no folder"),
+        ([], "workdir"),
+    ):
+        ended = report(launch, *flags)
+        assert ended.status == 2, ended.stderr
+        assert len(ended.stderr.splitlines()) == 1
+        assert said in ended.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]

@@ -1,0 +1,55 @@
+"""Runs that have ended, written by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from trainer import config
+from trainer.calibration import Calibration
+from trainer.monitor.tables import WrongPrediction
+from trainer.objectives.metrics import classification_metrics
+from trainer.scores import Kept
+
+EVIL = "<script>alert(1)</script> & \u2028 <b>bold</b> $x$ \x07"
+
+
+def run(folder: Path, right: np.ndarray, names=("neg", "pos"), seed: int = 0, labels=None) -> Path:
+    """A finished run that predicted the examples `right` says, bool [N]; of random confidence."""
+    random = np.random.default_rng(seed)
+    count, classes = len(right), len(names)
+    if labels is None:
+        labels = np.arange(count) % classes
+    predictions = np.where(right, labels, (labels + 1) % classes)
+    logits = random.normal(size=(count, classes)) / 2
+    logits[np.arange(count), predictions] = logits.max(1) + random.uniform(0.1, 4, count)
+    losses = random.uniform(0, 1, count)
+    wrong = [WrongPrediction(EVIL, 0, 1, 0.9, 3)]
+    kept = Kept(
+        np.arange(count),
+        labels.astype(np.int32),
+        logits,
+        losses,
+        random.integers(5, 100, count).astype(np.int32),
+        classification_metrics(labels, logits, None, losses),
+        wrong,
+    )
+    folder.mkdir(parents=True)
+    kept.save(folder / "scores" / "test.npz")
+    experiment = config.Experiment(seed=seed)
+    derived = {"id2label": list(names), "data_fingerprint": {"test": "abc"}}
+    values = config.to_dict(experiment) | {"derived": derived}
+    (folder / "config.json").write_text(json.dumps(values))
+    Calibration.fit(10, labels, logits, 0.9).save(folder / "calibration.json")
+    points = [
+        {"step": 10, "train/loss": 0.7, "train/phase": 0, "train/learning_rate": 1e-3},
+        {"step": 10, "validation/loss": 0.6, "validation/accuracy": 0.5, "validation/auc": None},
+        {"step": 20, "train/loss": 0.5, "train/phase": 1, "time/input_ms": 0.5},
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in points))
+    result = {
+        **{"test": kept.metrics, "best_step": 10, "steps": 20, "wall_seconds": 3.0},
+        **{"finished": True, "replicas": 1, "parameters": 1234, "versions": {"python": "3.11"}},
+    }
+    (folder / "result.json").write_text(json.dumps(result))
+    return folder

@@ -1,0 +1,89 @@
+"""The report of runs that were written by hand."""
+
+import re
+
+import numpy as np
+import pytest
+from made import EVIL, run
+
+from trainer.errors import UserError
+from trainer.reports.finished import read_run
+from trainer.reports.page import compare, differing, render
+
+RIGHT = np.arange(200) % 5 > 0
+
+
+def test_one_run(tmp_path):
+    page = render([read_run(run(tmp_path / "one", RIGHT))])
+    assert '<span id="accuracy-1">80.00' in page
+    assert page.count("<svg ") == 8
+    assert "http://" not in re.sub(r'xmlns(:xlink)?="[^"]*"|PUBLIC "[^"]*"', "", page)
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert EVIL not in page
+    assert "comparison" not in page
+
+
+def test_the_same_run_makes_the_same_page(tmp_path):
+    folder = run(tmp_path / "one", RIGHT)
+    assert render([read_run(folder)]) == render([read_run(folder)])
+
+
+def test_more_than_two_classes_with_odd_names(tmp_path):
+    names = ("a<b", "$x$", "ordinary", "never")
+    labels = np.arange(200) % 3
+    page = render([read_run(run(tmp_path / "one", RIGHT, names, labels=labels))])
+    assert "a&lt;b" in page
+    assert "a<b" not in page
+    assert "Thresholds" not in page
+    assert page.count("<svg ") == 8
+
+
+def test_several_runs_are_compared(tmp_path):
+    better = RIGHT | (np.arange(200) % 10 == 0)
+    folders = [
+        run(tmp_path / "base", RIGHT),
+        run(tmp_path / "same", RIGHT, seed=1),
+        run(tmp_path / "better", better, seed=2),
+    ]
+    runs = [read_run(folder) for folder in folders]
+    pairs = {(pair.first, pair.second): pair.found for pair in compare(runs)}
+    assert pairs["base", "same"].p == 1
+    assert pairs["base", "better"].sure
+    assert pairs["base", "better"].p == pytest.approx(3 * 2 / 2**20)  # Holm, of 3
+    assert differing(runs) == {"seed": ["0", "1", "2"]}
+    page = render(runs)
+    for said in ("better is better", "not told from noise", "McNemar", "Holm", "+10.00"):
+        assert said in page, said
+    assert page.count("<section>") == 3
+
+
+def test_other_test_examples_are_refused(tmp_path):
+    folders = [run(tmp_path / "one", RIGHT), run(tmp_path / "two", RIGHT[:100])]
+    with pytest.raises(UserError, match="same test examples"):
+        render([read_run(folder) for folder in folders])
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: (folder / "result.json").unlink(), "has not ended"),
+        (lambda folder: (folder / "calibration.json").unlink(), r"calibration\.json is missing"),
+        (lambda folder: (folder / "config.json").unlink(), "holds no run"),
+        (lambda folder: (folder / "scores" / "test.npz").unlink(), r"test\.npz is missing"),
+        (lambda folder: (folder / "metrics.jsonl").write_text("{"), r"cannot read .*metrics"),
+        (lambda folder: (folder / "metrics.jsonl").unlink(), r"cannot read .*metrics"),
+    ],
+)
+def test_a_run_that_cannot_be_read_is_one_line(tmp_path, damage, said):
+    folder = run(tmp_path / "one", RIGHT)
+    damage(folder)
+    with pytest.raises(UserError, match=said) as caught:
+        read_run(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_log_without_points_is_no_error(tmp_path):
+    folder = run(tmp_path / "one", RIGHT)
+    (folder / "metrics.jsonl").write_text("")
+    assert render([read_run(folder)]).count("<svg ") == 4
