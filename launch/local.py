@@ -198,13 +198,13 @@ def _start(command: Sequence[str], rank: int, environment: dict[str, str]) -> Pr
             stderr=subprocess.PIPE,
             env=environment,
             start_new_session=True,  # so a Ctrl-C comes here only, and all it starts is its group
-            preexec_fn=_dies_with_this_process(),
+            preexec_fn=dies_with_this_process(),
         )
     except OSError as error:
         raise UserError(f"cannot start worker {rank}: {error.strerror}") from error
 
 
-def _dies_with_this_process() -> Callable[[], None] | None:
+def dies_with_this_process() -> Callable[[], None] | None:
     """What a child calls before it becomes the worker; elsewhere than on Linux nothing."""
     if sys.platform != "linux":
         return None

@@ -166,7 +166,7 @@ def config():
     return value
 
 
-def _check_config(path: str) -> None:
+def check_config(path: str) -> None:
     """Raises a UserError for a config file that does not work: absl would show a traceback."""
     path, *argument = path.split(":", 1)  # as ml_collections takes it
     try:
@@ -190,7 +190,7 @@ def _parse(arguments: list[str]) -> list[str]:
         for i, argument in enumerate(arguments[1:], start=1):
             name, equals, value = argument.partition("=")
             if name in ("--config", "-config") and "config" in flags.FLAGS:
-                _check_config(value if equals else "".join(arguments[i + 1 : i + 2]))
+                check_config(value if equals else "".join(arguments[i + 1 : i + 2]))
         return flags.FLAGS(arguments)
     except SystemExit:  # the flags that show help end here
         sys.exit(0)

@@ -111,7 +111,7 @@ def main(train: list[str]) -> None:
         print(text, end="")
         return
     _write(job.script, text)
-    number = _submit(job.script)
+    number = submit(job.script)
     output = shlex.quote(_short(job.output(number)))
     program.say(
         f"Submitted job {number}: {_short(job.script)}\n"
@@ -153,21 +153,44 @@ def script(job: Job, environment: Mapping[str, str]) -> str:
     if job.gpus and job.tasks_per_node > 1:
         srun.append(f"--gpus-per-task={job.gpus // job.tasks_per_node}")
     workdir = shlex.quote(program.value_of("workdir", job.train))
+    command = [
+        f"{python} -m launch.restarts --max_restarts={job.max_restarts} --workdir={workdir} -- \\",
+        f"    {python} -m launch.srun {shlex.join(srun)} \\",
+        " \\\n        ".join([f"    {python} -m launch.train", *map(shlex.quote, job.train)]),
+    ]
+    written = f"{WRITTEN} Submit it again to go on: sbatch {shlex.quote(str(job.script))}"
+    return batch(written, [*_options(job), *job.sbatch], job.setup, command, environment)
+
+
+def batch(
+    written: str,
+    options: Sequence[str],
+    setup: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+) -> str:
+    """A batch script that runs `command` where this process runs, and is queued again after 75.
+
+    Args:
+      written: a comment, who wrote it.
+      options: of sbatch, as they stand in a script.
+      setup: a line of shell to begin with; or empty.
+      command: its lines, in shell; what they start must send SIGTERM on.
+      environment: the variables of this process.
+    """
     lines = [
         "#!/bin/bash",
-        f"{WRITTEN} Submit it again to go on: sbatch {shlex.quote(str(job.script))}",
-        *(f"#SBATCH {option}" for option in [*_options(job), *job.sbatch]),
+        written,
+        *(f"#SBATCH {option}" for option in options),
         "",
         "# Slurm sends SIGTERM to the workers as well: this shell stays to see how they end.",
         "trap : TERM",
         "",
-        *(["{", f"    {job.setup}", "} || exit 2"] if job.setup else []),
+        *(["{", f"    {setup}", "} || exit 2"] if setup else []),
         f"cd {shlex.quote(str(Path.cwd()))} || exit 2",
         *_activation(environment),
         "",
-        f"{python} -m launch.restarts --max_restarts={job.max_restarts} --workdir={workdir} -- \\",
-        f"    {python} -m launch.srun {shlex.join(srun)} \\",
-        " \\\n        ".join([f"    {python} -m launch.train", *map(shlex.quote, job.train)]),
+        *command,
         "status=$?",
         "",
         "# Saved to go on later: queued again, unless Slurm itself requeues or cancels the job.",
@@ -228,7 +251,7 @@ def _write(path: Path, text: str) -> None:
         raise UserError(f"cannot write {path} ({error.filename}: {error.strerror})") from error
 
 
-def _submit(path: Path) -> str:
+def submit(path: Path) -> str:
     """The number of the job.
 
     Raises:

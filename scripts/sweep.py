@@ -1,0 +1,261 @@
+"""Trains a config with many settings, one run after another or as a Slurm array.
+
+  python scripts/sweep.py --output=runs/sweep --list 'phases[0].learning_rate=3e-4,1e-3' \\
+      --list model.depth=1,2 -- --config=configs/quickstart.py
+  python scripts/sweep.py --output=runs/sweep --trials=20 \\
+      --random 'phases[0].learning_rate=log:1e-4:1e-2' --random 'model.width=64|128' \\
+      -- --config=configs/quickstart.py
+
+What follows `--` are flags of launch.train. Each trial is a run in OUTPUT/trial-000 and so on. The
+same command goes on where a sweep was interrupted; finished trials are not run again. A trial that
+failed is left out, --retry tries it once more. --show prints the table so far. docs/sweeps.md.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import rich.console
+from filelock import FileLock, Timeout
+from rich.table import Table
+from trials import Plan, draws, experiment, grid
+
+from launch import main as program
+from launch import slurm
+from launch.local import dies_with_this_process
+from trainer.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+_NOTE = "failed.txt"  # beside a trial's folder, after its name and a dot
+
+
+class Sweep:
+    """The trials of a plan, in a folder.
+
+    Args:
+      folder: of the sweep.
+      plan: its trials.
+    """
+
+    def __init__(self, folder: Path, plan: Plan):
+        self.folder, self.plan = folder, plan
+        self._child: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+
+    def workdir(self, number: int) -> Path:
+        """Where a trial lives."""
+        return self.folder / f"trial-{number:03}"
+
+    def note(self, number: int) -> Path:
+        """The file that says how a trial failed."""
+        return self.workdir(number).with_name(f"{self.workdir(number).name}.{_NOTE}")
+
+    def finished(self, number: int) -> dict[str, Any] | None:
+        """The result of a trial that has ended."""
+        # Not by trainer.workdir, which loads TensorFlow.
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads((self.workdir(number) / "result.json").read_text())
+        return None
+
+    def stop(self, number: int, frame: object) -> None:
+        """A handler: the trial that runs shall save and end, and no other begin."""
+        del number, frame
+        self._stopped = True
+        if self._child:
+            self._child.send_signal(signal.SIGTERM)
+
+    def run(self, number: int) -> int:
+        """Trains one trial to its end; returns the exit status of launch.train."""
+        flags = self.plan.flags(number, self.workdir(number))
+        settings = " ".join(f"{k}={v}" for k, v in self.plan.trials[number].items())
+        program.say(f"Trial {number} of {len(self.plan.trials)}: {settings}")
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "launch.train", *flags],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # a Ctrl-C comes here only
+            preexec_fn=dies_with_this_process(),
+        )
+        last = b""
+        assert self._child.stderr
+        if self._stopped:  # it came before there was a child to tell
+            self._child.send_signal(signal.SIGTERM)
+        for line in self._child.stderr:
+            sys.stderr.buffer.write(line)
+            sys.stderr.flush()
+            last = line if line.strip() else last
+        status, self._child = self._child.wait(), None
+        if status not in (0, program.INTERRUPTED):
+            said = last.decode(errors="replace").strip()
+            self.note(number).write_text(f"exit status {status}: {said}\n")
+        return status
+
+    def run_all(self, retry: bool) -> int:
+        """Trains what is not finished, one after the other; returns 0, 1 (some failed) or 75."""
+        for number in range(len(self.plan.trials)):
+            if retry:
+                self.note(number).unlink(missing_ok=True)
+            if self.finished(number) or self.note(number).exists():
+                continue
+            self.run(number)
+            if self._stopped:
+                program.say("Interrupted: the same command goes on from there")
+                return program.INTERRUPTED
+        return int(any(self.note(number).exists() for number in range(len(self.plan.trials))))
+
+    def show(self) -> None:
+        """Prints a table, the best trial on top, and what to do next."""
+        metric = experiment(self.plan.flags(0, self.folder)).evaluation.metric
+        sign = 1 if metric == "loss" else -1
+        rows: list[tuple[float, list[str]]] = []
+        fields = list(dict.fromkeys(field for each in self.plan.trials for field in each))
+        for number, settings in enumerate(self.plan.trials):
+            result = self.finished(number)
+            value = result["validation"][metric] if result else None
+            if result:
+                seconds = f"{result['wall_seconds']:.0f}"
+                cells = [f"{value:.4f}", f"{result['test'][metric]:.4f}", seconds]
+            else:
+                failed = self.note(number).exists()
+                begun = self.workdir(number).exists()
+                cells = ["failed" if failed else "begun" if begun else "to do", "", ""]
+            order = float("inf") if value is None else sign * value
+            rows.append((order, [str(number), *(settings[f] for f in fields), *cells]))
+        table = Table()
+        for head in ("trial", *fields, f"validation {metric}", f"test {metric}", "seconds"):
+            table.add_column(head, justify="right", overflow="fold")
+        for _, cells in sorted(rows, key=lambda row: row[0]):
+            table.add_row(*cells)
+        width = None if sys.stdout.isatty() else 200
+        rich.console.Console(width=width).print(table)
+        print("Sorted by validation: the test split is not for choosing.")
+        for number in range(len(self.plan.trials)):
+            if self.note(number).exists():
+                print(f"Trial {number} failed: {self.note(number).read_text().strip()}")
+        print(f"Compare in the HParams page: tensorboard --logdir={shlex.quote(str(self.folder))}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--output", type=Path, required=True, help="folder of the sweep")
+    made.add_argument("--list", action="append", default=[], help="FIELD=A,B,C; all combinations")
+    made.add_argument("--random", action="append", default=[], help="FIELD=log:LOW:HIGH …")
+    made.add_argument("--trials", type=int, default=0, help="how many draws of --random")
+    made.add_argument("--seed", type=int, default=0, help="of --random")
+    made.add_argument("--retry", action="store_true", help="try failed trials again")
+    made.add_argument("--show", action="store_true", help="print the table, train nothing")
+    made.add_argument("--trial", type=int, help="train this one only, as a Slurm array does")
+    made.add_argument("--slurm", action="store_true", help="submit the trials as a job array")
+    made.add_argument("--parallel", type=int, default=0, help="jobs of the array at once (all)")
+    made.add_argument("--save_seconds", type=int, default=120, help="saves so long before a limit")
+    made.add_argument("--sbatch", action="append", default=[], help="an option, as --gres=gpu:1")
+    made.add_argument("--dry_run", action="store_true", help="print the script, submit nothing")
+    return made
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the sweep; returns the exit status."""
+    own, train = arguments, []
+    if "--" in arguments:
+        at = arguments.index("--")
+        own, train = arguments[:at], arguments[at + 1 :]
+    flags = parser().parse_args(own)
+    try:
+        return _sweep(flags, train)
+    except UserError as error:
+        program.say(f"error: {error}")
+        return program.USER_ERROR
+    except OSError as error:
+        program.say(f"error: cannot write --output={flags.output}: {error}")
+        return program.USER_ERROR
+
+
+def _sweep(flags: argparse.Namespace, train: list[str]) -> int:
+    file = flags.output / "sweep.json"
+    if flags.show or flags.trial is not None:
+        plan = Plan.load(file)
+    else:
+        plan = _plan(flags, train)
+        plan.check()
+        plan.save(file)
+    sweep = Sweep(flags.output, plan)
+    if flags.show:
+        sweep.show()
+        return 0
+    if flags.slurm:
+        return _submit(flags, plan)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, sweep.stop)
+    if flags.trial is not None:
+        if not 0 <= flags.trial < len(plan.trials):
+            raise UserError(f"--trial={flags.trial}: there are {len(plan.trials)}, from 0")
+        return 0 if sweep.finished(flags.trial) else sweep.run(flags.trial)
+    lock = FileLock(flags.output / ".lock")
+    with contextlib.suppress(Timeout):
+        lock.acquire(timeout=0)
+    if not lock.is_locked:
+        raise UserError(f"another process sweeps in --output={flags.output}: wait for it")
+    status = sweep.run_all(flags.retry)
+    sweep.show()
+    return status
+
+
+def _plan(flags: argparse.Namespace, train: list[str]) -> Plan:
+    if bool(flags.list) == bool(flags.random):
+        raise UserError("give --list or --random, and not both")
+    if bool(flags.random) != (flags.trials > 0):
+        raise UserError("--random needs --trials, and --list none")
+    if not program.value_of("config", train):
+        raise UserError("give the flags of launch.train after `--`: --config is missing")
+    if program.value_of("workdir", train):
+        raise UserError("--workdir after `--`: leave it out, each trial has its own in --output")
+    program.check_config(program.value_of("config", train))
+    trials = grid(flags.list) if flags.list else draws(flags.random, flags.trials, flags.seed)
+    return Plan(train, trials)
+
+
+def _submit(flags: argparse.Namespace, plan: Plan) -> int:
+    folder = flags.output.absolute()
+    at_once = f"%{flags.parallel}" if flags.parallel else ""
+    options = [
+        f"--job-name={folder.name}",
+        f"--array=0-{len(plan.trials) - 1}{at_once}",
+        f"--signal=TERM@{flags.save_seconds}",
+        f"--output={str(folder).replace('%', '%%')}/slurm-%A_%a.out",
+        "--open-mode=append",
+        "--requeue",
+    ]
+    python, program_ = shlex.quote(sys.executable), shlex.quote(str(Path(__file__).absolute()))
+    command = [
+        f"srun --ntasks=1 {python} {program_} --output={shlex.quote(str(folder))} \\",
+        '    --trial="$SLURM_ARRAY_TASK_ID"',
+    ]
+    written = "# Written by scripts/sweep.py."
+    quoted = [*map(shlex.quote, options), *flags.sbatch]
+    script = slurm.batch(written, quoted, "", command, os.environ)
+    if flags.dry_run:
+        print(script, end="")
+        return 0
+    path = folder / "sweep.sbatch"
+    path.write_text(script)
+    number = slurm.submit(path)
+    program.say(
+        f"Submitted job array {number}: {path}\n"
+        f"Its state: squeue --job={number}\n"
+        f"The table: python scripts/sweep.py --output={shlex.quote(str(flags.output))} --show"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

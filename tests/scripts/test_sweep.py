@@ -1,0 +1,158 @@
+"""Sweeps: what is drawn, what is refused, and that each trial is trained once, whatever ends it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from programs import ROOT, environment
+from trials import Plan, draws, experiment, grid
+
+from trainer.errors import UserError
+
+SMOKE = ["--config=configs/smoke.py"]
+
+
+def command(folder: Path, *own: str, train: list[str] = SMOKE) -> list[str]:
+    return [sys.executable, "scripts/sweep.py", f"--output={folder}", *own, "--", *train]
+
+
+def sweep(*arguments, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command(*arguments, **options),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_grid_is_every_combination():
+    found = grid(["config.model.depth=1,2", "phases[0].learning_rate=1e-4,1e-3"])
+    rate = "phases[0].learning_rate"
+    assert found == [
+        {"model.depth": "1", rate: "1e-4"},
+        {"model.depth": "1", rate: "1e-3"},
+        {"model.depth": "2", rate: "1e-4"},
+        {"model.depth": "2", rate: "1e-3"},
+    ]
+
+
+def test_draws_are_those_of_the_seed():
+    randoms = ["a.x=log:1e-5:1e-1", "a.y=uniform:2:3", "a.z=int:1:3", "a.k=relu|gelu"]
+    found = draws(randoms, 300, 7)
+    assert draws(randoms[::-1], 300, 7) == found
+    assert draws(randoms, 20, 7) == found[:20]
+    assert draws(randoms, 300, 8) != found
+    rates = sorted(float(each["a.x"]) for each in found)
+    assert rates[0] >= 1e-5
+    assert rates[-1] <= 1e-1
+    assert 3e-4 < rates[150] < 3e-3  # half of them are below the geometric mean
+    assert {each["a.z"] for each in found} == {"1", "2", "3"}
+    assert {each["a.k"] for each in found} == {"relu", "gelu"}
+    assert all(2 <= float(each["a.y"]) <= 3 for each in found)
+
+
+@pytest.mark.parametrize("what", ["log:0:1", "uniform:1:0", "log:a:b", "norm:1:2", "int:1:2.5"])
+def test_a_distribution_that_is_none(what):
+    with pytest.raises(UserError, match="--random"):
+        draws([f"model.dropout={what}"], 1, 0)
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
+def test_the_settings_are_those_of_launch_train():
+    plan = Plan(SMOKE, [{"phases[1].learning_rate": "0.5", "model.width": "32"}])
+    made = experiment(plan.flags(0, Path("here")))
+    assert (made.phases[1].learning_rate, made.model.width) == (0.5, 32)
+    plan.check()
+
+
+@pytest.mark.parametrize(
+    ("own", "train", "said"),
+    [
+        (["--list=model.widht=1"], SMOKE, "trial 0: Field widht"),
+        (["--list=model.width=32,x"], SMOKE, "trial 1: flag --config.model.width=x"),
+        (["--list=model.dropout=0.1,7"], SMOKE, "trial 1: config.model.dropout=7.0 must be"),
+        (["--list=phases[4].steps=1"], SMOKE, "trial 0: "),
+        (["--list=model.width"], SMOKE, "write FIELD=VALUES"),
+        ([], SMOKE, "give --list or --random"),
+        (["--random=seed=int:1:9"], SMOKE, "--random needs --trials"),
+        (["--list=seed=1"], [], "--config is missing"),
+        (["--list=seed=1"], [*SMOKE, "--workdir=x"], "leave it out"),
+        (["--list=seed=1"], ["--config=nowhere.py"], "nowhere.py"),
+        (["--show"], SMOKE, "no folder of a sweep"),
+    ],
+)
+def test_a_mistake_is_one_line_and_begins_nothing(tmp_path, own, train, said):
+    ended = sweep(tmp_path / "sweep", *own, train=train)
+    assert ended.returncode == 2, ended.stderr
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_sweep_in_the_same_folder_is_refused(tmp_path):
+    assert sweep(tmp_path, "--list=seed=1", "--slurm", "--dry_run").returncode == 0
+    ended = sweep(tmp_path, "--list=seed=2", "--slurm", "--dry_run")
+    assert ended.returncode == 2
+    assert "holds another sweep" in ended.stderr
+
+
+def test_the_table_so_far(tmp_path):
+    assert sweep(tmp_path, "--list=seed=1,2,3", "--slurm", "--dry_run").returncode == 0
+    for number, accuracy in ((0, 0.7), (2, 0.8)):
+        folder = tmp_path / f"trial-{number:03}"
+        folder.mkdir()
+        metrics = {"accuracy": accuracy}
+        result = {"finished": True, "wall_seconds": 9, "validation": metrics, "test": metrics}
+        (folder / "result.json").write_text(json.dumps(result))
+    ended = sweep(tmp_path, "--show")
+    rows = [line.split("│") for line in ended.stdout.splitlines() if line.startswith("│")]
+    assert [row[1].strip() for row in rows] == ["2", "0", "1"]
+    assert [row[3].strip() for row in rows] == ["0.8000", "0.7000", "to do"]
+    assert f"tensorboard --logdir={tmp_path}" in ended.stdout
+
+
+@pytest.mark.cluster
+@pytest.mark.end_to_end
+def test_killed_and_started_again_trains_each_trial_once(tmp_path, cache):
+    few = ["--config.phases[0].steps=11", "--config.phases[1].steps=300", cache]
+    # The third one fails by itself: its warm-up is longer than its phase.
+    own = "--list=phases[1].warmup_steps=20,21,400"
+    arguments = command(tmp_path, own, train=[*SMOKE, *few])
+    process = subprocess.Popen(arguments, cwd=ROOT, env=environment(), start_new_session=True)
+    results = [tmp_path / f"trial-{i:03}" / "result.json" for i in range(3)]
+    second = results[1].with_name("checkpoints")
+    deadline = time.monotonic() + 120
+    while not (results[0].exists() and second.is_dir() and any(second.iterdir())):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    first = results[0].stat().st_mtime_ns
+    assert not results[1].exists()
+
+    interrupted = subprocess.Popen(arguments, cwd=ROOT, env=environment(), start_new_session=True)
+    time.sleep(0.5)
+    other = sweep(tmp_path, own, train=[*SMOKE, *few])
+    assert other.returncode == 2
+    assert "another process sweeps" in other.stderr
+    time.sleep(8)
+    interrupted.terminate()
+    assert interrupted.wait(60) == 75
+
+    ended = sweep(tmp_path, own, train=[*SMOKE, *few])
+    assert ended.returncode == 1, ended.stderr  # one of them failed
+    assert results[0].stat().st_mtime_ns == first
+    assert json.loads(results[1].read_text())["steps"] == 311
+    assert "Trial 2 failed: exit status 2: error: config.phases[1].warmup_steps" in ended.stdout
+    again = sweep(tmp_path, own, train=[*SMOKE, *few])
+    assert again.returncode == 1
+    assert "Trial 0 of" not in again.stderr + again.stdout
