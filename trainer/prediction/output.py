@@ -41,17 +41,17 @@ class Output:
     def _find_end(self) -> None:
         """Counts the lines in blocks: the file may be larger than memory."""
         self._file.seek(0)
-        end, position, tail = 0, 0, b""
+        start = end = position = 0  # of the last whole line, and where the next block begins
         while block := self._file.read(_BLOCK):
             self.done += block.count(b"\n")
-            if b"\n" in block:
-                whole = (tail + block)[: len(tail) + block.rindex(b"\n")]
-                self._last = whole.rpartition(b"\n")[2]
-                end = position + block.rindex(b"\n") + 1
-                tail = b""
-            tail = (tail + block)[-_BLOCK:] if b"\n" not in block else block.rpartition(b"\n")[2]
+            last = block.rfind(b"\n")
+            if last >= 0:
+                before = block.rfind(b"\n", 0, last)
+                start, end = position + before + 1 if before >= 0 else end, position + last + 1
             position += len(block)
         self._file.truncate(end)
+        self._file.seek(start)
+        self._last = self._file.read(end - start)
 
     def check(self, text: Text) -> None:
         """Refuses to go on with other texts: the last line must be that of `text`.

@@ -1,0 +1,226 @@
+"""launch.predict as a program: formats, order, resuming, memory, and mistakes."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import odd_texts
+import pytest
+from programs import ROOT, environment
+
+REVIEWS = [*odd_texts.TEXTS, *(f"review {i}: {'good ' * (i % 70)} or not" for i in range(1500))]
+
+
+def command(run: Path, *flags: object) -> list[str]:
+    return [sys.executable, "-m", "launch.predict", f"--workdir={run}", *map(str, flags)]
+
+
+def predict(launch, run: Path, *flags: object):
+    return launch(f"--workdir={run}", *flags, program="launch.predict")
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("reviews") / "reviews.jsonl"
+    rows = ({"text": text, "key": f"r{i}"} for i, text in enumerate(REVIEWS))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(launch, finished, reviews) -> Path:
+    """What an undisturbed run writes."""
+    path = reviews.with_name("whole.jsonl")
+    ended = predict(launch, finished, f"--input={reviews}", "--id=key", f"--output={path}")
+    assert ended.status == 0, ended.stderr
+    return path
+
+
+def test_rows_are_in_order_and_probabilities_add_up(whole):
+    found = lines(whole)
+    assert [row["id"] for row in found] == [f"r{i}" for i in range(len(REVIEWS))]
+    for row in found:
+        assert list(row) == ["id", "label", "probabilities"]
+        assert sum(row["probabilities"]) == pytest.approx(1)
+        assert row["label"] == ("neg", "pos")[row["probabilities"][1] > row["probabilities"][0]]
+
+
+def test_the_numbers_do_not_hang_on_the_company_or_the_devices(launch, finished, whole):
+    found = lines(whole)
+    flags = [f"--texts={text}" for text in (REVIEWS[3], REVIEWS[40])]
+    for more in ([], ["--cpu_devices=2"]):
+        ended = predict(launch, finished, *flags, *more)
+        assert ended.status == 0, ended.stderr
+        for at, line in zip((3, 40), ended.stdout.splitlines(), strict=True):
+            row = json.loads(line)
+            assert row["probabilities"] == pytest.approx(found[at]["probabilities"], abs=1e-6)
+
+
+def test_formats_agree(launch, finished, tmp_path):
+    texts = ["a fine film", "what a bore, really", "so so"]
+    files = {
+        "a.txt": "".join(f"{text}\n" for text in texts),
+        "b.csv": "x,text\n" + "".join(f'1,"{text}"\n' for text in texts),
+        "c.tsv": "text\n" + "".join(f"{text}\n" for text in texts),
+        "d.jsonl": "".join(json.dumps({"text": text}) + "\n" for text in texts),
+    }
+    said = []
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+        ended = predict(launch, finished, f"--input={tmp_path / name}")
+        assert ended.status == 0, ended.stderr
+        said.append(ended.stdout)
+    piped = subprocess.run(
+        command(finished), input=files["a.txt"], capture_output=True, text=True, cwd=ROOT,
+        env=environment(), check=True,
+    )  # fmt: skip
+    assert len({*said, piped.stdout}) == 1
+    assert said[0].count("\n") == 3
+
+
+def test_killed_anywhere_and_resumed_writes_each_row_once(launch, finished, reviews, whole):
+    output = reviews.with_name("killed.jsonl")
+    flags = (f"--input={reviews}", "--id=key", f"--output={output}", "--resume")
+    process = subprocess.Popen(command(finished, *flags), cwd=ROOT, env=environment())
+    deadline = time.monotonic() + 60
+    while not (output.exists() and output.stat().st_size):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    content = whole.read_bytes()
+    written = output.read_bytes()
+    assert content.startswith(written)
+    # A kill may leave any first part of it.
+    ends = [len(written), *random.Random(0).sample(range(len(content)), 2)]
+    for end in ends:
+        output.write_bytes(content[:end])
+        assert predict(launch, finished, *flags).status == 0
+        assert output.read_bytes() == content
+
+
+def test_a_signal_ends_it_with_whole_lines(finished, reviews, whole, tmp_path):
+    many = tmp_path / "many.jsonl"
+    many.write_bytes(reviews.read_bytes() * 20)
+    output = tmp_path / "out.jsonl"
+    flags = (f"--input={many}", "--id=key", f"--output={output}")
+    process = subprocess.Popen(
+        command(finished, *flags), cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not (output.exists() and output.stat().st_size):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75, said
+    assert "--resume" in said
+    assert output.read_bytes().endswith(b"\n")
+    assert 0 < len(lines(output)) < 20 * len(REVIEWS)
+
+
+def test_memory_does_not_grow_with_the_file(finished, reviews, tmp_path):
+    peaks = []
+    for times in (1, 12):
+        many = tmp_path / f"{times}.jsonl"
+        many.write_bytes(reviews.read_bytes() * times)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        measured = (
+            "import os, resource, subprocess, sys\n"
+            "done = subprocess.run(sys.argv[1:])\n"
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
+            "sys.exit(done.returncode)"
+        )
+        flags = (f"--input={many}", f"--output={tmp_path / f'{times}.out'}")
+        done = subprocess.run(
+            [sys.executable, "-c", measured, *command(finished, *flags)],
+            cwd=ROOT, env=environment(), capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        peaks.append(int(done.stdout))
+        assert before >= 0
+    assert peaks[1] < 2_000_000  # kB
+    assert peaks[1] - peaks[0] < 60_000
+
+
+def test_a_reader_that_goes_away_is_no_error(finished, reviews):
+    process = subprocess.Popen(
+        command(finished, f"--input={reviews}"), cwd=ROOT, env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout
+    assert process.stderr
+    process.stdout.readline()
+    process.stdout.close()
+    with process.stderr:
+        assert process.stderr.read() == b""
+    assert process.wait(60) in (0, 141)
+
+
+def test_explanations(launch, finished, tmp_path):
+    page = tmp_path / "out.html"
+    flags = ("--texts=a fine <b>film", "--explain", f"--output={tmp_path / 'out.jsonl'}")
+    ended = predict(launch, finished, *flags)
+    assert ended.status == 0, ended.stderr
+    (row,) = lines(tmp_path / "out.jsonl")
+    tokens = [token for token, _ in row["attributions"]]
+    assert tokens[0] == "[CLS]"
+    assert "film" in tokens
+    assert "&lt;b&gt;film" in page.read_text()
+
+
+def test_thresholds(launch, finished):
+    labels = {}
+    for threshold in ("0", "1", "f1"):
+        ended = predict(launch, finished, "--texts=so so", f"--threshold={threshold}")
+        assert ended.status == 0, ended.stderr
+        labels[threshold] = json.loads(ended.stdout)["label"]
+    assert (labels["0"], labels["1"]) == ("pos", "neg")
+    ended = predict(launch, finished, "--texts=so so", "--threshold=recall")
+    assert ended.status == 2
+    assert "'recall' is no number in [0, 1], and no threshold" in ended.stderr
+
+
+def test_mistakes_are_one_line(launch, finished, tmp_path):
+    (tmp_path / "a.csv").write_text("review\nx\n")
+    (tmp_path / "there.jsonl").touch()
+    (tmp_path / "a.dat").touch()
+    for flags, said in (
+        ([f"--workdir={tmp_path / 'none'}", "--texts=x"], "holds no run"),
+        (["--texts=x", f"--input={tmp_path / 'a.csv'}"], "not both"),
+        ([f"--input={tmp_path / 'b.csv'}"], "cannot read --input"),
+        ([f"--input={tmp_path / 'a.dat'}"], "give --format="),
+        ([f"--input={tmp_path / 'a.csv'}"], "no column 'text'; its columns: 'review'"),
+        (["--texts=x", f"--output={tmp_path / 'there.jsonl'}"], "is there already"),
+        (["--texts=x", f"--output={tmp_path}/no/out.jsonl"], "there is no such folder"),
+        (["--texts=x", "--resume"], "--resume needs the --output"),
+        (["--texts=x", "--page=x.html"], "give both"),
+        (["--texts=x", "--format=xml"], "--format"),
+    ):
+        own = [] if "--workdir" in flags[0] else [f"--workdir={finished}"]
+        ended = launch(*own, *flags, program="launch.predict")
+        assert ended.status == 2, (flags, ended.stderr)
+        assert len(ended.stderr.splitlines()) == 1, ended.stderr
+        assert said in ended.stderr
+        assert ended.stdout == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.dat", "there.jsonl"]
+
+
+def test_garbage_on_standard_input_is_one_line(finished):
+    done = subprocess.run(
+        command(finished), input=os.urandom(1000) + b"\xff\n", capture_output=True, cwd=ROOT,
+        env=environment(), check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    (line,) = done.stderr.decode().splitlines()
+    assert "standard input, line" in line
+    assert "not UTF-8" in line

@@ -1,0 +1,78 @@
+"""Texts from lines, CSV, TSV and JSONL, and what is said of those that cannot be read."""
+
+import io
+import json
+
+import odd_texts
+import pytest
+
+from trainer.data import rows
+from trainer.errors import UserError
+from trainer.prediction.inputs import Columns, Text, read
+
+COLUMNS = Columns("text")
+
+
+def texts(content: bytes, kind: str, columns: Columns = COLUMNS) -> list[Text]:
+    return list(read(io.BytesIO(content), kind, columns, "the file"))
+
+
+def test_lines_of_text():
+    content = "\ufeffone\r\n\ntwo\x85still\u2028two\nlast".encode()
+    assert texts(content, "text") == [
+        Text(0, "one"), Text(1, ""), Text(2, "two\x85still\u2028two"), Text(3, "last"),
+    ]  # fmt: skip
+    assert texts(b"", "text") == []
+
+
+def test_columns_in_any_order_with_ids_and_pairs():
+    columns = Columns("review", "other", "key")
+    expected = [Text("a", 'x, "y"\n2', "z"), Text("7", "", "w")]
+    assert texts(b'key,other,review\na,z,"x, ""y""\n2"\n7,w,\n', "csv", columns) == expected
+    assert texts(b"review\tkey\tother\n1\ta\tb\n", "tsv", columns) == [Text("a", "1", "b")]
+    lines = [{"review": "x", "other": "y", "key": 7}, {"key": "b", "other": "", "review": "z"}]
+    content = "".join(json.dumps(line) + "\n\n" for line in lines).encode()
+    assert texts(content, "jsonl", columns) == [Text(7, "x", "y"), Text("b", "z", "")]
+
+
+def test_odd_texts_come_through():
+    content = "".join(json.dumps({"text": text}) + "\n" for text in odd_texts.TEXTS).encode()
+    assert [each.text for each in texts(content, "jsonl")] == odd_texts.TEXTS
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "said"),
+    [
+        (b"fine\n\x89PNG\r\n", "text", "line 2: not UTF-8 (byte 0x89 at position 0)"),
+        (b"a,b\n1,2\n", "csv", "no column 'text'; its columns: 'a', 'b'"),
+        (b"", "csv", "no column 'text'; its columns: none"),
+        (b"text,b\nx\n", "csv", "row 1 (line 2): 1 cells under 2 columns"),
+        (b'text\n"x', "csv", "line 2: unexpected end"),
+        (b'{"text": "x"}\n{"txt": "x"}\n', "jsonl", "row 2 has no column 'text'"),
+        (b'{"text": 3}\n', "jsonl", "row 1: 'text' must be text, is 3"),
+        (b'{"text": "\\ud83d"}\n', "jsonl", "half of a surrogate pair"),
+        (b"[1]\n", "jsonl", "row 1: not a JSON object"),
+        (b"\x00\x01\x02\n", "jsonl", "row 1: not JSON"),
+        (b"[" * 100_000 + b"\n", "jsonl", "row 1: not JSON"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(content, kind, said):
+    with pytest.raises(UserError) as caught:
+        texts(content, kind)
+    message = str(caught.value)
+    assert message.startswith("the file")
+    assert said in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("value", [1.5, None, [], True])
+def test_an_id_that_is_none(value):
+    content = json.dumps({"text": "x", "id": value}).encode()
+    with pytest.raises(UserError, match="row 1: id 'id' must be text or a whole number"):
+        texts(content, "jsonl", Columns("text", id="id"))
+
+
+def test_a_line_without_an_end(monkeypatch):
+    monkeypatch.setattr(rows, "MAX_LINE", 10)
+    with pytest.raises(UserError, match="line 2: over 10 bytes"):
+        texts(b"short\n" + b"x" * 50, "text")

@@ -1,0 +1,47 @@
+"""JSON lines that an interrupted program left, and how it goes on."""
+
+import json
+
+import pytest
+
+from trainer.errors import UserError
+from trainer.prediction import output
+from trainer.prediction.inputs import Text
+from trainer.prediction.output import Output
+
+LINES = [json.dumps({"id": i, "label": "ä" * i}, ensure_ascii=False) for i in range(9)]
+WHOLE = "".join(f"{line}\n" for line in LINES).encode()
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 1 << 20])
+def test_goes_on_after_the_last_whole_line_wherever_it_was_cut(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(output, "_BLOCK", block)
+    path = tmp_path / "out.jsonl"
+    for end in range(len(WHOLE) + 1):
+        path.write_bytes(WHOLE[:end])
+        with Output(path, resume=True) as sink:
+            assert sink.done == WHOLE[:end].count(b"\n")
+            if sink.done:
+                sink.check(Text(sink.done - 1, "x"))
+            sink.write(LINES[sink.done :])
+        assert path.read_bytes() == WHOLE
+
+
+def test_other_texts_are_refused(tmp_path):
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(WHOLE)
+    with Output(path, resume=True) as sink, pytest.raises(UserError, match="has id 8"):
+        sink.check(Text("other", "x"))
+    path.write_bytes(b"no prediction\n")
+    with Output(path, resume=True) as sink, pytest.raises(UserError, match="is no prediction"):
+        sink.check(Text(0, "x"))
+
+
+def test_a_file_that_is_there_or_cannot_be_written(tmp_path):
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(WHOLE)
+    with pytest.raises(UserError, match="is there already"):
+        Output(path, resume=False)
+    assert path.read_bytes() == WHOLE
+    with pytest.raises(UserError, match="cannot write"):
+        Output(tmp_path, resume=True)
