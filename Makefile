@@ -19,7 +19,7 @@ FITS := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2
 VENV_FITS := import sys, pip; sys.prefix == sys.base_prefix and sys.exit(1); $(FITS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install data weights train bert compare test test-cluster test-browser test-parity torture lint format constraints clean distclean
+.PHONY: help install data weights train bert compare test test-cluster test-browser test-bare test-parity torture lint format constraints clean distclean
 
 help:
 	@echo 'Thaw: train Transformers from scratch, or freeze and thaw BERT.'
@@ -27,9 +27,10 @@ help:
 	@echo '  make train        train configs/quickstart.py into runs/quickstart'
 	@echo '  make bert         fine-tune a small pretrained BERT into runs/bert'
 	@echo '  make compare      train what there is to compare with, and print the table'
-	@echo '  make test         run the tests, but for the four below'
+	@echo '  make test         run the tests, but for those below'
 	@echo '  make test-cluster run the tests with several workers'
 	@echo '  make test-browser look at the pages of TensorBoard and of reports in Chromium'
+	@echo '  make test-bare    a SavedModel in an environment of only TensorFlow'
 	@echo '  make torture      run the slow tests: kills, restarts, long comparisons'
 	@echo '  make test-parity  compare pretrained models with PyTorch itself'
 	@echo '  make lint         ruff and mypy, changing nothing'
@@ -103,7 +104,7 @@ test: install data weights
 test-cluster: install data
 	$(PY) -m pytest -m "cluster and not slow" $(ARGS)
 
-test-browser: install data
+test-browser: install data weights
 	$(PY) -m pytest -m "browser and not slow" $(ARGS)
 
 torture: install data weights
@@ -120,6 +121,19 @@ build/parity/.installed: constraints.txt | install
 	$(PY) -m venv --clear build/parity
 	$(TORCH) -m pip install --quiet --constraint constraints.txt \
 	    torch==2.13.0 transformers safetensors numpy
+	touch $@
+
+# What is exported must answer where this library is not: a TensorFlow of its own.
+BARE := build/bare/bin/python
+
+test-bare: install build/bare/.installed
+	$(PY) -m launch.train --config=configs/smoke.py --workdir=build/bare/run
+	RUN=build/bare/run BARE_PYTHON=$(BARE) $(PY) -m pytest -sv tests/export/test_savedmodel.py \
+	    -k bare $(ARGS)
+
+build/bare/.installed: constraints.txt | install
+	$(PY) -m venv --clear build/bare
+	$(BARE) -m pip install --quiet --constraint constraints.txt setuptools tensorflow tensorflow-text
 	touch $@
 
 lint: install

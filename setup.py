@@ -12,6 +12,7 @@ REQUIRES = [
     "matplotlib",
     "ml-collections",
     "numpy",
+    "pillow",
     "pyyaml",
     "rich",
     "safetensors",
@@ -36,7 +37,6 @@ EXTRAS = {
         "kubeflow-trainer-api",
         "kubernetes-validate",
         "mypy",
-        "pillow",
         "pre-commit",
         "pytest",
         "pytest-timeout",
@@ -59,6 +59,9 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["trainer", "trainer.*", "launch", "launch.*"]),
+    package_data={
+        f"trainer.{package}": ["templates/*"] for package in ("export", "prediction", "reports")
+    },
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

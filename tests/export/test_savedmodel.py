@@ -87,7 +87,7 @@ def test_answers_without_this_library(launch, finished, tmp_path):
 @pytest.mark.skipif("BARE_PYTHON" not in os.environ, reason="run by `make test-bare`")
 def test_answers_in_a_bare_environment(launch, tmp_path):
     """With nothing but tensorflow and tensorflow-text, on 2,000 reviews."""
-    run = Path(os.environ.get("RUN", "runs/quickstart"))
+    run = Path(os.environ["RUN"])
     python = str(Path(os.environ["BARE_PYTHON"]).absolute())
     for package in ("trainer", "transformers", "tokenizers"):
         command = [python, "-I", "-c", f"import {package}"]
