@@ -159,7 +159,8 @@ def count(graph: tf.Graph) -> tuple[int, int]:
 
 
 def products_and_draws(run: tiny.Trainer) -> tuple[int, int]:
-    return count(run.step.run.get_concrete_function(run.iterator, tf.constant(1)).graph)
+    arguments = (run.iterator, tf.constant(1), tf.constant(False))
+    return count(run.step.run.get_concrete_function(*arguments).graph)
 
 
 # A block has 6 linear layers and 2 products of attention; the head 2 linear layers. The gradient of

@@ -221,7 +221,7 @@ def test_a_port_that_is_free_soon_is_waited_for(addresses):
 
 def test_a_chief_whose_name_is_not_known_yet_listens(addresses):
     port = split_address(addresses[0])[1]
-    with module._listen(f"not-yet.invalid:{port}", 0.0), socket.socket() as other:
+    with module._listen(f"not-yet.invalid:{port}", 0.0, "worker 0"), socket.socket() as other:
         other.connect(("127.0.0.1", port))
 
 
@@ -229,8 +229,18 @@ def test_a_port_in_use_is_said(addresses):
     with socket.socket() as other:
         other.bind(split_address(addresses[0]))
         other.listen()
-        with pytest.raises(UserError, match="cannot listen at its address"):
+        with pytest.raises(UserError, match="worker 0 cannot listen at its address"):
             Workers(addresses, 0).meet(1)
+
+
+def test_a_followers_port_in_use_is_said(addresses, monkeypatch):
+    monkeypatch.setattr(module, "PORT_SECONDS", 0.5)
+    all_ = [Workers(addresses[:2], index) for index in range(2)]
+    with socket.create_server(split_address(addresses[1])):
+        errors = together(all_, lambda worker: worker.meet(10))
+    assert errors[0] is None
+    assert isinstance(errors[1], UserError)
+    assert f"worker 1 cannot listen at its address {addresses[1]} (Address" in str(errors[1])
 
 
 def test_addresses():

@@ -21,7 +21,7 @@ from trainer.errors import UserError
 BEAT_SECONDS = 1.0
 SILENCE_SECONDS = 20.0
 RETRY_SECONDS = 0.3  # between two attempts to reach the chief, or to listen as the chief
-PORT_SECONDS = 20.0  # how long the chief tries: an earlier run may be about to end
+PORT_SECONDS = 20.0  # how long a worker tries its own: an earlier run may be about to end
 LOST = 69  # exit status where a worker, or the workdir, is not there (EX_UNAVAILABLE, sysexits.h)
 
 
@@ -72,7 +72,7 @@ class Workers:
 
         Raises:
           Lost: not all came in time; those that are missing are named.
-          UserError: the chief's address cannot be used, or a worker knows other addresses.
+          UserError: this worker's own address cannot be used, or a worker knows other addresses.
         """
         if self.count == 1:
             return
@@ -82,9 +82,16 @@ class Workers:
         else:
             self._peers[0] = self._reach_chief(deadline, seconds)
         threading.Thread(target=self._watch, name="workers", daemon=True).start()
+        if not self.is_chief:  # said before TensorFlow fails on it, and to the others
+            self._listen(deadline).close()
+
+    def _listen(self, deadline: float) -> socket.socket:
+        """A listener at this worker's own address."""
+        soon = min(deadline, time.monotonic() + PORT_SECONDS)
+        return _listen(self.addresses[self.index], soon, f"worker {self.index}")
 
     def _gather(self, deadline: float, seconds: float) -> None:
-        with _listen(self.addresses[0], min(deadline, time.monotonic() + PORT_SECONDS)) as listener:
+        with self._listen(deadline) as listener:
             while missing := [i for i in range(1, self.count) if i not in self._peers]:
                 listener.settimeout(max(deadline - time.monotonic(), 0.001))
                 try:
@@ -368,8 +375,12 @@ def split_address(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _listen(address: str, deadline: float) -> socket.socket:
-    """A listener whose port TensorFlow can take over when it is closed."""
+def _listen(address: str, deadline: float, name: str) -> socket.socket:
+    """A listener whose port TensorFlow can take over when it is closed.
+
+    Raises:
+      UserError: the worker of this name cannot have it.
+    """
     host, port = split_address(address)
     try:
         addresses = {str(found[4][0]) for found in socket.getaddrinfo(host, port)}
@@ -395,7 +406,7 @@ def _listen(address: str, deadline: float) -> socket.socket:
                 time.sleep(RETRY_SECONDS)
                 continue
             raise UserError(
-                f"worker 0 cannot listen at its address {address} ({error.strerror or error}):"
+                f"{name} cannot listen at its address {address} ({error.strerror or error}):"
                 " give it another port"
             ) from error
 

@@ -1,7 +1,10 @@
 """Token ids made in a TensorFlow graph are those of the tokenizer in training."""
 
+import collections
 import itertools
 import os
+import sys
+import unicodedata
 
 import odd_texts
 import pytest
@@ -80,3 +83,21 @@ def test_the_official_test_reviews(kind, finished):
     equal = 1 - sum(map(len, found)) / len(texts)
     print(f"{kind}: ids are equal on {equal:.4%} of {len(texts):,} reviews")
     assert equal >= 0.999
+
+
+@pytest.mark.slow
+def test_every_character():
+    """Alone in a word. What differs is newer than one library's tables of Unicode, or rare."""
+    tokenizer = load_tokenizer(MINILM)
+    encoder = Encoder(tokenizer, 512, "head+tail")
+    graph = GraphTokenizer(tokenizer, encoder)
+    every = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+    found = []
+    for part in (every[i : i + 20_000] for i in range(0, len(every), 20_000)):
+        found += [text[1] for text in different(encoder, graph, [f"a{c}b" for c in part])]
+    categories = collections.Counter(map(unicodedata.category, found)).most_common()
+    print(f"{len(found)} of {len(every):,} characters differ, by category: {categories}")
+    for category, _ in categories:
+        some = [f"U+{ord(c):04X}" for c in found if unicodedata.category(c) == category]
+        print(f"{category}: {' '.join(some[:8])} …")
+    assert len(found) <= 600

@@ -1,6 +1,7 @@
 """Workers that never come, or do not belong together: refused before step 0, by name."""
 
 import shutil
+import socket
 import time
 
 import pytest
@@ -138,6 +139,23 @@ def test_an_index_taken_twice(few, tmp_path):
         ended = first.end()
     assert ended.status == 2
     assert "another process is worker 1" in ended.stderr
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_port_in_use(few, tmp_path, index):
+    with Group(tmp_path / "said", 2) as group:
+        host, port = group.addresses[index].split(":")
+        with socket.create_server((host, int(port))):
+            group.start(0, *flags(few), f"--workdir={few.workdir}")
+            group.start(1, *flags(few), f"--workdir={few.workdir}", "--start_seconds=40")
+            ended = group.workers[index].end()
+        other = group.workers[1 - index].end()
+    assert ended.status == 2
+    line = f"error: worker {index} cannot listen at its address {group.addresses[index]} ("
+    assert [each for each in ended.stderr.splitlines() if line in each], ended
+    assert "Traceback" not in ended.stderr + other.stderr
+    assert other.status == (2 if index else LOST)  # a chief that cannot listen cannot be asked
+    assert not few.workdir.exists()
 
 
 def test_one_mistaken_worker_ends_all(few, tmp_path):

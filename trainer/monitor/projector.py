@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from google.protobuf import text_format
 from tensorboard.plugins.projector import ProjectorConfig
 
 from trainer.disk import replace
@@ -45,7 +44,7 @@ def write(folder: Path, name: str, vectors: Vectors) -> None:
         tensor_path=f"{name}_vectors.tsv",
         metadata_path=f"{name}_metadata.tsv",
     )
-    replace(folder / "projector_config.pbtxt", text_format.MessageToString(config))
+    replace(folder / "projector_config.pbtxt", str(config))
 
 
 def _cell(text: str) -> str:

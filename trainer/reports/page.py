@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
 
 from trainer import config as config_lib
 from trainer.calibration import reliability
@@ -103,12 +102,12 @@ def _section(run: FinishedRun) -> dict[str, Any]:
         "before": before.error,
         "after": after.error,
         "temperature": temperature,
-        "curves": [Markup(svg) for svg in _curves(run)],
-        "confusion": Markup(charts.confusion(matrix, names)) if len(names) <= _LARGE else "",
-        "precision_recall": Markup(charts.precision_recall(test.labels, calibrated, names)),
+        "curves": _curves(run),
+        "confusion": charts.confusion(matrix, names) if len(names) <= _LARGE else "",
+        "precision_recall": charts.precision_recall(test.labels, calibrated, names),
         "reliability": [
-            Markup(charts.reliability(before, f"Before: error {before.error:.4f}")),
-            Markup(charts.reliability(after, f"After: error {after.error:.4f}")),
+            charts.reliability(before, f"Before: error {before.error:.4f}"),
+            charts.reliability(after, f"After: error {after.error:.4f}"),
         ],
         "thresholds": [
             statistics.at_threshold(name, each.value, test.labels, calibrated[:, 1])
