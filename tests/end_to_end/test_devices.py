@@ -6,7 +6,7 @@ from programs import losses, train_all
 
 from configs.smoke import get_config
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.promises]
 ROWS = get_config().global_batch_size
 # Devices, and the rows that one takes at once: 0 for all of its own.
 LAYOUTS = [(1, 0), (2, 0), (4, 0), (2, ROWS // 8)]

@@ -14,7 +14,7 @@ from programs import ROOT, assert_same_run, environment, run
 
 from configs.smoke import get_config
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.promises]
 CONFIG = get_config()
 FLAGS = (
     f"--config.runtime.max_rows_per_device={CONFIG.global_batch_size // 4}",

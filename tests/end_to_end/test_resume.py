@@ -9,7 +9,7 @@ from programs import assert_same_run, contents, losses, newest, points
 
 from configs.smoke import get_config
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.promises]
 CONFIG = get_config()
 HEAD, TOTAL = CONFIG.phases[0].steps, sum(phase.steps for phase in CONFIG.phases)
 CUT = HEAD + (TOTAL - HEAD) // 2 + 1  # in the second phase, where nothing is due

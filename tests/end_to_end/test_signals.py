@@ -12,7 +12,7 @@ from programs import ROOT, Ended, assert_same_run, environment, run
 
 from configs.smoke import get_config
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.promises]
 CONFIG = get_config()
 HEAD, TOTAL = CONFIG.phases[0].steps, sum(phase.steps for phase in CONFIG.phases)
 INTERRUPTED = 75
