@@ -130,4 +130,5 @@ def _positive(text: str) -> int:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, "")  # as `python -m` does: a config may import another
     sys.exit(main(sys.argv[1:]))

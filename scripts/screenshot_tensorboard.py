@@ -61,6 +61,10 @@ all('.scalars-step-selector input')[0].click();
 all('metrics-dashboard-right-pane')[0].parentElement.querySelector('button').click();
 """
 _SELECT = "all('mat-select').find(each => each.textContent.includes('Overview Page'))"
+_ACTUAL_SIZE = "all('paper-checkbox').find(each => each.textContent.includes('actual image size'))"
+_CONFIG_HEADING = (  # to close it: the tables below are more to look at
+    "all('button.heading').find(each => each.textContent.trim().startsWith('config'))"
+)
 PAGES = {
     "time_series": Page(
         "?" + urllib.parse.urlencode({"pinnedCards": _PINS, "smoothing": 0}) + "#timeseries",
@@ -80,6 +84,7 @@ PAGES = {
     "images": Page(
         "#images",
         "all('img').length > 2 && all('img').every(image => image.naturalWidth > 50)",
+        (f"all('img').length > 2 && {_ACTUAL_SIZE}", f"{_ACTUAL_SIZE}.click()"),
     ),
     "histograms": Page(
         "#histograms",
@@ -90,8 +95,16 @@ PAGES = {
         "#text",
         "text().includes('wrong predictions') && all('tf-text-loader')"
         ".every(each => all('pre, table', each.shadowRoot || each).length > 0)",
+        (f"{_CONFIG_HEADING}", f"{_CONFIG_HEADING}.click()"),
     ),
-    "projector": Page("#projector", "/Points: \\d+/.test(text()) && all('canvas').length > 0"),
+    "projector": Page(
+        "#projector",
+        "/Points: \\d+/.test(text()) && all('canvas').length > 0",
+        (
+            "/Points: \\d+/.test(text()) && all('vz-projector-data-panel').length > 0",
+            "all('vz-projector-data-panel')[0].selectedColorOptionName = 'label';",
+        ),
+    ),
     "profile": Page(
         "#profile",
         "text().includes('/host:CPU')",

@@ -258,4 +258,5 @@ def _submit(flags: argparse.Namespace, plan: Plan) -> int:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, "")  # as `python -m` does: a config may import another
     sys.exit(main(sys.argv[1:]))

@@ -21,11 +21,11 @@ def command(folder: Path, *own: str, train: list[str] = SMOKE) -> list[str]:
     return [sys.executable, "scripts/sweep.py", f"--output={folder}", *own, "--", *train]
 
 
-def sweep(*arguments, **options) -> subprocess.CompletedProcess:
+def sweep(*arguments, env=None, **options) -> subprocess.CompletedProcess:
     return subprocess.run(
         command(*arguments, **options),
         cwd=ROOT,
-        env=environment(),
+        env=env or environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -95,6 +95,15 @@ def test_a_mistake_is_one_line_and_begins_nothing(tmp_path, own, train, said):
     assert line.startswith("error: ")
     assert said in line
     assert not list(tmp_path.iterdir())
+
+
+def test_a_config_that_imports_another(tmp_path):
+    """The root is not on the path of a program in scripts/."""
+    train = ["--config=configs/transformer_imdb.py"]
+    env = environment() | {"PYTHONPATH": ""}
+    ended = sweep(tmp_path, "--list=seed=1,2", "--slurm", "--dry_run", train=train, env=env)
+    assert ended.returncode == 0, ended.stderr
+    assert "--array=0-1" in ended.stdout
 
 
 def test_another_sweep_in_the_same_folder_is_refused(tmp_path):
