@@ -65,6 +65,7 @@ _ACTUAL_SIZE = "all('paper-checkbox').find(each => each.textContent.includes('ac
 _CONFIG_HEADING = (  # to close it: the tables below are more to look at
     "all('button.heading').find(each => each.textContent.trim().startsWith('config'))"
 )
+_PROJECTOR = "all('vz-projector-data-panel')[0]"
 PAGES = {
     "time_series": Page(
         "?" + urllib.parse.urlencode({"pinnedCards": _PINS, "smoothing": 0}) + "#timeseries",
@@ -101,8 +102,8 @@ PAGES = {
         "#projector",
         "/Points: \\d+/.test(text()) && all('canvas').length > 0",
         (
-            "/Points: \\d+/.test(text()) && all('vz-projector-data-panel').length > 0",
-            "all('vz-projector-data-panel')[0].selectedColorOptionName = 'label';",
+            f"({_PROJECTOR}?.colorOptions || []).some(each => each.name === 'label')",
+            f"{_PROJECTOR}.selectedColorOptionName = 'label';",
         ),
     ),
     "profile": Page(
