@@ -5,9 +5,9 @@
 or `python -m launch.train --config=configs/quickstart.py --workdir=runs/quickstart`, after
 `python scripts/fetch_sample.py --output=data`.
 
-On 2 cores of an AMD EPYC (Zen 5, bfloat16) `make train` took 126 s after the installation, 272 s on
-another day, and printed test accuracy 0.8806 on the 5,000 reviews (weights of step 1,126, chosen by validation
-loss).
+On 2 cores of an AMD EPYC (Zen 5, bfloat16) `make train` took 126 s after the installation, 272 s
+on another day, and printed test accuracy 0.8806 on the 5,000 reviews (weights of step 1,126,
+chosen by validation loss).
 """
 
 from trainer.config import (

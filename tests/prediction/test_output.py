@@ -9,7 +9,10 @@ from trainer.prediction import output
 from trainer.prediction.inputs import Text
 from trainer.prediction.output import Output
 
-LINES = [json.dumps({"id": i, "label": "ä" * i}, ensure_ascii=False) for i in range(9)]
+LINES = [
+    json.dumps({"id": i, "label": "ä" * i, "probabilities": [1]}, ensure_ascii=False)
+    for i in range(9)
+]
 WHOLE = "".join(f"{line}\n" for line in LINES).encode()
 
 
@@ -32,9 +35,17 @@ def test_other_texts_are_refused(tmp_path):
     path.write_bytes(WHOLE)
     with Output(path, resume=True) as sink, pytest.raises(UserError, match="has id 8"):
         sink.check(Text("other", "x"))
-    path.write_bytes(b"no prediction\n")
-    with Output(path, resume=True) as sink, pytest.raises(UserError, match="is no prediction"):
-        sink.check(Text(0, "x"))
+
+
+@pytest.mark.parametrize(
+    "held", [b"no prediction\n", b"a,b\n1,half a li", b"half", b'{"id": 1}\n', b"1\n"]
+)
+def test_another_kind_of_file_is_left_as_it_is(tmp_path, held):
+    path = tmp_path / "reviews.csv"
+    path.write_bytes(held)
+    with pytest.raises(UserError, match="holds no predictions"):
+        Output(path, resume=True)
+    assert path.read_bytes() == held
 
 
 def test_a_file_that_is_there_or_cannot_be_written(tmp_path):

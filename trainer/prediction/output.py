@@ -11,6 +11,8 @@ from trainer.errors import UserError
 from trainer.prediction.inputs import Text
 
 _BLOCK = 2**20  # bytes
+_FIELDS = {"id", "label", "probabilities"}
+_BEGIN = b'{"id": '  # of every line
 
 
 class Output:
@@ -24,7 +26,8 @@ class Output:
         """Opens a new file, or goes on after the last whole line of one; a half one is removed.
 
         Raises:
-          UserError: it is there already and shall not be resumed, or cannot be written.
+          UserError: it is there already and shall not be resumed, is no file of predictions, or
+            cannot be written.
         """
         self._path, self.done, self._last = path, 0, b""
         try:
@@ -49,9 +52,17 @@ class Output:
                 before = block.rfind(b"\n", 0, last)
                 start, end = position + before + 1 if before >= 0 else end, position + last + 1
             position += len(block)
-        self._file.truncate(end)
         self._file.seek(start)
         self._last = self._file.read(end - start)
+        half_line = self._file.read(len(_BEGIN))
+        try:
+            ours = not self._last or json.loads(self._last).keys() >= _FIELDS
+        except (ValueError, AttributeError):
+            ours = False
+        if not ours or not _BEGIN.startswith(half_line):  # nothing of another file is removed
+            self._file.close()
+            raise UserError(f"--output={self._path} holds no predictions: choose another file")
+        self._file.truncate(end)
 
     def check(self, text: Text) -> None:
         """Refuses to go on with other texts: the last line must be that of `text`.
@@ -59,12 +70,7 @@ class Output:
         Raises:
           UserError: it is not.
         """
-        try:
-            found = json.loads(self._last)["id"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"--output={self._path}, line {self.done}, is no prediction: choose another file"
-            ) from error
+        found = json.loads(self._last)["id"]
         if found != text.id:
             raise UserError(
                 f"--output={self._path}, line {self.done}, has id {found!r}, the texts have"
