@@ -38,6 +38,7 @@ EXTRAS = {
         "kubernetes-validate",
         "mypy",
         "pre-commit",
+        "psutil",
         "pytest",
         "pytest-timeout",
         "pytest-xdist",

@@ -1,9 +1,9 @@
 """launch.predict as a program: formats, order, resuming, memory, and mistakes."""
 
+import contextlib
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -11,8 +11,12 @@ import time
 from pathlib import Path
 
 import odd_texts
+import psutil
 import pytest
 from programs import ROOT, environment
+
+from trainer.config import Data
+from trainer.data.sources import open_source
 
 REVIEWS = [*odd_texts.TEXTS, *(f"review {i}: {'good ' * (i % 70)} or not" for i in range(1500))]
 
@@ -134,7 +138,6 @@ def test_memory_does_not_grow_with_the_file(finished, reviews, tmp_path):
     for times in (1, 12):
         many = tmp_path / f"{times}.jsonl"
         many.write_bytes(reviews.read_bytes() * times)
-        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         measured = (
             "import os, resource, subprocess, sys\n"
             "done = subprocess.run(sys.argv[1:])\n"
@@ -147,9 +150,44 @@ def test_memory_does_not_grow_with_the_file(finished, reviews, tmp_path):
             cwd=ROOT, env=environment(), capture_output=True, text=True, check=True,
         )  # fmt: skip
         peaks.append(int(done.stdout))
-        assert before >= 0
     assert peaks[1] < 2_000_000  # kB
     assert peaks[1] - peaks[0] < 60_000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("PREDICT_RUN" not in os.environ, reason="PREDICT_RUN= names no run")
+def test_a_large_file_killed_and_resumed(tmp_path):
+    """PREDICT_BYTES of reviews, by default 1 GB, half an hour; measures the whole process tree."""
+    size = float(os.environ.get("PREDICT_BYTES", "1e9"))
+    source = open_source(Data(name="imdb_sample", data_dir=str(ROOT / "data")))
+    texts = [example.text for example in source.examples("test")]
+    large, output = tmp_path / "large.jsonl", tmp_path / "out.jsonl"
+    count = 0
+    with large.open("w", encoding="utf-8") as file:
+        while file.tell() < size:
+            row = {"text": texts[count % len(texts)], "key": f"r{count}"}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
+    flags = (f"--input={large}", "--id=key", f"--output={output}", "--resume")
+    began, peak = time.monotonic(), 0
+    for killed in (True, False):
+        process = psutil.Popen(command(Path(os.environ["PREDICT_RUN"]), *flags), cwd=ROOT)
+        while process.poll() is None:
+            if killed and output.exists() and output.stat().st_size > size / 50:
+                process.kill()
+            with contextlib.suppress(psutil.Error):
+                tree = [process, *process.children(recursive=True)]
+                peak = max(peak, sum(each.memory_info().rss for each in tree))
+            time.sleep(0.3)
+    rate = count / (time.monotonic() - began)
+    print(f"{count:,} texts, {rate:.0f} a second, at most {peak / 1e9:.2f} GB of memory")
+    with output.open("rb") as file:
+        found = 0
+        for number, line in enumerate(file):
+            assert json.loads(line)["id"] == f"r{number}"
+            found += 1
+    assert found == count
+    assert peak < 2e9
 
 
 def test_a_reader_that_goes_away_is_no_error(finished, reviews):
