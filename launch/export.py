@@ -63,14 +63,15 @@ def _own(workdir: "Workdir", output: Path) -> tuple[int, str]:
     from trainer.trained import TrainedModel, for_prediction
 
     config, _ = workdir.read()
-    workdir.best_weights()  # before devices are set up: there may be none
+    workdir.finished_weights()  # before devices are set up: there may be none
     runtime.start(for_prediction(config.runtime, 1), config.seed)
     trained = TrainedModel(workdir, tf.distribute.get_strategy())
     if _FORMAT.value == "keras":
         to_keras(trained, output)
-        return trained.step, ""
+        return trained.step, trained.note
     why = to_saved_model(trained, output)
-    return trained.step, why and f"the SavedModel takes token ids, not texts, as {why}"
+    ids = why and f"the SavedModel takes token ids, not texts, as {why}"
+    return trained.step, "; ".join(note for note in (trained.note, ids) if note)
 
 
 if __name__ == "__main__":

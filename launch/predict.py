@@ -74,9 +74,11 @@ def main() -> int:
 
     workdir = Workdir(Path(_WORKDIR.value))
     config, _ = workdir.read()
-    workdir.best_weights()  # before devices are set up: there may be none
+    workdir.finished_weights()  # before devices are set up: there may be none
     settings = for_prediction(config.runtime, _CPU_DEVICES.value)
     trained = TrainedModel(workdir, runtime.start(settings, config.seed))
+    if trained.note:
+        program.say(f"Note: {trained.note}")
     threshold = _threshold(trained)
     explainer = Explainer(trained, _EXPLAIN_STEPS.value) if _EXPLAIN.value else None
     signals.saves = True

@@ -96,7 +96,7 @@ PAGES = {
         "#text",
         "text().includes('wrong predictions') && all('tf-text-loader')"
         ".every(each => all('pre, table', each.shadowRoot || each).length > 0)",
-        (f"{_CONFIG_HEADING}", f"{_CONFIG_HEADING}.click()"),
+        (_CONFIG_HEADING, f"{_CONFIG_HEADING}.click()"),
     ),
     "projector": Page(
         "#projector",

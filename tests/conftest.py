@@ -1,11 +1,13 @@
 """Four logical CPU devices for the whole session, and what tests of whole programs share."""
 
+import subprocess
 import sys
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from programs import ROOT, Prewarmed, run
+from programs import ROOT, Prewarmed, environment, run
 
 DEVICES = 4
 
@@ -88,6 +90,23 @@ def finished(smoke: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -
     steps = ("--config.phases[0].steps=12", "--config.phases[1].steps=60")
     done = run(*smoke, *steps, f"--workdir={folder}")
     assert done.status == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def killed(smoke: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workdir of a run that was killed in its first phase, after its first checkpoints."""
+    folder = tmp_path_factory.mktemp("killed") / "run"
+    flags = (*smoke, "--config.phases[0].steps=100000", "--config.save_every_steps=2")
+    command = [sys.executable, "-m", "launch.train", *flags, f"--workdir={folder}"]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("checkpoints/step-*")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
     return folder
 
 

@@ -179,6 +179,20 @@ def test_the_best_weights(begun):
     assert begun.best_weights() == (begun.best, 4)
 
 
+def test_weights_of_a_run_of_which_a_phase_has_ended(begun):
+    _save(begun.checkpoints, 5, phase=0)
+    with pytest.raises(UserError, match="of which no phase has ended: let it go on first"):
+        begun.finished_weights()
+    _save(begun.checkpoints, 9, phase=1)
+    assert begun.finished_weights() == (begun.checkpoints, 9)
+
+
+def test_the_only_phase_has_ended_with_the_run(begun):
+    _save(begun.checkpoints, 5, phase=0)
+    begun.result_file.write_text(json.dumps({"steps": 5}))
+    assert begun.finished_weights() == (begun.checkpoints, 5)
+
+
 def test_the_lowest_loss_is_the_best(begun):
     for step, value in ((2, 0.7), (4, 0.3), (6, 0.5)):
         _save(begun.best, step, metric="loss", value=value)

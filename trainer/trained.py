@@ -47,11 +47,11 @@ class TrainedModel:
         """Loads the best weights of `workdir` onto the devices of `strategy`.
 
         Raises:
-          UserError: there is no run, no weights, or they cannot be read.
+          UserError: there is no run, no phase of it has ended, or its weights cannot be read.
         """
         self.workdir, self.strategy = workdir, strategy
         self.config, self.derived = workdir.read()
-        store, self.step = workdir.best_weights()
+        store, self.step = workdir.finished_weights()
         self.id2label: list[str] = self.derived["id2label"]
         self.tokenizer = load_tokenizer(workdir.tokenizer)
         data = self.config.data
@@ -73,6 +73,11 @@ class TrainedModel:
                 f" {self.calibration.step}, the best ones are of step {self.step}: let the run end,"
                 " or delete that file"
             )
+
+    @property
+    def note(self) -> str:
+        """What a user of its probabilities should know; empty if nothing."""
+        return "" if self.calibration else "not calibrated, as the run has not ended"
 
     @property
     def temperature(self) -> float:

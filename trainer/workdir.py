@@ -270,6 +270,21 @@ class Workdir:
             return self.checkpoints, latest[0]
         raise UserError(f"--workdir={self.path} holds no weights yet: train first")
 
+    def finished_weights(self) -> tuple[Store, int]:
+        """`best_weights` of a run of which at least one phase has ended.
+
+        Raises:
+          UserError: none has, or there are no weights.
+        """
+        weights = self.best_weights()
+        phases = [meta["phase"] for meta in self.checkpoints.metas()]
+        if not self.result() and max(phases, default=0) == 0:
+            raise UserError(
+                f"--workdir={self.path} holds a run of which no phase has ended: let it go on"
+                " first, the command that began it does so"
+            )
+        return weights
+
 
 def _exists(path: Path) -> bool:
     try:

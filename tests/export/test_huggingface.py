@@ -56,6 +56,7 @@ def begun(folder: Path, workdir: Path, **model) -> Workdir:
     run.begin(config, derived, load_tokenizer(folder))
     values = {f"model/{name}": v for name, v in loaded(folder)[0].items()}
     run.best.save(STEP, values, {"metric": "accuracy", "value": 0.5, "phase": 0})
+    run.checkpoints.save(STEP, values, {"phase": 1})
     return run
 
 
@@ -179,7 +180,8 @@ def test_a_model_from_scratch(tmp_path):
 
 
 def test_a_run_without_weights(bert, tmp_path):
-    shutil.rmtree(bert.best.folder)
+    for store in (bert.best, bert.checkpoints):
+        shutil.rmtree(store.folder)
     assert "holds no weights yet: train first" in refused(bert, tmp_path / "exported")
 
 

@@ -118,13 +118,14 @@ def test_ids_alone_where_the_tokenizer_is_of_another_kind(launch, smoke, tmp_pat
 
 @pytest.mark.parametrize("kind", ["savedmodel", "keras"])
 def test_a_folder_that_is_there_or_a_run_without_weights_is_refused(
-    launch, finished, tmp_path, kind
+    launch, finished, killed, tmp_path, kind
 ):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "file").touch()
     for workdir, output, said in (
         (finished, "there", "is there already"),
         (tmp_path, "new", "holds no run"),
+        (killed, "new", "of which no phase has ended"),
     ):
         flags = (f"--workdir={workdir}", f"--format={kind}", f"--output={tmp_path / output}")
         ended = launch(*flags, program="launch.export")

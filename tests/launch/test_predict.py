@@ -169,7 +169,7 @@ def test_a_large_file_killed_and_resumed(tmp_path):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
     flags = (f"--input={large}", "--id=key", f"--output={output}", "--resume")
-    began, peak = time.monotonic(), 0
+    began, peak, ends = time.monotonic(), 0, []
     for killed in (True, False):
         process = psutil.Popen(command(Path(os.environ["PREDICT_RUN"]), *flags), cwd=ROOT)
         while process.poll() is None:
@@ -179,6 +179,8 @@ def test_a_large_file_killed_and_resumed(tmp_path):
                 tree = [process, *process.children(recursive=True)]
                 peak = max(peak, sum(each.memory_info().rss for each in tree))
             time.sleep(0.3)
+        ends.append(process.returncode)
+    assert ends == [-signal.SIGKILL, 0]
     rate = count / (time.monotonic() - began)
     print(f"{count:,} texts, {rate:.0f} a second, at most {peak / 1e9:.2f} GB of memory")
     with output.open("rb") as file:
@@ -228,12 +230,13 @@ def test_thresholds(launch, finished):
     assert "'recall' is no number in [0, 1], and no threshold" in ended.stderr
 
 
-def test_mistakes_are_one_line(launch, finished, tmp_path):
+def test_mistakes_are_one_line(launch, finished, killed, tmp_path):
     (tmp_path / "a.csv").write_text("review\nx\n")
     (tmp_path / "there.jsonl").touch()
     (tmp_path / "a.dat").touch()
     for flags, said in (
         ([f"--workdir={tmp_path / 'none'}", "--texts=x"], "holds no run"),
+        ([f"--workdir={killed}", "--texts=x"], "of which no phase has ended"),
         (["--texts=x", f"--input={tmp_path / 'a.csv'}"], "not both"),
         ([f"--input={tmp_path / 'b.csv'}"], "cannot read --input"),
         ([f"--input={tmp_path / 'a.dat'}"], "give --format="),

@@ -64,12 +64,13 @@ def test_the_page_of_one_run_lies_in_its_folder(launch, tmp_path):
     assert "75.00" in (folder / "report.html").read_text()
 
 
-def test_a_mistake_is_one_line_and_writes_nothing(launch, tmp_path):
+def test_a_mistake_is_one_line_and_writes_nothing(launch, killed, tmp_path):
     one = run(tmp_path / "one", np.arange(60) % 4 > 0)
     two = run(tmp_path / "two", np.arange(80) % 4 > 0)
     page = tmp_path / "page.html"
     for flags, said in (
         ([f"--workdir={tmp_path / 'none'}", f"--output={page}"], "holds no run"),
+        ([f"--workdir={killed}", f"--output={page}"], "has not ended"),
         ([f"--workdir={one}", two], "--output is missing"),
         ([f"--workdir={one}", two, f"--output={page}"], "same test examples"),
         ([f"--workdir={one}", Path(f"{one}/../one"), f"--output={page}"], "named twice"),

@@ -45,9 +45,8 @@ def third_party_imports(path: Path) -> set[str]:
 def test_the_library_imports_only_what_setup_declares():
     distributions = importlib.metadata.packages_distributions()
     undeclared = {}
-    known = (
-        declared()[""] | declared()["text"]
-    )  # imported where an export needs it, or said to miss
+    # [text] is imported where an export needs it, or said to miss.
+    known = declared()[""] | declared()["text"]
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
             for module in third_party_imports(path):

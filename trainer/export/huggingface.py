@@ -37,7 +37,7 @@ def to_hugging_face(workdir: Workdir, output: Path) -> int:
     """
     config, derived = workdir.read()
     family = _family(config, derived, workdir)
-    store, step = workdir.best_weights()
+    store, step = workdir.finished_weights()
     names = [name for name in store.shapes(step) if name.startswith("model/")]
     values = {n.removeprefix("model/"): v for n, v in store.values(step, names).items()}
     tokenizer = load_tokenizer(workdir.tokenizer)

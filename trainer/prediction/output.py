@@ -29,7 +29,8 @@ class Output:
           UserError: it is there already and shall not be resumed, is no file of predictions, or
             cannot be written.
         """
-        self._path, self.done, self._last = path, 0, b""
+        self._path, self.done = path, 0
+        self._last_id: int | str | None = None
         try:
             if path.exists() and not resume:
                 raise UserError(
@@ -53,13 +54,17 @@ class Output:
                 start, end = position + before + 1 if before >= 0 else end, position + last + 1
             position += len(block)
         self._file.seek(start)
-        self._last = self._file.read(end - start)
+        last_line = self._file.read(end - start)
         half_line = self._file.read(len(_BEGIN))
-        try:
-            ours = not self._last or json.loads(self._last).keys() >= _FIELDS
-        except (ValueError, AttributeError):
-            ours = False
-        if not ours or not _BEGIN.startswith(half_line):  # nothing of another file is removed
+        ours = _BEGIN.startswith(half_line)
+        if last_line:
+            try:
+                fields = json.loads(last_line)
+                ours = ours and fields.keys() >= _FIELDS
+                self._last_id = fields["id"]
+            except (ValueError, AttributeError, LookupError):
+                ours = False
+        if not ours:  # nothing of another file is removed
             self._file.close()
             raise UserError(f"--output={self._path} holds no predictions: choose another file")
         self._file.truncate(end)
@@ -70,10 +75,9 @@ class Output:
         Raises:
           UserError: it is not.
         """
-        found = json.loads(self._last)["id"]
-        if found != text.id:
+        if self._last_id != text.id:
             raise UserError(
-                f"--output={self._path}, line {self.done}, has id {found!r}, the texts have"
+                f"--output={self._path}, line {self.done}, has id {self._last_id!r}, the texts have"
                 f" {text.id!r} there: --resume needs the same texts as before"
             )
 
