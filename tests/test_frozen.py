@@ -25,7 +25,7 @@ FAMILIES = {
 }
 
 
-def trainer(strategy, train=HEAD, accumulate=1, xla=False, **shape) -> tiny.Trainer:
+def trainer(strategy, train=HEAD, accumulate=1, xla="off", **shape) -> tiny.Trainer:
     """A model whose weights depend on its shape only, and its steps with `train`."""
 
     def make():
@@ -163,9 +163,9 @@ def products_and_draws(run: tiny.Trainer) -> tuple[int, int]:
     return count(run.step.run.get_concrete_function(*arguments).graph)
 
 
-# A block has 6 linear layers and 2 products of attention; the head 2 linear layers. The gradient of
-# a linear layer takes a product for its weights and one for what is below it.
-BLOCK, HEAD_FORWARD = 8, 2
+# A block has 4 linear products (queries, keys and values are one) and 2 of attention; the head 2
+# linear layers. The gradient of a product takes one for each of its factors.
+BLOCK, HEAD_FORWARD = 6, 2
 FORWARD = 2 * BLOCK + HEAD_FORWARD
 DRAWS_OF_BLOCK = 3
 
@@ -174,7 +174,7 @@ DRAWS_OF_BLOCK = 3
     ("train", "backward", "draws"),
     [
         (HEAD, 2 + 1, 1),  # nothing below the head is asked for a gradient
-        (TOP, 2 * 2 + (2 * BLOCK - 3), 1 + DRAWS_OF_BLOCK),  # nor below block_1
+        (TOP, 2 * 2 + (2 * BLOCK - 1), 1 + DRAWS_OF_BLOCK),  # nor below block_1
         (ALL, 2 * 2 + 2 * 2 * BLOCK, 1 + 2 * DRAWS_OF_BLOCK + 1),
     ],
     ids=["head", "head and block_1", "all"],
@@ -187,7 +187,7 @@ def test_what_is_computed_for_a_step(strategy_over, train, backward, draws):
     assert products_and_draws(run) == (FORWARD + backward, draws)
 
 
-@pytest.mark.parametrize("how", [{"accumulate": 2}, {"xla": True}])
+@pytest.mark.parametrize("how", [{"accumulate": 2}, {"xla": "step"}])
 def test_however_it_runs_no_more_is_computed(strategy_over, how):
     """In a loop over micro-batches; with forward and backward compiled."""
     assert products_and_draws(trainer(strategy_over(1), **how)) == (FORWARD + 3, 1)

@@ -119,7 +119,7 @@ class Trainer:
         policy: str = "float32",
         accumulate: int = 1,
         masking: Masking | None = None,
-        xla: bool = False,
+        xla: str = "off",
         seed: int = 7,
     ):
         self.strategy, self.batches = strategy, global_batches

@@ -18,6 +18,7 @@ DECIDED_BY_PRETRAINED = (
     *("width", "depth", "heads", "ffn_width", "activation", "norm", "positions", "position_scale"),
     *("embedding_norm", "causal", "attention_window", "vocab_size"),
 )
+XLA = ("off", "chains", "step")
 COMMUNICATION = ("auto", "ring", "nccl")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "float64")
 
@@ -164,7 +165,7 @@ class Runtime:
     precision: str = _one_of(*PRECISIONS)
     max_rows_per_device: int = _how(0, low=0)  # gradient accumulation above this; 0: no limit
     steps_per_call: int = _how(10, low=1)  # training steps run on the device for one host call
-    xla: bool = _how(False)  # compile forward and backward
+    xla: str = _how("off", choices=XLA)  # compiles chains of elementwise operations, or the step
     deterministic: bool = _how(True)  # TensorFlow's deterministic kernels
     tf32: bool = False  # TensorFloat-32 matrix products on GPUs
     memory_growth: bool = _how(True)  # take GPU memory as it is needed

@@ -119,7 +119,6 @@ def describe(strategy: tf.distribute.Strategy, runtime: config_lib.Runtime) -> s
     places = f"({workers} workers x {here} devices), here" if workers > 1 else "on"
     names = [d.split("device:")[-1].replace(":", " ") for d in strategy.extended.worker_devices]
     switches = {
-        "XLA": runtime.xla,
         "deterministic": runtime.deterministic,
         "TF32": runtime.tf32,
         "memory growth": runtime.memory_growth,
@@ -130,7 +129,8 @@ def describe(strategy: tf.distribute.Strategy, runtime: config_lib.Runtime) -> s
     ]
     return (
         f"{type(strategy).__name__} with {strategy.num_replicas_in_sync} replicas {places}"
-        f" {', '.join(names)}; {runtime.precision}; {on}; threads {'/'.join(threads)} (intra/inter)"
+        f" {', '.join(names)}; {runtime.precision}; XLA {runtime.xla}, {on};"
+        f" threads {'/'.join(threads)} (intra/inter)"
     )
 
 

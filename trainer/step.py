@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.models.fusion import fusing
 from trainer.models.random import keep_mask, random_scope
 from trainer.objectives.losses import Loss
 from trainer.optim.schedules import learning_rate
@@ -96,7 +97,7 @@ class TrainStep:
       accumulate: micro-batches that each replica's rows are cut into.
       masking: what happens to the input tokens, or None.
       clip_norm: bound on the global norm of the gradient; 0: none.
-      xla: compile forward and backward; the all-reduce stays outside.
+      xla: what it compiles, see `config.runtime.xla`; the all-reduce stays outside.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class TrainStep:
         accumulate: int = 1,
         masking: Masking | None = None,
         clip_norm: float = 0.0,
-        xla: bool = False,
+        xla: str = "off",
     ):
         self.strategy, self.model, self.loss, self.state = strategy, model, loss, state
         self.loss_scale, self.progress = state.loss_scale, state.progress
@@ -127,7 +128,10 @@ class TrainStep:
         )
         self.seed, self.accumulate, self.masking = seed, accumulate, masking
         self.clip_norm = clip_norm
-        self._micro = tf.function(self._micro_batch, jit_compile=True) if xla else self._micro_batch
+        self._fuses = xla == "chains"
+        self._micro = self._micro_batch
+        if xla == "step":
+            self._micro = tf.function(self._micro_batch, jit_compile=True)
         self.run = tf.function(self._run)
         self._diagnose = tf.function(self._diagnose_rows)
 
@@ -274,15 +278,16 @@ class TrainStep:
     def _micro_batch(self, batch: Batch, step, row_start, scale):
         """Forward and backward on some rows; `row_start` is their place in the global batch."""
         tape = tf.GradientTape(watch_accessed_variables=False)  # nothing for frozen parameters
-        with random_scope(self.seed, step, row_start), tape:
-            tape.watch(self.variables)
-            masked = self.masking(batch) if self.masking else batch
-            logits = self._logits(masked)
-            loss_sum, weight_sum, _ = self.loss.sums(batch["label"], logits, batch["weight"])
-            target = loss_sum * tf.cast(scale, loss_sum.dtype)
-        gradients = tape.gradient(
-            target, self.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
+        with random_scope(self.seed, step, row_start), fusing(self._fuses):
+            with tape:
+                tape.watch(self.variables)
+                masked = self.masking(batch) if self.masking else batch
+                logits = self._logits(masked)
+                loss_sum, weight_sum, _ = self.loss.sums(batch["label"], logits, batch["weight"])
+                target = loss_sum * tf.cast(scale, loss_sum.dtype)
+            gradients = tape.gradient(
+                target, self.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+            )
         # With shapes that are known, as the all-reduce packs only such gradients.
         dense = [
             tf.ensure_shape(tf.convert_to_tensor(g), v.shape)

@@ -113,10 +113,10 @@ def test_how_it_runs_may_change(begun, whole, smoke, launch):
 
 def test_xla_may_change(begun, whole, smoke, launch):
     ended = launch(
-        *smoke, f"--workdir={begun}", "--config.runtime.xla=true", f"--config.max_steps={CUT + 5}"
+        *smoke, f"--workdir={begun}", "--config.runtime.xla=step", f"--config.max_steps={CUT + 5}"
     )
     assert ended.status == 0, ended.stderr
-    assert "XLA on" in ended.stderr
+    assert "XLA step" in ended.stderr
 
 
 def test_what_defines_the_run_may_not(begun, smoke, launch):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from programs import ROOT
 
 from trainer.models import layers
@@ -45,11 +44,12 @@ def test_the_real_weights_of_minilm_give_what_pytorch_computes():
 def test_dropout_acts_where_it_does_in_pytorch(layout, monkeypatch):
     rates = []
 
-    def keep_all(shape, rate):
-        rates.append(rate)
-        return tf.ones(shape, tf.bool)
+    def draw(dropout, shape, training):
+        if training and dropout.rate:
+            rates.append(dropout.rate)
+        return []
 
-    monkeypatch.setattr(layers, "keep_mask", keep_all)
+    monkeypatch.setattr(layers.Dropout, "draw", draw)
     with np.load(FIXTURES / layout / "expected.npz") as expected:
         load(FIXTURES / layout)(inputs_of(expected, 3), training=True)
         assert rates == expected["dropouts"].tolist()

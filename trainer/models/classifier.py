@@ -8,6 +8,8 @@ import tensorflow as tf
 from trainer import config as config_lib
 from trainer.models import layers
 from trainer.models.architecture import Architecture, Head, from_scratch
+from trainer.models.block import TransformerBlock
+from trainer.models.fusion import ACTIVATIONS
 
 
 class Encoder(keras.layers.Layer):
@@ -33,7 +35,7 @@ class Encoder(keras.layers.Layer):
             dtype=policy,
         )
         self.blocks = [
-            layers.TransformerBlock(
+            TransformerBlock(
                 shape.heads,
                 shape.ffn_width,
                 shape.activation,
@@ -50,7 +52,7 @@ class Encoder(keras.layers.Layer):
             for i in range(1 if shape.shared else shape.depth)
         ]
         self.final_norm = (
-            layers.layer_norm(shape.epsilon, name="final_norm", dtype=policy)
+            layers.LayerNorm(shape.epsilon, name="final_norm", dtype=policy)
             if shape.norm == "pre"
             else None
         )
@@ -108,7 +110,7 @@ class ClassificationHead(keras.layers.Layer):
             layers.dense(
                 shape.width,
                 name="hidden",
-                activation=layers.activation_function(shape.activation),
+                activation=ACTIVATIONS[shape.activation],
                 dtype=policy,
             )
             if shape.width

@@ -1,7 +1,6 @@
 """Layers that the encoder and the heads are made of.
 
-Shape suffixes: B rows of the batch, T query positions, S key positions, D width, H heads, K width
-of a head (D = H x K).
+Shape suffixes: B rows of the batch, T positions, D width.
 """
 
 import math
@@ -10,10 +9,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.models.random import drop_share, keep_mask
+from trainer.models import fusion
+from trainer.models.fusion import fuse, statistics_dtype
+from trainer.models.random import drop_share, random_bytes
 
 TOKEN_DEVIATION = 0.02  # standard deviation of new token vectors (Devlin et al., 2019)
-MASKED = -1e9  # added to scores: finite, so that a row with nothing to attend to is not NaN
+MASKED = -1e9  # added where nothing may be seen: finite, so that no row can become NaN
 
 
 class Dropout(keras.layers.Layer):
@@ -27,160 +28,38 @@ class Dropout(keras.layers.Layer):
     def __init__(self, rate: float, **kwargs):
         super().__init__(**kwargs)
         self.rate = rate
+        self.share = drop_share(rate) if rate else 0.0
+
+    def draw(self, shape, training) -> list[tf.Tensor]:
+        """The random uint8 of `shape` that `fusion.drop` needs; none where nothing is dropped."""
+        return [random_bytes(shape)] if training and self.rate else []
 
     def call(self, inputs, training=False):
-        if not training or not self.rate:
-            return inputs
-        kept = tf.cast(keep_mask(tf.shape(inputs), self.rate), inputs.dtype)
-        return inputs * (kept * tf.constant(1 / (1 - drop_share(self.rate)), inputs.dtype))
+        """The inputs, some of them 0 while training."""
+        random = self.draw(tf.shape(inputs), training)
+        return fusion.drop(inputs, *random, share=self.share) if random else inputs
 
 
-class MultiHeadAttention(keras.layers.Layer):
-    """Scaled dot-product attention of several heads (Vaswani et al., 2017).
+class LayerNorm(keras.layers.Layer):
+    """Layer normalisation (Ba et al., 2016), with its statistics in float32 or wider."""
 
-    Args:
-      heads: number of heads; divides the width.
-      dropout: rate on the attention probabilities.
-      causal: position t attends to positions up to t only.
-      window: position t attends to positions t - window to t + window (the sliding window of
-        Beltagy et al., 2020), 0 to all.
-    """
-
-    def __init__(
-        self, heads: int, dropout: float = 0.0, causal: bool = False, window: int = 0, **kwargs
-    ):
+    def __init__(self, epsilon: float, **kwargs):
         super().__init__(**kwargs)
-        self.heads = heads
-        self.causal = causal
-        self.window = window
-        self.dropout = Dropout(dropout, name="dropout", dtype=self.dtype_policy)
-
-    def build(self, query_shape, memory_shape=None):
-        width = query_shape[-1]
-        memory_shape = memory_shape or query_shape
-        for name, shape in (
-            ("query", query_shape),
-            ("key", memory_shape),
-            ("value", memory_shape),
-            ("output_projection", query_shape),
-        ):
-            layer = dense(width, name=name, dtype=self.dtype_policy)
-            setattr(self, name, layer)
-            layer.build(shape)
-        self.built = True
-
-    def call(self, query, memory=None, attention_mask=None, training=False, return_scores=False):
-        """Attends from `query` to `memory` (to itself where there is none).
-
-        Args:
-          query: [B, T, D].
-          memory: [B, S, D] or None.
-          attention_mask: [B, S], true or 1 where a key may be attended to, or None.
-          training: whether dropout applies.
-          return_scores: also return the attention probabilities.
-
-        Returns:
-          [B, T, D], and where asked for the probabilities [B, H, T, S] before dropout.
-        """
-        memory = query if memory is None else memory
-        query_BHTK = self._split(self.query(query))
-        key_BHSK = self._split(self.key(memory))
-        value_BHSK = self._split(self.value(memory))
-        scale = tf.constant(1 / math.sqrt(query_BHTK.shape[-1]), query.dtype)
-        scores_BHTS = tf.matmul(query_BHTK * scale, key_BHSK, transpose_b=True)
-        bias = self._bias(attention_mask, tf.shape(scores_BHTS), statistics_dtype(query.dtype))
-        probabilities_BHTS = tf.nn.softmax(tf.cast(scores_BHTS, bias.dtype) + bias)
-        probabilities_BHTS = tf.cast(probabilities_BHTS, query.dtype)
-        dropped_BHTS = self.dropout(probabilities_BHTS, training=training)
-        mixed_BHTK = tf.matmul(dropped_BHTS, value_BHSK)
-        mixed_BTHK = tf.transpose(mixed_BHTK, [0, 2, 1, 3])
-        output_BTD = self.output_projection(tf.reshape(mixed_BTHK, tf.shape(query)))
-        return (output_BTD, probabilities_BHTS) if return_scores else output_BTD
-
-    def _split(self, x_BTD):
-        shape = tf.shape(x_BTD)
-        width = x_BTD.shape[-1] // self.heads
-        x_BTHK = tf.reshape(x_BTD, [shape[0], shape[1], self.heads, width])
-        return tf.transpose(x_BTHK, [0, 2, 1, 3])
-
-    def _bias(self, mask, shape, dtype):
-        """What is added to the scores: 0, or MASKED where a key may not be seen."""
-        bias = tf.zeros([1, 1, 1, 1], dtype)
-        if mask is not None:
-            bias += tf.constant(MASKED, dtype) * (1 - tf.cast(mask, dtype))[:, None, None, :]
-        if self.causal or self.window:
-            # -1: all; a band wider than the text is refused.
-            before = tf.minimum(self.window, shape[-1]) if self.window else -1
-            after = 0 if self.causal else before
-            seen = tf.linalg.band_part(tf.ones(shape[-2:], dtype), before, after)
-            bias = tf.minimum(bias, tf.constant(MASKED, dtype) * (1 - seen))
-        return bias
-
-
-class TransformerBlock(keras.layers.Layer):
-    """Self-attention and a feed-forward network, each with a residual connection.
-
-    Args:
-      norm: "post" normalises after each residual sum (Vaswani et al., 2017; BERT), "pre" before
-        each sublayer (Xiong et al., 2020; GPT-2).
-    """
-
-    def __init__(
-        self,
-        heads: int,
-        ffn_width: int,
-        activation: str = "gelu",
-        norm: str = "post",
-        attention_output_dropout: float = 0.0,
-        ffn_output_dropout: float = 0.0,
-        attention_dropout: float = 0.0,
-        causal: bool = False,
-        window: int = 0,
-        epsilon: float = 1e-12,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        policy = self.dtype_policy
-        self.norm = norm
-        self.ffn_width = ffn_width
-        self.attention = MultiHeadAttention(
-            heads, attention_dropout, causal, window, name="attention", dtype=policy
-        )
-        self.attention_norm = layer_norm(epsilon, name="attention_norm", dtype=policy)
-        self.ffn_in = dense(ffn_width, name="ffn_in", dtype=policy)
-        self.activation = activation_function(activation)
-        self.ffn_norm = layer_norm(epsilon, name="ffn_norm", dtype=policy)
-        self.attention_output_dropout = Dropout(
-            attention_output_dropout, name="attention_dropout", dtype=policy
-        )
-        self.ffn_output_dropout = Dropout(ffn_output_dropout, name="ffn_dropout", dtype=policy)
+        self.epsilon = epsilon
 
     def build(self, shape):
-        self.attention.build(shape)
-        self.attention_norm.build(shape)
-        self.ffn_in.build(shape)
-        self.ffn_out = dense(shape[-1], name="ffn_out", dtype=self.dtype_policy)
-        self.ffn_out.build((*shape[:-1], self.ffn_width))
-        self.ffn_norm.build(shape)
+        self.gamma = self.add_weight(shape[-1:], "ones", name="gamma", autocast=False)
+        self.beta = self.add_weight(shape[-1:], "zeros", name="beta", autocast=False)
         self.built = True
 
-    def call(self, x_BTD, attention_mask=None, training=False, return_scores=False):
-        """Returns [B, T, D], and where asked for the attention probabilities [B, H, T, T]."""
-        pre = self.norm == "pre"
-        attended_BTD = self.attention(
-            self.attention_norm(x_BTD) if pre else x_BTD,
-            attention_mask=attention_mask,
-            training=training,
-            return_scores=return_scores,
-        )
-        if return_scores:
-            attended_BTD, scores_BHTT = attended_BTD
-        x_BTD += self.attention_output_dropout(attended_BTD, training=training)
-        x_BTD = x_BTD if pre else self.attention_norm(x_BTD)
-        hidden = self.activation(self.ffn_in(self.ffn_norm(x_BTD) if pre else x_BTD))
-        x_BTD += self.ffn_output_dropout(self.ffn_out(hidden), training=training)
-        x_BTD = x_BTD if pre else self.ffn_norm(x_BTD)
-        return (x_BTD, scores_BHTT) if return_scores else x_BTD
+    @property
+    def weights_now(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Gamma and beta, for a chain of `fusion`."""
+        return tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
+
+    def call(self, inputs):
+        """[..., D] -> [..., D]."""
+        return fuse(fusion.norm, inputs, *self.weights_now, epsilon=self.epsilon)
 
 
 def sinusoids(length: int, width: int) -> np.ndarray:
@@ -246,7 +125,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             if positions == "sinusoidal"
             else None
         )
-        self.norm = layer_norm(epsilon, name="norm", dtype=policy) if norm else None
+        self.norm = LayerNorm(epsilon, name="norm", dtype=policy) if norm else None
         self.dropout = Dropout(dropout, name="dropout", dtype=policy)
         self.width = width
         self.projection = (
@@ -319,23 +198,8 @@ def dense(width: int, **kwargs) -> keras.layers.Dense:
     return keras.layers.Dense(width, **kwargs)
 
 
-def layer_norm(epsilon: float, **kwargs) -> keras.layers.LayerNormalization:
-    """Layer normalisation (Ba et al., 2016); Keras computes its statistics in float32 or wider."""
-    return keras.layers.LayerNormalization(epsilon=epsilon, **kwargs)
-
-
-def activation_function(name: str):
-    """The exact GELU, GELU's tanh approximation, ReLU, SiLU, or tanh."""
-    return {
-        "gelu": lambda x: keras.activations.gelu(x, approximate=False),
-        "gelu_tanh": lambda x: keras.activations.gelu(x, approximate=True),
-        "relu": keras.activations.relu,
-        "silu": keras.activations.silu,
-        "tanh": keras.activations.tanh,
-    }[name]
-
-
-def statistics_dtype(dtype) -> tf.DType:
-    """float32 for the half precisions, otherwise the type itself: for sums and softmax."""
-    dtype = tf.as_dtype(dtype)
-    return tf.float32 if dtype in (tf.float16, tf.bfloat16) else dtype
+def product(x, kernel):
+    """x [..., D] times a kernel [D, E]: [..., E]."""
+    kernel = tf.convert_to_tensor(kernel)
+    rows = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel)
+    return tf.reshape(rows, tf.concat([tf.shape(x)[:-1], [kernel.shape[-1]]], 0))

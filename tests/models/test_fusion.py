@@ -1,0 +1,133 @@
+"""Chains of operations: compiled or not, the same values and the gradients of their formulas."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.models import block, fusion
+
+B, T, D, H = 2, 5, 8, 2
+SHARE = 64 / 256
+
+
+def _normal(*shape, seed, dtype):
+    return tf.constant(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def _random(*shape):
+    return tf.constant(np.random.default_rng(9).integers(0, 256, shape), tf.uint8)
+
+
+def _chains(dtype):
+    """Every chain with its tensors and settings."""
+    x, y = (_normal(B, T, D, seed=seed, dtype=dtype) for seed in (1, 2))
+    wide = fusion.statistics_dtype(dtype)
+    bias = _normal(D, seed=3, dtype=dtype)
+    weights = [_normal(D, seed=seed, dtype=wide) for seed in (4, 5)]
+    sums = (x, y, bias, _random(B, T, D))
+    yield fusion.add_bias, (x, bias), {}
+    for name in fusion.ACTIVATIONS:
+        yield fusion.activate, (x, bias), {"activation": name}
+    yield fusion.residual, (x, y, bias), {"share": SHARE}
+    yield fusion.residual, sums, {"share": SHARE}
+    yield fusion.norm, (x, *weights), {"epsilon": 1e-6}
+    yield fusion.residual_norm, (*sums[:3], *weights, sums[3]), {"share": SHARE, "epsilon": 1e-6}
+
+
+CHAINS = ["add_bias", *fusion.ACTIVATIONS, "residual", "dropped", "norm", "residual_norm"]
+
+
+def _run(number: int, dtype: str, on: bool) -> list[np.ndarray]:
+    """The value of a chain, and its gradients for one of the value."""
+    chain, tensors, settings = list(_chains(dtype))[number]
+    upstream = _normal(B, T, D, seed=6, dtype=dtype)
+
+    @tf.function
+    def call(*tensors):
+        floating = [each for each in tensors if each.dtype.is_floating]
+        with fusion.fusing(on), tf.GradientTape() as tape:
+            tape.watch(floating)
+            value = fusion.fuse(chain, *tensors, **settings)
+        return [value, *tape.gradient(value, floating, output_gradients=upstream)]
+
+    return [tf.cast(each, tf.float64).numpy() for each in call(*tensors)]
+
+
+@pytest.mark.parametrize("number", range(len(CHAINS)), ids=CHAINS)
+def test_compiled_it_is_the_same(number):
+    for ours, plain in zip(*(_run(number, "float64", on) for on in (True, False)), strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("on", [False, True])
+@pytest.mark.parametrize("number", range(len(CHAINS)), ids=CHAINS)
+def test_in_bfloat16_it_is_rounded_once(number, on):
+    """Sums over rows, in the gradients of vectors, are rounded as often as they are long."""
+    ours, exact = _run(number, "bfloat16", on), _run(number, "float32", False)
+    np.testing.assert_allclose(ours[0], exact[0], rtol=0.02, atol=0.03)
+    for mine, theirs in zip(ours[1:], exact[1:], strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0.05, atol=0.2)
+
+
+def test_one_trace_for_all_layers_and_shapes():
+    """A chain that was compiled once for each layer would be compiled again and again."""
+    before = fusion._compiled.cache_info().currsize
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, D])] * 2)
+    def call(x, upstream):
+        bias = tf.zeros([D])
+        with fusion.fusing(True), tf.GradientTape() as tape:
+            tape.watch(x)
+            y = x
+            for _ in range(3):
+                y = fusion.fuse(fusion.activate, y, bias, activation="silu")
+        return tape.gradient(y, x, output_gradients=upstream)
+
+    for rows in (2, 3):
+        ones = tf.ones([rows, T, D])
+        call(ones, ones)
+    assert fusion._compiled.cache_info().currsize - before <= 1
+
+
+def test_it_is_not_compiled_outside():
+    graph = tf.function(lambda x: fusion.fuse(fusion.norm, x, x[0], x[0], epsilon=1e-6))
+    concrete = graph.get_concrete_function(tf.ones([2, D]))
+    assert "XlaMustCompile" not in str(concrete.graph.as_graph_def())
+
+
+# Attention
+
+
+def _attention(dtype: str, on: bool, dropout: bool, reference: bool) -> list[np.ndarray]:
+    query, key, value, upstream = (_normal(B, H, T, D, seed=seed, dtype=dtype) for seed in range(4))
+    random = _random(B, H, T, T)
+    band = tf.constant(np.triu(np.full([T, T], -1e9), 1), dtype)
+
+    def plain(query, key, value):
+        probabilities = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + band)
+        if dropout:
+            probabilities = tf.where(random >= 64, probabilities / (1 - SHARE), 0)
+        return tf.matmul(probabilities, value)
+
+    def ours(query, key, value):
+        drawn = [random] if dropout else []
+        return block.attend(query, key, value, band, *drawn, share=SHARE)
+
+    @tf.function
+    def call(*tensors):
+        with tf.GradientTape() as tape, fusion.fusing(on):
+            tape.watch(tensors)
+            mixed = (plain if reference else ours)(*tensors)
+            return [mixed, *tape.gradient(mixed, tensors, output_gradients=upstream)]
+
+    return [tf.cast(each, tf.float64).numpy() for each in call(query, key, value)]
+
+
+@pytest.mark.parametrize("on", [False, True])
+@pytest.mark.parametrize("dropout", [False, True])
+def test_attention_is_its_formula_and_has_its_gradient(on, dropout):
+    expected = _attention("float64", False, dropout, reference=True)
+    for ours, theirs in zip(_attention("float64", on, dropout, False), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-12)
+    for ours, theirs in zip(_attention("bfloat16", on, dropout, False), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0.05, atol=0.1)

@@ -1,0 +1,151 @@
+"""Chains of elementwise operations in one pass over memory, with their exact gradients.
+
+TensorFlow runs each operation of a chain as a pass over all of its tensors, and keeps what the
+backward pass needs: at BERT's sizes that costs as much time as all matrix products. Here XLA
+compiles a chain into one loop, and its gradient, worked out from the chain's inputs once more, into
+another. Matrix products stay with the libraries that are fastest at them.
+"""
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+_active = threading.local()  # each replica is traced in a thread of its own
+
+
+@contextlib.contextmanager
+def fusing(on: bool) -> Iterator[None]:
+    """Whether `fuse` compiles what is called inside; outside of any it does not."""
+    before = getattr(_active, "on", False)
+    _active.on = on
+    try:
+        yield
+    finally:
+        _active.on = before
+
+
+def fuse(chain: Callable[..., tf.Tensor], *tensors: tf.Tensor, **settings: Any) -> tf.Tensor:
+    """`chain(*tensors, **settings)`, compiled inside `fusing(True)`.
+
+    XLA compiles it for every shape of its tensors anew, in some 0.1 s.
+
+    Args:
+      chain: a function of a module, of elementwise operations and of reductions of rows.
+      tensors: what it may be differentiated by, where that is of floating point.
+      settings: hashable, and constant in the compiled loop.
+    """
+    if not getattr(_active, "on", False):
+        return chain(*tensors, **settings)
+    return _compiled(chain, tuple(sorted(settings.items())))(*tensors)
+
+
+@functools.cache  # one for all layers, so that each shape is compiled once
+def _compiled(chain: Callable[..., tf.Tensor], settings: tuple) -> Callable[..., tf.Tensor]:
+    call = functools.partial(chain, **dict(settings))
+
+    def derivatives(upstream, *tensors):
+        floating = [each for each in tensors if each.dtype.is_floating]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(floating)
+            result = call(*tensors)
+        return tape.gradient(result, floating, output_gradients=upstream)
+
+    forward = tf.function(call, jit_compile=True, autograph=False)
+    backward = tf.function(derivatives, jit_compile=True, autograph=False)
+
+    @tf.custom_gradient
+    def apply(*tensors):
+        def gradient(upstream):
+            found = iter(backward(upstream, *tensors))
+            return [next(found) if each.dtype.is_floating else None for each in tensors]
+
+        return forward(*tensors), gradient
+
+    return apply
+
+
+# The chains. Statistics and sums are in float32 or wider, what is kept is in the type of the input.
+
+
+def add_bias(x_ND, bias_D):
+    """The sum."""
+    return x_ND + bias_D
+
+
+def activate(x_ND, bias_D, *, activation: str):
+    """`ACTIVATIONS[activation]` of the sum."""
+    wide = statistics_dtype(x_ND.dtype)
+    hidden = tf.cast(x_ND, wide) + tf.cast(bias_D, wide)
+    return tf.cast(ACTIVATIONS[activation](hidden), x_ND.dtype)
+
+
+def drop(x, random, *, share: float):
+    """Without a share of the numbers; `random` are uint8 of the same shape, see `keep`."""
+    return tf.where(keep(random, share), x * tf.constant(1 / (1 - share), x.dtype), 0)
+
+
+def residual(x_ND, y_ND, bias_D, *random_ND, share: float):
+    """x plus y + bias, of which `drop` took a share where `random` is given."""
+    wide = statistics_dtype(x_ND.dtype)
+    return tf.cast(_residual(x_ND, y_ND, bias_D, *random_ND, share=share, dtype=wide), x_ND.dtype)
+
+
+def norm(x_ND, gamma_D, beta_D, *, epsilon: float):
+    """Layer normalisation (Ba et al., 2016)."""
+    wide = statistics_dtype(x_ND.dtype)
+    return tf.cast(_norm(tf.cast(x_ND, wide), gamma_D, beta_D, epsilon), x_ND.dtype)
+
+
+def residual_norm(x_ND, y_ND, bias_D, gamma_D, beta_D, *random_ND, share: float, epsilon: float):
+    """`norm` of `residual`, without rounding between the two."""
+    wide = statistics_dtype(x_ND.dtype)
+    x = _residual(x_ND, y_ND, bias_D, *random_ND, share=share, dtype=wide)
+    return tf.cast(_norm(x, gamma_D, beta_D, epsilon), x_ND.dtype)
+
+
+def _residual(x, y, bias, random=None, *, share, dtype):
+    y = tf.cast(y, dtype) + tf.cast(bias, dtype)
+    return tf.cast(x, dtype) + (y if random is None else drop(y, random, share=share))
+
+
+def _norm(x, gamma, beta, epsilon):
+    centred = x - tf.reduce_mean(x, -1, keepdims=True)
+    variance = tf.reduce_mean(tf.square(centred), -1, keepdims=True)
+    scale = tf.math.rsqrt(variance + tf.constant(epsilon, x.dtype))
+    return centred * scale * tf.cast(gamma, x.dtype) + tf.cast(beta, x.dtype)
+
+
+def keep(random, share: float):
+    """True where uint8 random numbers keep what they stand for: all but a share of them."""
+    return random >= tf.constant(round(share * 256), tf.uint8)
+
+
+def _gelu(x):
+    half = tf.constant(0.5, x.dtype)
+    return half * x * (1 + tf.math.erf(x * tf.constant(0.5**0.5, x.dtype)))
+
+
+def _gelu_tanh(x):
+    cubic = x + tf.constant(0.044715, x.dtype) * x * x * x
+    slope = tf.constant((2 / 3.141592653589793) ** 0.5, x.dtype)
+    return tf.constant(0.5, x.dtype) * x * (1 + tf.math.tanh(slope * cubic))
+
+
+# GELU (Hendrycks & Gimpel, 2016), exact and in its tanh approximation, and others.
+ACTIVATIONS = {
+    "gelu": _gelu,
+    "gelu_tanh": _gelu_tanh,
+    "relu": tf.nn.relu,
+    "silu": tf.nn.silu,
+    "tanh": tf.math.tanh,
+}
+
+
+def statistics_dtype(dtype) -> tf.DType:
+    """float32 for the half precisions, otherwise the type itself: for sums and softmax."""
+    dtype = tf.as_dtype(dtype)
+    return tf.float32 if dtype in (tf.float16, tf.bfloat16) else dtype
