@@ -87,6 +87,16 @@ def test_xla_gives_the_same_losses(strategy_over):
     np.testing.assert_allclose(compiled.losses(3), plain.losses(3), rtol=1e-12)
 
 
+@pytest.mark.parametrize("devices", [1, 2])
+def test_compiled_chains_give_the_same_losses(strategy_over, devices):
+    batches = tiny.batches(3, 8)
+    plain, compiled = (
+        tiny.Trainer(strategy_over(devices), batches, accumulate=2, xla=xla, **CURVE)
+        for xla in ("off", "chains")
+    )
+    np.testing.assert_allclose(compiled.losses(3), plain.losses(3), rtol=1e-12)
+
+
 def test_the_seed_and_the_step_change_the_masks(strategy_over):
     """Twice the same batch at rate 0: only the masks differ."""
     same = [tiny.batch(8)] * 2

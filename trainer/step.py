@@ -204,18 +204,20 @@ class TrainStep:
         reduced = replica.all_reduce(tf.distribute.ReduceOp.SUM, [*gradients, loss_sum, weight_sum])
         *gradients, loss_sum, weight_sum = reduced
         divisor = tf.cast(weight_sum, tf.float64) * self.loss_scale.scale
-        gradients = [tf.math.divide_no_nan(g, tf.cast(divisor, g.dtype)) for g in gradients]
-        norm = tf.linalg.global_norm(gradients)
+        factor = tf.math.divide_no_nan(tf.ones([], tf.float64), divisor)
+        norm = tf.cast(tf.linalg.global_norm(gradients), tf.float64) * factor
         loss = tf.math.divide_no_nan(loss_sum, weight_sum)
         finite = tf.math.is_finite(norm) & tf.math.is_finite(loss)
         samples = tf.cond(
             sampled,
-            lambda: self.samples.take(dict(zip(self.names, gradients, strict=True))),
+            lambda: (
+                self.samples.take(dict(zip(self.names, gradients, strict=True)))
+                * tf.cast(factor, tf.float32)
+            ),
             lambda: tf.zeros([self.samples.count], tf.float32),
         )
         if self.clip_norm:
-            factor = tf.minimum(tf.cast(1, norm.dtype), self.clip_norm / norm)
-            gradients = [g * tf.cast(factor, g.dtype) for g in gradients]
+            factor *= tf.minimum(tf.ones([], tf.float64), self.clip_norm / norm)
         rate = learning_rate(
             self.progress.step - self.phase_start,
             self.phase.settings.schedule,
@@ -224,18 +226,21 @@ class TrainStep:
             self.phase.total_steps,
         )
         scale = tf.identity(self.loss_scale.scale)  # as it was during this step
-        update_norm = replica.merge_call(self._update, args=(gradients, finite, rate))
+        update_norm = replica.merge_call(self._update, args=(gradients, factor, finite, rate))
         values = (loss, rate, norm, update_norm, scale)
         return tf.stack([tf.cast(value, tf.float64) for value in values]), samples
 
-    def _update(self, strategy, gradients, finite, rate):
+    def _update(self, strategy, gradients, factor, finite, rate):
         """Updates every variable, or none: the same on all replicas. Cross-replica context."""
-        finite = strategy.experimental_local_results(finite)[0]
-        rate = strategy.experimental_local_results(rate)[0]
+        finite, factor, rate = (
+            strategy.experimental_local_results(each)[0] for each in (finite, factor, rate)
+        )
 
         def apply():
             rates = [rate * factor for factor in self.phase.factors.values()]
-            return tf.sqrt(self.state.optimizer.apply(strategy, self.names, gradients, rates))
+            with fusing(self._fuses):
+                squares = self.state.optimizer.apply(strategy, self.names, gradients, factor, rates)
+            return tf.sqrt(squares)
 
         def skip():
             hopeless = tf.logical_not(self.loss_scale.can_shrink())

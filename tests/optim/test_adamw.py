@@ -56,9 +56,9 @@ def _make(strategy, settings, dtype):
 
     @tf.function
     def apply(gradients, rate):
-        return optimizer.apply(
-            strategy, list(gradients), list(gradients.values()), [rate] * len(gradients)
-        )
+        # Doubled, and halved by the factor.
+        values, half = [2 * g for g in gradients.values()], tf.constant(0.5, tf.float64)
+        return optimizer.apply(strategy, list(gradients), values, half, [rate] * len(gradients))
 
     def update(gradients, rate):
         gradients = {name: tf.constant(g, dtype) for name, g in gradients.items()}
@@ -124,7 +124,7 @@ def test_rates_belong_to_parameters(strategy_over):
     names = ["bias", "matrix"]
     gradients = [tf.ones(SHAPES[name], tf.float64) for name in names]
     rates = [tf.constant(rate, tf.float64) for rate in (0.1, 0.3)]
-    squares = optimizer.apply(strategy, names, gradients, rates)
+    squares = optimizer.apply(strategy, names, gradients, tf.ones([], tf.float64), rates)
     for name, rate in zip(names, (0.1, 0.3), strict=True):
         np.testing.assert_allclose(_start()[name] - parameters[name].numpy(), rate, rtol=1e-6)
     np.testing.assert_allclose(squares, 3 * 0.1**2 + 12 * 0.3**2, rtol=1e-6)

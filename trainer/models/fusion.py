@@ -43,7 +43,20 @@ def fuse(chain: Callable[..., tf.Tensor], *tensors: tf.Tensor, **settings: Any) 
     return _compiled(chain, tuple(sorted(settings.items())))(*tensors)
 
 
+def fuse_constant(chain: Callable[..., Any], *tensors: tf.Tensor, **settings: Any) -> Any:
+    """As `fuse`, for what is never differentiated; the chain may return several tensors."""
+    if not getattr(_active, "on", False):
+        return chain(*tensors, **settings)
+    return _forward(chain, tuple(sorted(settings.items())))(*tensors)
+
+
 @functools.cache  # one for all layers, so that each shape is compiled once
+def _forward(chain: Callable[..., Any], settings: tuple) -> Callable[..., Any]:
+    call = functools.partial(chain, **dict(settings))
+    return tf.function(call, jit_compile=True, autograph=False)
+
+
+@functools.cache
 def _compiled(chain: Callable[..., tf.Tensor], settings: tuple) -> Callable[..., tf.Tensor]:
     call = functools.partial(chain, **dict(settings))
 
@@ -54,7 +67,7 @@ def _compiled(chain: Callable[..., tf.Tensor], settings: tuple) -> Callable[...,
             result = call(*tensors)
         return tape.gradient(result, floating, output_gradients=upstream)
 
-    forward = tf.function(call, jit_compile=True, autograph=False)
+    forward = _forward(chain, settings)
     backward = tf.function(derivatives, jit_compile=True, autograph=False)
 
     @tf.custom_gradient

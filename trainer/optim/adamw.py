@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from trainer import config as config_lib
+from trainer.models.fusion import fuse_constant
 
 
 class AdamW:
@@ -62,6 +63,7 @@ class AdamW:
         strategy: tf.distribute.Strategy,
         names: Sequence[str],
         gradients: Sequence[tf.Tensor],
+        factor: tf.Tensor,
         rates: Sequence[tf.Tensor],
     ) -> tf.Tensor:
         """Updates the named parameters. Call it in the cross-replica context.
@@ -70,6 +72,7 @@ class AdamW:
           strategy: the strategy that holds the variables.
           names: which parameters.
           gradients: one for each name, the same on every replica.
+          factor: float64 scalar that each of them is multiplied by.
           rates: one for each name, float64 scalars.
 
         Returns:
@@ -84,28 +87,47 @@ class AdamW:
             change = strategy.extended.update(
                 self.parameters[name],
                 self._update,
-                args=(gradient, rate, decay, *slots),
+                args=(gradient, factor, rate, decay, *slots),
                 group=False,
             )
             squares.append(change[0])  # one a device, all the same
         return tf.add_n(squares)
 
-    def _update(self, parameter, gradient, rate, decay, first, second, updates, average=None):
+    def _update(
+        self, parameter, gradient, factor, rate, decay, first, second, updates, average=None
+    ):
         """One parameter on one device; returns the sum of squares of its change."""
         settings, dtype = self.settings, parameter.dtype
         count = tf.cast(updates.assign_add(1), tf.float64)
-        beta1, beta2 = tf.constant(settings.beta1, dtype), tf.constant(settings.beta2, dtype)
-        m = first.assign(beta1 * first + (1 - beta1) * gradient)
-        v = second.assign(beta2 * second + (1 - beta2) * tf.square(gradient))
         # The two corrections are scalars: in float64, whatever the parameter's type.
-        size = tf.cast(rate / (1 - tf.pow(tf.constant(settings.beta1, tf.float64), count)), dtype)
-        root = tf.cast(tf.sqrt(1 - tf.pow(tf.constant(settings.beta2, tf.float64), count)), dtype)
-        change = -size * m / (tf.sqrt(v) / root + tf.constant(settings.epsilon, dtype))
-        if decay:
-            change -= tf.cast(rate * decay, dtype) * parameter
-        value = parameter.assign_add(change)
+        size = rate / (1 - tf.pow(tf.constant(settings.beta1, tf.float64), count))
+        root = tf.sqrt(1 - tf.pow(tf.constant(settings.beta2, tf.float64), count))
+        tensors = (parameter.read_value(), gradient, first.read_value(), second.read_value())
+        scalars = [tf.cast(scalar, dtype) for scalar in (factor, size, root, rate * decay)]
+        value, m, v, squares = fuse_constant(
+            _adamw,
+            *tensors,
+            *scalars,
+            beta1=settings.beta1,
+            beta2=settings.beta2,
+            epsilon=settings.epsilon,
+        )
+        first.assign(m)
+        second.assign(v)
+        value = parameter.assign(value)
         if average is not None:
             # Early on the average follows closely, as TensorFlow's ExponentialMovingAverage does.
             kept = tf.cast(tf.minimum((1 + count) / (10 + count), settings.ema), dtype)
             average.assign(kept * average + (1 - kept) * value)
-        return tf.cast(tf.reduce_sum(tf.square(change)), tf.float64)
+        return tf.cast(squares, tf.float64)
+
+
+def _adamw(parameter, gradient, m, v, factor, size, root, decay, *, beta1, beta2, epsilon):
+    """New values of the parameter and of its moments, and the sum of squares of its change."""
+    beta1, beta2 = tf.constant(beta1, parameter.dtype), tf.constant(beta2, parameter.dtype)
+    gradient = gradient * factor
+    m = beta1 * m + (1 - beta1) * gradient
+    v = beta2 * v + (1 - beta2) * tf.square(gradient)
+    epsilon = tf.constant(epsilon, parameter.dtype)
+    change = -size * m / (tf.sqrt(v) / root + epsilon) - decay * parameter
+    return parameter + change, m, v, tf.reduce_sum(tf.square(change))
