@@ -8,6 +8,7 @@ import pytest
 
 from trainer.data import rows
 from trainer.errors import UserError
+from trainer.prediction import inputs
 from trainer.prediction.inputs import Columns, Text, read
 
 COLUMNS = Columns("text")
@@ -47,7 +48,7 @@ def test_odd_texts_come_through():
         (b"a,b\n1,2\n", "csv", "no column 'text'; its columns: 'a', 'b'"),
         (b"", "csv", "no column 'text'; its columns: none"),
         (b"text,b\nx\n", "csv", "row 1 (line 2): 1 cells under 2 columns"),
-        (b'text\n"x', "csv", "line 2: unexpected end"),
+        (b'text\nx\n"y\nz', "csv", "line 4: unexpected end of data: mend the quotes after line 2"),
         (b'{"text": "x"}\n{"txt": "x"}\n', "jsonl", "row 2 has no column 'text'"),
         (b'{"text": 3}\n', "jsonl", "row 1: 'text' must be text, is 3"),
         (b'{"text": "\\ud83d"}\n', "jsonl", "half of a surrogate pair"),
@@ -76,3 +77,24 @@ def test_a_line_without_an_end(monkeypatch):
     monkeypatch.setattr(rows, "MAX_LINE", 10)
     with pytest.raises(UserError, match="line 2: over 10 bytes"):
         texts(b"short\n" + b"x" * 50, "text")
+
+
+def test_a_quote_left_open_does_not_read_the_whole_file(monkeypatch):
+    monkeypatch.setattr(rows, "MAX_CELL", 10)
+    file = io.BytesIO(b'text\nx\n"y\n' + b"an ordinary line\n" * 1000)
+    with pytest.raises(UserError, match=r"line 4: field larger .*: mend the quotes after line 2"):
+        list(read(file, "csv", COLUMNS, "the file"))
+    assert file.tell() < 40
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "where"),
+    [
+        (b"short\n" + b"x" * 11 + b"\n", "text", "line 2"),
+        (b'{"text": "xxxxxx", "pair": "yyyyy"}\n', "jsonl", "row 1"),
+    ],
+)
+def test_a_text_that_would_take_too_much_memory(monkeypatch, content, kind, where):
+    monkeypatch.setattr(inputs, "MAX_CHARACTERS", 10)
+    with pytest.raises(UserError, match=f"{where}: a text of 11 characters: cut it to 10"):
+        texts(content, kind, Columns("text", "pair") if kind == "jsonl" else COLUMNS)

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -11,6 +10,7 @@ from trainer.errors import UserError
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (*DELIMITERS, ".jsonl")
 MAX_LINE = 2**26  # bytes: what has no end so far is no text
+MAX_CELL = 2**24  # characters, of 4 bytes each while it is read: a quote was left open
 
 
 def read(
@@ -70,10 +70,12 @@ def check_text(cell: object, name: str, number: int, title: str) -> str:
 def _csv(
     file: BinaryIO, delimiter: str, columns: list[str], title: str
 ) -> Iterator[tuple[int, list[object]]]:
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    csv.field_size_limit(MAX_CELL)
+    whole = 0  # the line where the last row ended
     reader = csv.reader(lines(file, title), delimiter=delimiter, strict=True)
     try:
         header = next(reader, [])
+        whole = reader.line_num
         at = [_column(header, name, title) for name in columns]
         for number, cells in enumerate((row for row in reader if row), start=1):
             if len(cells) != len(header):
@@ -81,9 +83,12 @@ def _csv(
                     f"{title}, row {number} (line {reader.line_num}): {len(cells)} cells"
                     f" under {len(header)} columns: quote the cells that hold a delimiter"
                 )
+            whole = reader.line_num
             yield number, [cells[i] for i in at]
     except csv.Error as error:
-        raise UserError(f"{title}, line {reader.line_num}: {error}") from error
+        raise UserError(
+            f"{title}, line {reader.line_num}: {error}: mend the quotes after line {whole}"
+        ) from error
 
 
 def _jsonl(file: BinaryIO, columns: list[str], title: str) -> Iterator[tuple[int, list[object]]]:

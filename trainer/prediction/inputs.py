@@ -7,6 +7,7 @@ from trainer.data import rows
 from trainer.errors import UserError
 
 FORMATS = ("text", "csv", "tsv", "jsonl")
+MAX_CHARACTERS = 2**22  # of a text or pair: it is cut into tokens whole, at some 100 B each
 
 
 class Text(NamedTuple):
@@ -15,6 +16,11 @@ class Text(NamedTuple):
     id: int | str
     text: str
     pair: str | None = None
+
+    @property
+    def characters(self) -> int:
+        """How many there are in all."""
+        return len(self.text) + len(self.pair or "")
 
 
 class Columns(NamedTuple):
@@ -46,11 +52,12 @@ def read(file: BinaryIO, format_: str, columns: Columns, title: str) -> Iterator
     In "text" each line is one; "\\r\\n" ends a line too. Empty lines are texts.
 
     Raises:
-      UserError: a row that cannot be read, with its number.
+      UserError: a row that cannot be read, or is too long, with its number.
     """
     if format_ == "text":
         for number, line in enumerate(rows.lines(file, title)):
-            yield Text(number, line.removesuffix("\n").removesuffix("\r"))
+            text = Text(number, line.removesuffix("\n").removesuffix("\r"))
+            yield _check_length(text, f"{title}, line {number + 1}")
         return
     names = [name for name in columns if name]
     for number, cells in rows.read(file, f".{format_}", names, title):
@@ -64,4 +71,12 @@ def read(file: BinaryIO, format_: str, columns: Columns, title: str) -> Iterator
             )
         if isinstance(own, str):
             rows.check_text(own, columns.id, number, title)
-        yield Text(own, *texts)
+        yield _check_length(Text(own, *texts), f"{title}, row {number}")
+
+
+def _check_length(text: Text, where: str) -> Text:
+    if text.characters > MAX_CHARACTERS:
+        raise UserError(
+            f"{where}: a text of {text.characters:,} characters: cut it to {MAX_CHARACTERS:,}"
+        )
+    return text

@@ -7,14 +7,14 @@ import tensorflow as tf
 
 from trainer.data.encode import Encoded
 from trainer.objectives.metrics import softmax
-from trainer.prediction.inputs import Text
+from trainer.prediction.inputs import MAX_CHARACTERS, Text
 from trainer.runtime import local_replicas
 from trainer.step import FEATURES
 from trainer.trained import TrainedModel
 
-# A chunk ends at either: its texts are tokenised at once, and scored sorted by length.
+# A chunk has at most so many: its texts are tokenised at once, and scored sorted by length.
 CHUNK_TEXTS = 1024
-CHUNK_CHARACTERS = 2**22
+CHUNK_CHARACTERS = MAX_CHARACTERS
 # Of a batch, padding included: enough to keep the device busy, and little memory.
 BATCH_TOKENS = 2**13
 _MULTIPLE = 8  # of lengths
@@ -29,11 +29,12 @@ def chunks(texts: Iterator[Text]) -> Iterator[list[Text]]:
     chunk: list[Text] = []
     characters = 0
     for text in texts:
-        chunk.append(text)
-        characters += len(text.text) + len(text.pair or "")
-        if len(chunk) == CHUNK_TEXTS or characters >= CHUNK_CHARACTERS:
+        full = len(chunk) == CHUNK_TEXTS or characters + text.characters > CHUNK_CHARACTERS
+        if chunk and full:
             yield chunk
             chunk, characters = [], 0
+        chunk.append(text)
+        characters += text.characters
     if chunk:
         yield chunk
 
