@@ -12,7 +12,6 @@ last whole line. Memory does not grow with the file.
 """
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -96,10 +95,12 @@ def main() -> int:
         try:
             job.run(source.texts, sink, lambda count: advance(source.progress(count)))
         except Stopped:
-            program.say("Ended by a signal: the same command with --resume goes on from here")
+            goes_on = "the same command with --resume goes on from here"
+            if not _OUTPUT.value or explainer:
+                goes_on = "to go on, --resume needs --output, without --explain"
+            program.say(f"Ended by a signal after whole lines: {goes_on}")
             return program.INTERRUPTED
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return PIPE_CLOSED
     if explainer:
         _write_page(job.explained, trained)

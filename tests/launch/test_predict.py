@@ -128,7 +128,7 @@ def test_a_signal_ends_it_with_whole_lines(finished, reviews, whole, tmp_path):
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 75, said
-    assert "--resume" in said
+    assert "the same command with --resume goes on from here" in said
     assert output.read_bytes().endswith(b"\n")
     assert 0 < len(lines(output)) < 20 * len(REVIEWS)
 
@@ -204,6 +204,16 @@ def test_a_reader_that_goes_away_is_no_error(finished, reviews):
     with process.stderr:
         assert process.stderr.read() == b""
     assert process.wait(60) in (0, 141)
+
+
+def test_a_full_disk_is_one_line(finished):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            command(finished, "--texts=x"), stdout=full, stderr=subprocess.PIPE, cwd=ROOT,
+            env=environment(), check=False,
+        )  # fmt: skip
+    said = "error: cannot write standard output: No space left on device\n"
+    assert (done.returncode, done.stderr.decode()) == (2, said)
 
 
 def test_explanations(launch, finished, tmp_path):

@@ -1,12 +1,12 @@
 """JSON lines that an interrupted program left, and how it goes on."""
 
 import json
+import resource
 
 import pytest
 
 from trainer.errors import UserError
 from trainer.prediction import output
-from trainer.prediction.inputs import Text
 from trainer.prediction.output import Output
 
 LINES = [
@@ -25,16 +25,39 @@ def test_goes_on_after_the_last_whole_line_wherever_it_was_cut(tmp_path, monkeyp
         with Output(path, resume=True) as sink:
             assert sink.done == WHOLE[:end].count(b"\n")
             if sink.done:
-                sink.check(Text(sink.done - 1, "x"))
-            sink.write(LINES[sink.done :])
+                sink.check(LINES[sink.done - 1])
+            for line in LINES[sink.done :]:
+                sink.write(line)
         assert path.read_bytes() == WHOLE
 
 
-def test_other_texts_are_refused(tmp_path):
+@pytest.mark.parametrize(("old", "new"), [("8", "9"), ("ä", "a"), ("[1]", "[0.9]")])
+def test_another_last_line_is_refused(tmp_path, old, new):
     path = tmp_path / "out.jsonl"
     path.write_bytes(WHOLE)
-    with Output(path, resume=True) as sink, pytest.raises(UserError, match="has id 8"):
-        sink.check(Text("other", "x"))
+    with Output(path, resume=True) as sink, pytest.raises(UserError, match="line 9, is not what"):
+        sink.check(LINES[-1].replace(old, new))
+    assert path.read_bytes() == WHOLE
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    """A limit on the size of files stands for it: it fails in the same way."""
+    path = tmp_path / "out.jsonl"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def write() -> None:
+        with Output(path, resume=False) as sink:
+            sink.write(LINES[0])
+            sink.write(LINES[1])
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(LINES[0]) + 9, limits[1]))
+    try:
+        with pytest.raises(UserError, match=f"cannot write --output={path}: File too large"):
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with Output(path, resume=True) as sink:
+        assert sink.done == 1
 
 
 @pytest.mark.parametrize(

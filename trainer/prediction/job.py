@@ -18,11 +18,11 @@ class Sink(Protocol):
 
     done: int
 
-    def check(self, text: Text) -> None:
-        """Refuses to go on unless the last line there is that of `text`."""
+    def check(self, line: str) -> None:
+        """Refuses to go on unless it is the last line there."""
 
-    def write(self, lines: list[str]) -> None:
-        """Appends lines."""
+    def write(self, line: str) -> None:
+        """Appends a line."""
 
 
 class Job:
@@ -61,17 +61,19 @@ class Job:
 
         Raises:
           Stopped: a signal came; whole lines are written.
-          UserError: a text cannot be read, or what is done belongs to other texts.
+          UserError: a text cannot be read, what is done belongs to other texts or another model, or
+            a line cannot be written.
         """
         number = 0
         for chunk in chunks(texts):
-            skipped = min(max(sink.done - number, 0), len(chunk))
-            if skipped and number + skipped == sink.done:
-                sink.check(chunk[skipped - 1])
-            if skipped < len(chunk):  # all of it is scored, so that each text has the same company
+            done = max(sink.done - number, 0)
+            if done <= len(chunk):  # all of it is scored, so that each text has the same company
                 rows = self._predictor.probabilities(chunk)
-                pairs = list(zip(chunk, rows, strict=True))[skipped:]
-                sink.write([self._line(text, row) for text, row in pairs])
+                pairs = list(zip(chunk, rows, strict=True))
+                if done:
+                    sink.check(self._line(*pairs[done - 1]))
+                for text, row in pairs[done:]:
+                    sink.write(self._line(text, row))
             number += len(chunk)
             advance(len(chunk))
         if sink.done > number:

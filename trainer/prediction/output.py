@@ -1,14 +1,14 @@
 """Predictions as JSON lines, of which an interrupted program has written the first ones whole."""
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from trainer.errors import UserError
-from trainer.prediction.inputs import Text
 
 _BLOCK = 2**20  # bytes
 _FIELDS = {"id", "label", "probabilities"}
@@ -30,8 +30,8 @@ class Output:
             cannot be written.
         """
         self._path, self.done = path, 0
-        self._last_id: int | str | None = None
-        try:
+        self._last_line = b""
+        with _told(f"--output={path}"):
             if path.exists() and not resume:
                 raise UserError(
                     f"--output={path} is there already: choose another file, or go on with --resume"
@@ -39,8 +39,6 @@ class Output:
             self._file = path.open("ab+")
             if resume:
                 self._find_end()
-        except OSError as error:
-            raise UserError(f"cannot write --output={path}: {error.strerror}") from error
 
     def _find_end(self) -> None:
         """Counts the lines in blocks: the file may be larger than memory."""
@@ -54,44 +52,47 @@ class Output:
                 start, end = position + before + 1 if before >= 0 else end, position + last + 1
             position += len(block)
         self._file.seek(start)
-        last_line = self._file.read(end - start)
+        self._last_line = self._file.read(end - start)
         half_line = self._file.read(len(_BEGIN))
         ours = _BEGIN.startswith(half_line)
-        if last_line:
+        if self._last_line:
             try:
-                fields = json.loads(last_line)
-                ours = ours and fields.keys() >= _FIELDS
-                self._last_id = fields["id"]
-            except (ValueError, AttributeError, LookupError):
+                ours = ours and json.loads(self._last_line).keys() >= _FIELDS
+            except (ValueError, AttributeError):
                 ours = False
         if not ours:  # nothing of another file is removed
             self._file.close()
             raise UserError(f"--output={self._path} holds no predictions: choose another file")
         self._file.truncate(end)
 
-    def check(self, text: Text) -> None:
-        """Refuses to go on with other texts: the last line must be that of `text`.
+    def check(self, line: str) -> None:
+        """Refuses to go on with other texts or another model: `line` must be the last one.
 
         Raises:
           UserError: it is not.
         """
-        if self._last_id != text.id:
+        if self._last_line != f"{line}\n".encode():
             raise UserError(
-                f"--output={self._path}, line {self.done}, has id {self._last_id!r}, the texts have"
-                f" {text.id!r} there: --resume needs the same texts as before"
+                f"--output={self._path}, line {self.done}, is not what would stand there now:"
+                " --resume needs the same texts, model, flags and kind of machine as before"
             )
 
-    def write(self, lines: Sequence[str]) -> None:
-        """Appends lines; they have reached the operating system when it returns."""
-        write(self._file, lines)
+    def write(self, line: str) -> None:
+        """Appends a line; it has reached the operating system when it returns.
+
+        Raises:
+          UserError: the disk is full, say.
+        """
+        with _told(f"--output={self._path}"):
+            _write(self._file, line)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         """Forces what was written onto the disk."""
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with _told(f"--output={self._path}"), self._file:
+            os.fsync(self._file.fileno())
 
 
 class Pipe:
@@ -99,15 +100,35 @@ class Pipe:
 
     done = 0
 
-    def check(self, text: Text) -> None:
+    def check(self, line: str) -> None:
         """Never asked: nothing is done before."""
 
-    def write(self, lines: Sequence[str]) -> None:
-        """Appends lines; they are with the reader, or on their way, when it returns."""
-        write(sys.stdout.buffer, lines)
+    def write(self, line: str) -> None:
+        """Appends a line; it is with the reader, or on its way, when it returns.
+
+        Raises:
+          BrokenPipeError: the reader went away.
+          UserError: the disk is full, say.
+        """
+        with _told("standard output"):
+            try:
+                _write(sys.stdout.buffer, line)
+            except OSError:  # what is left would fail once more when Python ends
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise
 
 
-def write(file: BinaryIO, lines: Sequence[str]) -> None:
-    """Writes lines to a file or a pipe, whole ones only."""
-    file.write("".join(f"{line}\n" for line in lines).encode())
+@contextlib.contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Makes a UserError of what cannot be written, but for a reader that went away."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(f"cannot write {name}: {error.strerror}") from error
+
+
+def _write(file: BinaryIO, line: str) -> None:
+    file.write(f"{line}\n".encode())
     file.flush()

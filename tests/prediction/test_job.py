@@ -1,0 +1,96 @@
+"""What a job writes, how it goes on, and with what it refuses to."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from trainer.errors import UserError
+from trainer.prediction.attribution import Attribution
+from trainer.prediction.inputs import Text
+from trainer.prediction.job import Job
+from trainer.prediction.output import Output
+from trainer.prediction.predictor import CHUNK_TEXTS, Stopped
+
+COUNT = 2 * CHUNK_TEXTS + 9
+TEXTS = [Text(i, "x" * (i % 7)) for i in range(COUNT)]
+
+
+class Predictor:
+    """Scores a text by its length and `slope`."""
+
+    trained = SimpleNamespace(id2label=["neg", "pos"])
+
+    def __init__(self, slope: float = 0.1):
+        self._slope, self.scored = slope, 0
+
+    def probabilities(self, texts: Sequence[Text]) -> np.ndarray:
+        self.scored += len(texts)
+        second = np.array([self._slope * len(text.text) for text in texts])
+        return np.stack([1 - second, second], -1)
+
+
+def run(path: Path, predictor: Predictor, texts=TEXTS, threshold=None) -> None:
+    with Output(path, resume=True) as sink:
+        job = Job(predictor, threshold, None, lambda: False)
+        job.run(iter(texts), sink, lambda count: None)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> bytes:
+    path = tmp_path_factory.mktemp("job") / "out.jsonl"
+    run(path, Predictor())
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("done", [0, 1, CHUNK_TEXTS, CHUNK_TEXTS + 5, COUNT])
+def test_goes_on_from_any_line(tmp_path, whole, done):
+    path, predictor = tmp_path / "out.jsonl", Predictor()
+    path.write_bytes(b"".join(whole.splitlines(keepends=True)[:done]))
+    run(path, predictor)
+    assert path.read_bytes() == whole
+    assert predictor.scored == COUNT - max(done - 1, 0) // CHUNK_TEXTS * CHUNK_TEXTS
+
+
+@pytest.mark.parametrize("done", [CHUNK_TEXTS, CHUNK_TEXTS + 4, COUNT])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"predictor": Predictor(0.11)},
+        {"threshold": 0.0},
+        {"texts": [text._replace(text="x" * 6) for text in TEXTS]},
+        {"texts": [text._replace(id=str(text.id)) for text in TEXTS]},
+    ],
+    ids=["model", "threshold", "texts", "ids"],
+)
+def test_refuses_to_go_on_with_another(tmp_path, whole, other, done):
+    path = tmp_path / "out.jsonl"
+    held = b"".join(whole.splitlines(keepends=True)[:done])
+    path.write_bytes(held)
+    with pytest.raises(UserError, match=f"line {done}, is not what would stand there now"):
+        run(path, **{"predictor": Predictor(), **other})
+    assert path.read_bytes() == held
+
+
+def test_fewer_texts_are_refused(tmp_path, whole):
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(whole)
+    with pytest.raises(UserError, match=f"{COUNT} lines already, there are 9 texts"):
+        run(path, Predictor(), TEXTS[:9])
+
+
+def test_a_signal_loses_no_explained_line(tmp_path):
+    path, asked = tmp_path / "out.jsonl", []
+
+    def stop() -> bool:
+        asked.append(True)
+        return len(asked) > 3
+
+    found = Attribution(["x"], [(0, 1)], np.ones(1), 1.0, 0.0)
+    explainer = SimpleNamespace(explain=lambda text, label: found)
+    with Output(path, resume=False) as sink, pytest.raises(Stopped):
+        Job(Predictor(), None, explainer, stop).run(iter(TEXTS), sink, lambda count: None)
+    assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == [0, 1, 2]
