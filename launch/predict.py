@@ -12,8 +12,9 @@ last whole line. Memory does not grow with the file.
 """
 
 import contextlib
+import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from launch import main as program
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
+    from trainer.config import Data
     from trainer.prediction.inputs import Columns, Input
     from trainer.prediction.page import Explained
     from trainer.trained import TrainedModel
@@ -64,15 +66,17 @@ def main() -> int:
     from trainer import runtime
     from trainer.data.progress import bar
     from trainer.prediction.attribution import Explainer
-    from trainer.prediction.inputs import Columns
+    from trainer.prediction.inputs import Stopped
     from trainer.prediction.job import Job, Sink
     from trainer.prediction.output import Output, Pipe
-    from trainer.prediction.predictor import Predictor, Stopped
+    from trainer.prediction.predictor import Predictor
     from trainer.trained import TrainedModel, for_prediction
     from trainer.workdir import Workdir
 
     workdir = Workdir(Path(_WORKDIR.value))
     config, _ = workdir.read()
+    kind = _kind()
+    columns = _columns(kind, config.data)
     workdir.finished_weights()  # before devices are set up: there may be none
     settings = for_prediction(config.runtime, _CPU_DEVICES.value)
     trained = TrainedModel(workdir, runtime.start(settings, config.seed))
@@ -81,13 +85,13 @@ def main() -> int:
     threshold = _threshold(trained)
     explainer = Explainer(trained, _EXPLAIN_STEPS.value) if _EXPLAIN.value else None
     signals.saves = True
-    predictor = Predictor(trained, lambda: signals.requested)
-    job = Job(predictor, threshold, explainer, lambda: signals.requested)
-    data = config.data
-    pair = (_TEXT_PAIR.value or data.text_pair) if data.text_pair else ""
-    columns = Columns(_TEXT.value or data.text, pair, _ID.value)
+
+    def stop() -> bool:
+        return signals.requested
+
+    job = Job(Predictor(trained, stop), threshold, explainer, stop)
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(_input(columns))
+        source = stack.enter_context(_input(kind, columns, stop))
         sink: Sink = Pipe()
         if _OUTPUT.value:
             sink = stack.enter_context(Output(Path(_OUTPUT.value), _RESUME.value))
@@ -107,27 +111,58 @@ def main() -> int:
     return 0
 
 
+def _kind() -> str:
+    """How the texts are given: one of FORMATS."""
+    from trainer.prediction.inputs import FORMATS
+
+    if _FORMAT.value or not _INPUT.value:
+        return _FORMAT.value or "text"
+    ending = Path(_INPUT.value).suffix[1:]
+    kind = {"txt": "text"}.get(ending, ending)
+    if kind not in FORMATS:
+        raise UserError(
+            f"--input={_INPUT.value}: its ending does not say how to read it: give --format="
+            + "|".join(FORMATS)
+        )
+    return kind
+
+
+def _columns(kind: str, data: "Data") -> "Columns":
+    """What the columns are called; refuses names that would have no effect."""
+    from trainer.prediction.inputs import Columns
+
+    if _TEXT_PAIR.value and not data.text_pair:
+        raise UserError(
+            "--text_pair is for models of pairs, this one takes single texts: leave it out"
+        )
+    if data.text_pair and kind == "text":
+        raise UserError(
+            "the model takes pairs of texts: give both as columns, --input or --format csv, tsv or"
+            " jsonl"
+        )
+    if kind == "text" and (_TEXT.value or _ID.value):
+        raise UserError("--text and --id name columns, lines of text have none: leave them out")
+    pair = data.text_pair and (_TEXT_PAIR.value or data.text_pair)
+    return Columns(_TEXT.value or data.text, pair, _ID.value)
+
+
 @contextlib.contextmanager
-def _input(columns: "Columns") -> "Iterator[Input]":
-    """What is to be predicted."""
-    from trainer.prediction.inputs import FORMATS, Input, Text, read
+def _input(kind: str, columns: "Columns", stop: Callable[[], bool]) -> "Iterator[Input]":
+    """What is to be predicted; `stop` is asked while standard input makes wait."""
+    from trainer.prediction.inputs import Input, Text, Waiting, read
 
     if _TEXTS.value:
         texts = [Text(i, text) for i, text in enumerate(_TEXTS.value)]
         yield Input(iter(texts), len(texts), " texts", lambda count: count)
         return
     if not _INPUT.value:
-        kind = _FORMAT.value or "text"
-        texts_ = read(sys.stdin.buffer, kind, columns, "standard input")
-        yield Input(texts_, None, " texts", lambda count: count)
+        if sys.stdin.isatty():
+            program.say(f"Reads {kind} from standard input; Ctrl-D ends it")
+        waiting = io.BufferedReader(Waiting(sys.stdin.fileno(), stop))
+        rows = read(waiting, kind, columns, "standard input")
+        yield Input(rows, None, " texts", lambda count: count)
         return
     path = Path(_INPUT.value)
-    kind = _FORMAT.value or {"txt": "text"}.get(path.suffix[1:], path.suffix[1:])
-    if kind not in FORMATS:
-        raise UserError(
-            f"--input={path}: its ending does not say how to read it: give --format="
-            + "|".join(FORMATS)
-        )
     try:
         with path.open("rb") as file:
             before = 0

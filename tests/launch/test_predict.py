@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pty
 import random
 import signal
 import subprocess
@@ -131,6 +132,66 @@ def test_a_signal_ends_it_with_whole_lines(finished, reviews, whole, tmp_path):
     assert "the same command with --resume goes on from here" in said
     assert output.read_bytes().endswith(b"\n")
     assert 0 < len(lines(output)) < 20 * len(REVIEWS)
+
+
+def test_a_signal_ends_the_wait_for_standard_input(finished, tmp_path):
+    output = tmp_path / "out.jsonl"
+    process = subprocess.Popen(
+        command(finished, f"--output={output}"), cwd=ROOT, env=environment(),
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin
+    assert process.stderr
+    process.stdin.write("a fine film\n")
+    process.stdin.flush()
+    deadline = time.monotonic() + 60
+    while not output.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 75
+    assert "--resume goes on from here" in process.stderr.read()
+    assert output.read_bytes() == b""
+    process.stdin.close()
+    process.stderr.close()
+
+
+def test_on_a_terminal_it_says_that_it_reads(finished):
+    terminal, its_end = pty.openpty()
+    process = subprocess.Popen(
+        command(finished), cwd=ROOT, env=environment(), stdin=its_end,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    os.write(terminal, b"a fine film\nso so\n\x04")
+    stdout, stderr = process.communicate(timeout=60)
+    os.close(terminal)
+    os.close(its_end)
+    assert process.returncode == 0, stderr
+    assert [json.loads(line)["id"] for line in stdout.splitlines()] == [0, 1]
+    assert stderr.count("Reads text from standard input; Ctrl-D ends it\n") == 1
+
+
+def test_pairs_and_single_texts_are_not_mixed_up(launch, finished, tmp_path):
+    pairs = tmp_path / "pairs"
+    pairs.mkdir()
+    values = json.loads((finished / "config.json").read_text())
+    values["data"]["text_pair"] = "other"
+    (pairs / "config.json").write_text(json.dumps(values))
+    (tmp_path / "a.csv").write_text("text\nx\n")
+    (tmp_path / "a.txt").write_text("x\n")
+    for run, flags, said in (
+        (pairs, ["--texts=x"], "the model takes pairs of texts"),
+        (pairs, [f"--input={tmp_path / 'a.txt'}"], "the model takes pairs of texts"),
+        (pairs, ["--format=text", "--text_pair=b"], "the model takes pairs of texts"),
+        (finished, [f"--input={tmp_path / 'a.csv'}", "--text_pair=text"], "takes single texts"),
+        (finished, ["--texts=x", "--text_pair=text"], "takes single texts"),
+        (finished, [f"--input={tmp_path / 'a.txt'}", "--id=key"], "lines of text have none"),
+    ):
+        ended = predict(launch, run, *flags)
+        assert ended.status == 2, (flags, ended.stderr)
+        assert len(ended.stderr.splitlines()) == 1, ended.stderr
+        assert said in ended.stderr
 
 
 def test_memory_does_not_grow_with_the_file(finished, reviews, tmp_path):

@@ -10,10 +10,10 @@ import pytest
 
 from trainer.errors import UserError
 from trainer.prediction.attribution import Attribution
-from trainer.prediction.inputs import Text
+from trainer.prediction.inputs import Stopped, Text
 from trainer.prediction.job import Job
 from trainer.prediction.output import Output
-from trainer.prediction.predictor import CHUNK_TEXTS, Stopped
+from trainer.prediction.predictor import CHUNK_TEXTS
 
 COUNT = 2 * CHUNK_TEXTS + 9
 TEXTS = [Text(i, "x" * (i % 7)) for i in range(COUNT)]

@@ -1,13 +1,20 @@
 """Texts to predict, from lines of text, CSV, TSV or JSONL."""
 
+import io
+import os
+import select
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from trainer.data import rows
 from trainer.errors import UserError
 
 FORMATS = ("text", "csv", "tsv", "jsonl")
 MAX_CHARACTERS = 2**22  # of a text or pair: it is cut into tokens whole, at some 100 B each
+
+
+class Stopped(Exception):
+    """A signal asked the program to end."""
 
 
 class Text(NamedTuple):
@@ -44,6 +51,27 @@ class Input(NamedTuple):
     size: int | None
     unit: str
     progress: Callable[[int], int]
+
+
+class Waiting(io.RawIOBase):
+    """A pipe or terminal; a signal ends the wait for more of it.
+
+    Args:
+      number: its file descriptor.
+      stop: asked ten times a second; where it says so, reading raises Stopped.
+    """
+
+    def __init__(self, number: int, stop: Callable[[], bool]):
+        self._number, self._stop = number, stop
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._stop():
+            if select.select([self._number], [], [], 0.1)[0]:
+                return os.readv(self._number, [buffer])
+        raise Stopped
 
 
 def read(file: BinaryIO, format_: str, columns: Columns, title: str) -> Iterator[Text]:

@@ -8,9 +8,9 @@ import numpy as np
 
 from trainer.errors import UserError
 from trainer.prediction.attribution import Explainer
-from trainer.prediction.inputs import Text
+from trainer.prediction.inputs import Stopped, Text
 from trainer.prediction.page import MOST, Explained
-from trainer.prediction.predictor import Predictor, Stopped, chunks
+from trainer.prediction.predictor import Predictor, chunks
 
 
 class Sink(Protocol):

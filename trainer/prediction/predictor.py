@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from trainer.data.encode import Encoded
 from trainer.objectives.metrics import softmax
-from trainer.prediction.inputs import MAX_CHARACTERS, Text
+from trainer.prediction.inputs import MAX_CHARACTERS, Stopped, Text
 from trainer.runtime import local_replicas
 from trainer.step import FEATURES
 from trainer.trained import TrainedModel
@@ -18,10 +18,6 @@ CHUNK_CHARACTERS = MAX_CHARACTERS
 # Of a batch, padding included: enough to keep the device busy, and little memory.
 BATCH_TOKENS = 2**13
 _MULTIPLE = 8  # of lengths
-
-
-class Stopped(Exception):
-    """A signal asked the program to end."""
 
 
 def chunks(texts: Iterator[Text]) -> Iterator[list[Text]]:
