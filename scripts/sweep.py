@@ -19,6 +19,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,12 @@ class Sweep:
             return json.loads((self.workdir(number) / "result.json").read_text())
         return None
 
+    def failed(self, number: int) -> str:
+        """How a trial failed; empty: it did not, or has ended since."""
+        with contextlib.suppress(FileNotFoundError):
+            return "" if self.finished(number) else self.note(number).read_text().strip()
+        return ""
+
     def stop(self, number: int, frame: object) -> None:
         """A handler: the trial that runs shall save and end, and no other begin."""
         del number, frame
@@ -71,14 +78,16 @@ class Sweep:
         if self._child:
             self._child.send_signal(signal.SIGTERM)
 
-    def run(self, number: int) -> int:
-        """Trains one trial to its end; returns the exit status of launch.train."""
+    def run(self, number: int) -> None:
+        """Trains one trial to its end, and notes how it failed."""
+        self.note(number).unlink(missing_ok=True)
         flags = self.plan.flags(number, self.workdir(number))
         settings = " ".join(f"{k}={v}" for k, v in self.plan.trials[number].items())
         program.say(f"Trial {number} of {len(self.plan.trials)}: {settings}")
+        path = (str(ROOT), os.environ.get("PYTHONPATH"))
         self._child = subprocess.Popen(
             [sys.executable, "-m", "launch.train", *flags],
-            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
             stderr=subprocess.PIPE,
             start_new_session=True,  # a Ctrl-C comes here only
             preexec_fn=dies_with_this_process(),
@@ -87,28 +96,30 @@ class Sweep:
         assert self._child.stderr
         if self._stopped:  # it came before there was a child to tell
             self._child.send_signal(signal.SIGTERM)
-        for line in self._child.stderr:
-            sys.stderr.buffer.write(line)
-            sys.stderr.flush()
-            last = line if line.strip() else last
+        with self._child.stderr as said_by_it:
+            for line in said_by_it:
+                sys.stderr.buffer.write(line)
+                sys.stderr.flush()
+                last = line if line.strip() else last
         status, self._child = self._child.wait(), None
         if status not in (0, program.INTERRUPTED):
             said = last.decode(errors="replace").strip()
             self.note(number).write_text(f"exit status {status}: {said}\n")
-        return status
 
-    def run_all(self, retry: bool) -> int:
+    def run_all(self, numbers: Sequence[int], retry: bool) -> int:
         """Trains what is not finished, one after the other; returns 0, 1 (some failed) or 75."""
-        for number in range(len(self.plan.trials)):
-            if retry:
-                self.note(number).unlink(missing_ok=True)
-            if self.finished(number) or self.note(number).exists():
+        for number in numbers:
+            if self._stopped or self.finished(number):
                 continue
-            self.run(number)
-            if self._stopped:
-                program.say("Interrupted: the same command goes on from there")
-                return program.INTERRUPTED
-        return int(any(self.note(number).exists() for number in range(len(self.plan.trials))))
+            if self.failed(number) and not retry:
+                program.say(f"Trial {number} failed before: --retry tries it once more")
+            else:
+                self.run(number)
+        left = [number for number in numbers if not self.finished(number)]
+        if self._stopped or not all(map(self.failed, left)):  # one may have got a signal alone
+            program.say("Interrupted: the same command goes on from there")
+            return program.INTERRUPTED
+        return int(bool(left))
 
     def show(self) -> None:
         """Prints a table, the best trial on top, and what to do next."""
@@ -123,9 +134,8 @@ class Sweep:
                 seconds = f"{result['wall_seconds']:.0f}"
                 cells = [f"{value:.4f}", f"{result['test'][metric]:.4f}", seconds]
             else:
-                failed = self.note(number).exists()
-                begun = self.workdir(number).exists()
-                cells = ["failed" if failed else "begun" if begun else "to do", "", ""]
+                begun = "begun" if self.workdir(number).exists() else "to do"
+                cells = ["failed" if self.failed(number) else begun, "", ""]
             order = float("inf") if value is None else sign * value
             rows.append((order, [str(number), *(settings[f] for f in fields), *cells]))
         table = Table()
@@ -137,8 +147,8 @@ class Sweep:
         rich.console.Console(width=width).print(table)
         print("Sorted by validation: the test split is not for choosing.")
         for number in range(len(self.plan.trials)):
-            if self.note(number).exists():
-                print(f"Trial {number} failed: {self.note(number).read_text().strip()}")
+            if said := self.failed(number):
+                print(f"Trial {number} failed: {said}")
         print(f"Compare in the HParams page: tensorboard --logdir={shlex.quote(str(self.folder))}")
 
 
@@ -199,13 +209,13 @@ def _sweep(flags: argparse.Namespace, train: list[str]) -> int:
     if flags.trial is not None:
         if not 0 <= flags.trial < len(plan.trials):
             raise UserError(f"--trial={flags.trial}: there are {len(plan.trials)}, from 0")
-        return 0 if sweep.finished(flags.trial) else sweep.run(flags.trial)
+        return sweep.run_all([flags.trial], flags.retry)
     lock = FileLock(flags.output / ".lock")
     with contextlib.suppress(Timeout):
         lock.acquire(timeout=0)
     if not lock.is_locked:
         raise UserError(f"another process sweeps in --output={flags.output}: wait for it")
-    status = sweep.run_all(flags.retry)
+    status = sweep.run_all(range(len(plan.trials)), flags.retry)
     sweep.show()
     return status
 
@@ -237,8 +247,10 @@ def _submit(flags: argparse.Namespace, plan: Plan) -> int:
     ]
     python, program_ = shlex.quote(sys.executable), shlex.quote(str(Path(__file__).absolute()))
     command = [
-        f"srun --ntasks=1 {python} {program_} --output={shlex.quote(str(folder))} \\",
-        '    --trial="$SLURM_ARRAY_TASK_ID"',
+        # sbatch's cores for a task do not reach srun from Slurm 22.05 on.
+        "srun --ntasks=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK} \\",
+        f"    {python} {program_} --output={shlex.quote(str(folder))} \\",
+        '    --trial="$SLURM_ARRAY_TASK_ID"' + (" --retry" if flags.retry else ""),
     ]
     written = "# Written by scripts/sweep.py."
     quoted = [*map(shlex.quote, options), *flags.sbatch]
@@ -258,5 +270,5 @@ def _submit(flags: argparse.Namespace, plan: Plan) -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, "")  # as `python -m` does: a config may import another
+    sys.path[:0] = ["", str(ROOT)]  # as a trial has it: a config may import another
     sys.exit(main(sys.argv[1:]))

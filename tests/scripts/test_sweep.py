@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from programs import ROOT, environment
+from sweep import Sweep
 from trials import Plan, draws, experiment, grid
 
 from trainer.errors import UserError
@@ -126,6 +127,60 @@ def test_the_table_so_far(tmp_path):
     assert [row[1].strip() for row in rows] == ["2", "0", "1"]
     assert [row[3].strip() for row in rows] == ["0.8000", "0.7000", "to do"]
     assert f"tensorboard --logdir={tmp_path}" in ended.stdout
+
+
+def test_however_a_trial_ends(tmp_path, monkeypatch):
+    """A stand-in for the interpreter ends each trial with the exit status that a file says."""
+    python = tmp_path / "python"
+    python.write_text(
+        "#!/bin/sh\n"
+        "for last; do workdir=${last#--workdir=}; done\n"
+        'status=$(cat "$workdir.status")\n'
+        '[ "$status" = 0 ] || exit $status\n'
+        'mkdir "$workdir" && echo \'{"steps": 1}\' > "$workdir/result.json"\n'
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    made = Sweep(tmp_path, Plan([], [{"seed": str(i)} for i in range(3)]))
+
+    def ends(*statuses: int, retry: bool = False) -> tuple[int, list[bool]]:
+        for number, status in enumerate(statuses):
+            (tmp_path / f"trial-{number:03}.status").write_text(str(status))
+        return made.run_all(range(3), retry), [bool(made.failed(number)) for number in range(3)]
+
+    assert ends(75, 3, 0) == (75, [False, True, False])
+    assert ends(0, 0, 0) == (1, [False, True, False])
+    assert ends(0, 4, 0, retry=True) == (1, [False, True, False])
+    assert made.failed(1) == "exit status 4:"
+    assert ends(0, 0, 0, retry=True) == (0, [False, False, False])
+    assert not made.note(1).exists()
+
+
+def test_a_task_of_an_array_leaves_a_failed_trial_out(tmp_path):
+    ended = sweep(tmp_path, "--list=seed=1", "--slurm", "--dry_run", "--retry")
+    assert '--trial="$SLURM_ARRAY_TASK_ID" --retry' in ended.stdout
+    assert "srun --ntasks=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task=" in ended.stdout
+    ended = sweep(tmp_path, "--list=seed=1", "--slurm", "--dry_run")
+    assert "--retry" not in ended.stdout
+    (tmp_path / "trial-000.failed.txt").write_text("exit status 1: out of memory\n")
+    ended = sweep(tmp_path, "--trial=0")
+    assert ended.returncode == 1
+    assert ended.stderr == "Trial 0 failed before: --retry tries it once more\n"
+
+
+def test_paths_are_those_of_the_folder_that_one_is_in(tmp_path, cache):
+    (tmp_path / "own.py").write_text((ROOT / "configs" / "smoke.py").read_text())
+    # Its warm-up is longer than its phase: launch.train says so, and no time is lost.
+    own = ["--output=out", "--list=phases[1].warmup_steps=400", "--"]
+    train = ["--config=own.py", "--config.phases[1].steps=300", cache]
+    data = f"--config.data.data_dir={ROOT / 'data'}"
+    ended = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "sweep.py", *own, *train, data],
+        cwd=tmp_path, env=environment() | {"PYTHONPATH": ""}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1, ended.stderr
+    assert "config.phases[1].warmup_steps" in (tmp_path / "out/trial-000.failed.txt").read_text()
 
 
 @pytest.mark.cluster
