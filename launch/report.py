@@ -33,10 +33,10 @@ def main(more: list[str]) -> None:
         raise UserError(f"--output={output}: there is no folder {output.parent}")
     program.import_tensorflow()
     from trainer.disk import replace
-    from trainer.reports.finished import read_run
+    from trainer.reports.finished import read_runs
     from trainer.reports.page import render
 
-    page = render([read_run(folder) for folder in folders])
+    page = render(read_runs(folders))
     try:
         replace(output, page)
     except OSError as error:

@@ -1,5 +1,6 @@
 """The report of runs that were written by hand."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from made import EVIL, run
 
 from trainer.errors import UserError
-from trainer.reports.finished import read_run
+from trainer.reports.finished import read_run, read_runs
 from trainer.reports.page import compare, differing, render
 
 RIGHT = np.arange(200) % 5 > 0
@@ -62,6 +63,33 @@ def test_other_test_examples_are_refused(tmp_path):
     folders = [run(tmp_path / "one", RIGHT), run(tmp_path / "two", RIGHT[:100])]
     with pytest.raises(UserError, match="same test examples"):
         render([read_run(folder) for folder in folders])
+
+
+def test_other_test_texts_of_the_same_number_are_refused(tmp_path):
+    one, two, three = (read_run(run(tmp_path / name, RIGHT)) for name in ("one", "two", "three"))
+    other = two._replace(derived={**two.derived, "data_fingerprint": {"test": "abd"}})
+    unknown = three._replace(derived={"id2label": three.labels})
+    assert len(compare([unknown, one])) == 1
+    with pytest.raises(UserError, match="one and two were not scored on the same test examples"):
+        compare([unknown, one, other])
+
+
+def test_runs_in_folders_of_one_name_are_told_apart(tmp_path):
+    folders = [run(tmp_path / where / "run", RIGHT) for where in ("a/x", "b/x", "b/y")]
+    assert [each.name for each in read_runs(folders)] == ["a/x/run", "b/x/run", "b/y/run"]
+    assert [each.name for each in read_runs(folders[1:])] == ["x/run", "y/run"]
+    assert [each.name for each in read_runs(folders[:1])] == ["run"]
+
+
+def test_no_precision_is_promised_where_no_threshold_reaches_it(tmp_path):
+    found = read_run(run(tmp_path / "one", RIGHT))
+    only = dataclasses.replace(
+        found.calibration, thresholds={"f1": found.calibration.thresholds["f1"]}
+    )
+    assert "for a precision of" in render([found])
+    page = render([found._replace(calibration=only)])
+    assert "Thresholds on" in page
+    assert "for a precision of" not in page
 
 
 @pytest.mark.parametrize(

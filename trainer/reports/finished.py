@@ -1,7 +1,7 @@
 """A run that has ended, read from its folder: no data, no model."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,8 @@ class FinishedRun(NamedTuple):
     """What a run left.
 
     Attributes:
-      name: of its folder. config: its settings. derived: what followed from them and the data.
+      name: of its folder, with those above that tell it from other runs.
+      config: its settings. derived: what followed from them and the data.
       result: result.json. calibration: of validation. test: the scores of the test split.
       curves: every metric by name ("train/loss"), as metrics.jsonl has them.
     """
@@ -50,6 +51,21 @@ class FinishedRun(NamedTuple):
         if curve is None:
             return []
         return curve.steps[1:][np.diff(curve.values) != 0].tolist()
+
+
+def read_runs(folders: Sequence[Path]) -> list[FinishedRun]:
+    """Reads the folders of several runs, and names no two of them alike.
+
+    Raises:
+      UserError: see `read_run`.
+    """
+    runs = [read_run(folder) for folder in folders]
+    paths = [folder.resolve().parts for folder in folders]
+    for length in range(1, max(map(len, paths)) + 1):
+        names = [str(Path(*parts[-length:])) for parts in paths]
+        if len(set(names)) == len(names):
+            break
+    return [run._replace(name=name) for run, name in zip(runs, names, strict=True)]
 
 
 def read_run(folder: Path) -> FinishedRun:
