@@ -45,11 +45,12 @@ class TensorBoard:
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._resume_step = resume_step
-        old = sorted(path for path in folder.iterdir() if _OURS.fullmatch(path.name))[-1:]
+        ours = (path for path in folder.iterdir() if _OURS.fullmatch(path.name))
+        old = max(ours, default=None)
         temporary = folder / "rewriting.tmp"  # TensorBoard reads only names with "tfevents"
         self._writer = tf.io.TFRecordWriter(str(temporary))
         self._add(Event(file_version="brain.Event:2"))
-        for event in _read(old):
+        for event in _read(old) if old else ():
             if self._keeps(event):
                 self._add(event)
         self._writer.flush()
@@ -58,8 +59,8 @@ class TensorBoard:
         # TensorBoard that is watching sees a new file and not one that it has already read.
         generation = 1
         if old:
-            generation += int(old[0].suffix[1:])
-            temporary = temporary.replace(old[0])
+            generation += int(old.suffix[1:])
+            temporary = temporary.replace(old)
         self._path = temporary.rename(folder / f"events.out.tfevents.{generation:06d}")
 
     def _keeps(self, event: Event) -> bool:
@@ -75,10 +76,6 @@ class TensorBoard:
     def histograms(self, step: int, arrays: Mapping[str, Any]) -> None:
         """Distributions of the finite values of arrays of any shape and float type."""
         self._write(step, [plugins.histogram(name, array) for name, array in arrays.items()])
-
-    def text(self, step: int, name: str, markdown: str) -> None:
-        """A text in Markdown."""
-        self._write(step, [text_pb(name, markdown)])
 
     def begin(self, config: Mapping[str, Any], settings: Mapping[str, bool | float | str]) -> None:
         """What the run is, at step 0; call it once.
@@ -136,7 +133,7 @@ class TensorBoard:
         self._writer.close()
 
     def _write(self, step: int, summaries: Sequence[Summary]) -> None:
-        """One event for all `summaries`, less those that the resumed run has at this step."""
+        """One event for all `summaries`; none where there are none."""
         merged = Summary()
         for summary in summaries:  # some plugins make TensorFlow's own kind of message
             merged.MergeFromString(summary.SerializeToString())
@@ -149,12 +146,8 @@ class TensorBoard:
         self._writer.write(event.SerializeToString())
 
 
-def _read(paths: Sequence[Path]) -> Iterator[Event]:
-    """Every whole event of the files, up to the record that a kill cut short."""
-    for path in paths:
-        records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-        try:
-            for record in records:
-                yield Event.FromString(record)
-        except tf.errors.DataLossError:
-            continue
+def _read(path: Path) -> Iterator[Event]:
+    """Every whole event of the file, up to the record that a kill cut short."""
+    with contextlib.suppress(tf.errors.DataLossError):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            yield Event.FromString(record)
