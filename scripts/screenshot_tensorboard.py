@@ -74,7 +74,8 @@ PAGES = {
     ),
     "custom_scalars": Page(
         "#custom_scalars",
-        "/Matches .* train\\/loss .* validation\\/loss/.test(text())",
+        "/Matches .* train\\/loss .* validation\\/loss/.test(text())"
+        " && text().includes('memory/host_mib')",
     ),
     "hparams": Page("#hparams", "text().includes('final/test/accuracy')"),
     "pr_curves": Page(

@@ -43,11 +43,16 @@ def runs(tmp_path_factory, smoke) -> Path:
 def test_every_page_shows_the_runs(runs):
     result = json.loads((runs / "one" / "result.json").read_text())
     kept = Kept.load(runs / "one" / "scores" / "test.npz")
-    shown, images = {}, []
+    shown, images, colours = {}, [], []
     for name, page in visit(runs):
         shown[name] = page.run("return text();")
         if name == "images":
             images = page.run("return all('img').map(i => [i.naturalWidth, i.naturalHeight]);")
+        if name == "projector":
+            colours = page.run(
+                "return all('vz-projector-data-panel')[0].colorOptions"
+                ".filter(option => option.map).map(o => [o.name, o.items.map(i => i.label)]);"
+            )
     assert shown.keys() == PAGES.keys()
 
     accuracy = result["test"]["accuracy"]
@@ -56,7 +61,11 @@ def test_every_page_shows_the_runs(runs):
     for run_ in ("one", "two"):
         for name in ("time_series", "custom_scalars", "pr_curves", "images", "histograms", "text"):
             assert f"{run_}/tensorboard" in shown[name], name
-    for tag in ("train/loss", "validation/loss", "test/accuracy", "validation/calibration_error"):
+    for tag in (
+        *("train/loss", "validation/loss", "test/accuracy", "validation/calibration_error"),
+        *(f"time/{part}_ms" for part in ("input", "compute", "host", "logging", "evaluation")),
+        "memory/host_mib",
+    ):
         assert tag in shown["custom_scalars"]
     for tag in ("validation/pos/pr_curves", "test/pos/pr_curves"):
         assert f"tag: {tag}" in shown["pr_curves"]
@@ -78,6 +87,7 @@ def test_every_page_shows_the_runs(runs):
     assert worst.text.split()[0] in shown["text"]
     width = np.loadtxt(runs / "one" / "tensorboard" / "validation_vectors.tsv").shape[1]
     assert f"pooled vectors, validation 500x{width}" in shown["projector"]
+    assert {name: sorted(labels) for name, labels in colours}["label"] == ["neg", "pos"]
     assert "train.py" in shown["profile"]  # a thread of the trace, that of the host
 
 
