@@ -19,7 +19,7 @@ FITS := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2
 VENV_FITS := import sys, pip; sys.prefix == sys.base_prefix and sys.exit(1); $(FITS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install data weights train bert compare test test-promises test-cluster test-browser test-bare test-parity torture lint format constraints clean distclean
+.PHONY: help install data weights train bert compare test test-promises test-cluster test-browser test-bare test-parity torture bench lint format constraints clean distclean
 
 help:
 	@echo 'Thaw: train Transformers from scratch, or freeze and thaw BERT.'
@@ -34,6 +34,7 @@ help:
 	@echo '  make test-bare    a SavedModel in an environment of only TensorFlow'
 	@echo '  make torture      run the slow tests: kills, restarts, long comparisons'
 	@echo '  make test-parity  compare pretrained models with PyTorch itself'
+	@echo '  make bench        fine-tune as fast as others do? Half an hour, side by side'
 	@echo '  make lint         ruff and mypy, changing nothing'
 	@echo '  make format       let ruff rewrite the code'
 	@echo '  make install      make .venv with every dependency at its pinned version'
@@ -139,6 +140,19 @@ test-bare: install build/bare/.installed
 build/bare/.installed: constraints.txt | install
 	$(PY) -m venv --clear build/bare
 	$(BARE) -m pip install --quiet --constraint constraints.txt setuptools tensorflow tensorflow-text
+	touch $@
+
+# What others reach on the same reviews, each in an environment of its own.
+bench: install data weights build/peers/.installed
+	$(PY) scripts/peers.py $(ARGS)
+
+build/peers/.installed: | install
+	$(PY) -m venv --clear build/peers/torch
+	build/peers/torch/bin/python -m pip install --quiet torch==2.13.0 transformers==5.23.0 \
+	    accelerate==1.15.0 datasets==5.2.0
+	$(PY) -m venv --clear build/peers/keras
+	build/peers/keras/bin/python -m pip install --quiet tensorflow==2.21.0 tf_keras==2.21.0 \
+	    keras==3.15.1 keras-hub==0.32.0 transformers==4.57.6 safetensors
 	touch $@
 
 lint: install

@@ -24,7 +24,7 @@ from trainer.config import (
 def get_config() -> Experiment:
     """The experiment."""
     return Experiment(
-        data=Data(name="imdb_reviews", max_length=512, cut="head+tail", buckets=12),
+        data=Data(name="imdb_reviews", max_length=512, cut="head+tail", buckets=24),
         model=Model(pretrained="data/minilm", head="native"),
         optimizer=Optimizer(beta2=0.98),
         phases=[
@@ -46,6 +46,6 @@ def get_config() -> Experiment:
             ),
         ],
         evaluation=Evaluation(every_epochs=0.5, metric="loss"),
-        runtime=Runtime(precision="mixed_bfloat16"),
+        runtime=Runtime(precision="mixed_bfloat16", xla="chains"),
         global_batch_size=32,
     )

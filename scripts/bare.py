@@ -1,0 +1,108 @@
+"""What a TensorFlow user writes by hand: BERT of Keras's own layers, and a step of GradientTape.
+
+The yardstick of `make bench` and `make bench-quick`; nothing in it is tuned.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+VOCAB, LENGTH, WIDTH, DEPTH, HEADS, FFN = 30522, 512, 384, 6, 12, 1536  # MiniLM-L6
+DROPOUT, EPSILON = 0.1, 1e-12
+
+
+class Block(keras.layers.Layer):
+    """Post-norm self-attention and feed-forward (Devlin et al., 2019)."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.attention = keras.layers.MultiHeadAttention(HEADS, WIDTH // HEADS, dropout=DROPOUT)
+        self.hidden = keras.layers.Dense(FFN, activation="gelu")
+        self.output_layer = keras.layers.Dense(WIDTH)
+        self.norms = [keras.layers.LayerNormalization(epsilon=EPSILON) for _ in range(2)]
+        self.dropouts = [keras.layers.Dropout(DROPOUT) for _ in range(2)]
+
+    def call(self, x: Any, mask: Any, training: bool = False) -> Any:
+        attended = self.attention(x, x, attention_mask=mask, training=training)
+        x = self.norms[0](x + self.dropouts[0](attended, training=training))
+        hidden = self.output_layer(self.hidden(x))
+        return self.norms[1](x + self.dropouts[1](hidden, training=training))
+
+
+class Bert(keras.Model):
+    """A classifier on the first token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables = [keras.layers.Embedding(n, WIDTH) for n in (VOCAB, LENGTH, 2)]
+        self.norm = keras.layers.LayerNormalization(epsilon=EPSILON)
+        self.dropout = keras.layers.Dropout(DROPOUT)
+        self.blocks = [Block() for _ in range(DEPTH)]
+        self.pooler = keras.layers.Dense(WIDTH, activation="tanh")
+        self.logits = keras.layers.Dense(2, dtype="float32")
+
+    def call(self, ids: Any, mask: Any, training: bool = False) -> Any:
+        tokens, positions, types = self.tables
+        x = tokens(ids) + positions(tf.range(tf.shape(ids)[1]))[None] + types(tf.zeros_like(ids))
+        x = self.dropout(self.norm(x), training=training)
+        for block in self.blocks:
+            x = block(x, mask[:, None, :], training=training)
+        return self.logits(self.dropout(self.pooler(x[:, 0]), training=training))
+
+    def load(self, folder: Path) -> None:
+        """Takes the weights of a Hugging Face folder."""
+        from safetensors.numpy import load_file
+
+        held = load_file(folder / "model.safetensors")
+        ones = tf.ones([1, 2], tf.int32)
+        self(ones, ones)
+
+        def linear(layer: Any, name: str, kernel: Any = None, bias: Any = None) -> None:
+            layer.set_weights(
+                [
+                    held[f"{name}.weight"].T.reshape(kernel or layer.kernel.shape),
+                    held[f"{name}.bias"].reshape(bias or layer.bias.shape),
+                ]
+            )
+
+        def norm(layer: Any, name: str) -> None:
+            layer.set_weights([held[f"{name}.weight"], held[f"{name}.bias"]])
+
+        names = ("word_embeddings", "position_embeddings", "token_type_embeddings")
+        for table, name in zip(self.tables, names, strict=True):
+            table.set_weights([held[f"embeddings.{name}.weight"]])
+        norm(self.norm, "embeddings.LayerNorm")
+        heads = (HEADS, WIDTH // HEADS)
+        for i, block in enumerate(self.blocks):
+            at = f"encoder.layer.{i}"
+            for part in ("query", "key", "value"):
+                layer = getattr(block.attention, f"{part}_dense")
+                linear(layer, f"{at}.attention.self.{part}", (WIDTH, *heads), heads)
+            output = block.attention.output_dense
+            linear(output, f"{at}.attention.output.dense", (*heads, WIDTH), (WIDTH,))
+            linear(block.hidden, f"{at}.intermediate.dense")
+            linear(block.output_layer, f"{at}.output.dense")
+            norm(block.norms[0], f"{at}.attention.output.LayerNorm")
+            norm(block.norms[1], f"{at}.output.LayerNorm")
+        linear(self.pooler, "pooler.dense")
+
+
+def train_step(model: Bert, optimizer: keras.optimizers.Optimizer) -> Any:
+    """A compiled step: int32 ids, mask [B, T] and labels [B] -> the mean loss."""
+    ones = tf.ones([1, 2], tf.int32)
+    model(ones, ones)
+    optimizer.build(model.trainable_variables)
+    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    whole = tf.TensorSpec([None, None], tf.int32)
+
+    @tf.function(input_signature=[whole, whole, tf.TensorSpec([None], tf.int32)])
+    def step(ids: Any, mask: Any, labels: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = loss_of(labels, model(ids, mask, training=True))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return loss
+
+    return step

@@ -1,0 +1,384 @@
+"""One system of `make bench`: it trains on command, in an environment of its own; see peers.py.
+
+  python scripts/peer.py '{"system": "kerashub", "tuned": false, "folder": ..., "weights": ...}'
+
+Each line on standard input lets it train a round of `STEPS` batches, and is answered by one of JSON
+on standard output: what the round took, and the rate of matrix products right before it.
+"""
+
+import collections
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+BATCH, LENGTH, RATE, DECAY = 16, 512, 2e-5, 0.01
+STEPS = 5  # of a round
+EPOCHS = 100  # more than anybody asks for
+SIDE, REPEATS = 2048, 5  # of the matrix product that MFU is measured by
+MULTIPLE = 8  # that a tuned peer pads to
+MEGABATCH = 50  # batches that length grouping sorts at once, as Hugging Face's sampler does
+
+
+class Rounds:
+    """Stops a training after every round, until the next one is asked for.
+
+    Args:
+      product: a matrix product of SIDE, finished when it returns.
+      answers: where the rounds are told.
+    """
+
+    def __init__(self, product: Callable[[], Any], answers: Any):
+        self._product, self._answers = product, answers
+        self.made: collections.deque[tuple[int, int, int]] = collections.deque()
+        self._began = time.perf_counter()
+        self._wait()
+
+    def _wait(self) -> None:
+        if not sys.stdin.readline():
+            os._exit(0)
+        began = time.perf_counter()
+        for _ in range(REPEATS):
+            self._product()
+        self._flops = 2 * SIDE**3 * REPEATS / (time.perf_counter() - began)
+        self._done: list[tuple[int, int, int]] = []
+        self._began = time.perf_counter()
+
+    def plan(self, examples: int, tokens: int, slots: int) -> None:
+        """Says what the next batch holds: slots are its tokens with padding."""
+        self.made.append((examples, tokens, slots))
+
+    def step(self, loss: float) -> None:
+        """Says that a batch was trained; returns when the next one may be."""
+        self._done.append(self.made.popleft())
+        if len(self._done) < STEPS:
+            return
+        seconds = time.perf_counter() - self._began
+        examples, tokens, slots = map(sum, zip(*self._done, strict=True))
+        found = {"seconds": seconds, "examples": examples, "tokens": tokens, "slots": slots}
+        found |= {"loss": loss, "flops": self._flops, "peak_mb": peak()}
+        self._answers.write(json.dumps(found) + "\n")
+        self._answers.flush()
+        self._wait()
+
+
+def peak() -> float:
+    """The most memory this process held, in MB of 10^6 bytes."""
+    status = Path("/proc/self/status").read_text().split("VmHWM:")[1]
+    return int(status.split()[0]) * 1024 / 1e6
+
+
+Start = Callable[[Callable[[], Any]], Rounds]
+Plan = list[list[int]]
+Pack = Callable[[Any, Any], Any]
+
+
+def batches(lengths: list[int], seed: int, grouped: bool) -> list[list[int]]:
+    """Random batches of an epoch; grouped: of like lengths, as by Hugging Face's sampler."""
+    order = list(range(len(lengths)))
+    numbers = random.Random(seed)
+    numbers.shuffle(order)
+    if grouped:
+        size = BATCH * MEGABATCH
+        parts = [order[i : i + size] for i in range(0, len(order), size)]
+        order = [i for part in parts for i in sorted(part, key=lambda i: -lengths[i])]
+    made = [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
+    numbers.shuffle(made)
+    return made
+
+
+def tokens(reviews: list[dict[str, Any]], weights: Path) -> list[list[int]]:
+    """Token ids, as the tokenizer that comes with the weights cuts them."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(weights / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(LENGTH)
+    return [each.ids for each in tokenizer.encode_batch([review["text"] for review in reviews])]
+
+
+def arrays(
+    reviews: list[dict[str, Any]], ids: list[list[int]], rows: list[int], length: int
+) -> tuple[Any, Any, Any]:
+    """Padded ids and mask [B, T], and labels [B]."""
+    import numpy as np
+
+    batch = np.zeros([len(rows), length], np.int32)
+    for place, row in enumerate(rows):
+        batch[place, : len(ids[row])] = ids[row]
+    mask = np.arange(length) < np.array([len(ids[row]) for row in rows])[:, None]
+    return batch, mask.astype(np.int32), np.array([reviews[row]["label"] for row in rows], np.int32)
+
+
+def multiple_of(length: int) -> int:
+    return min(-(-length // MULTIPLE) * MULTIPLE, LENGTH)
+
+
+# Hugging Face's Trainer on PyTorch
+
+
+def hugging_face(reviews: list[dict[str, Any]], weights: Path, tuned: bool, start: Start) -> None:
+    """https://huggingface.co/docs/transformers/tasks/sequence_classification, in bf16."""
+    import datasets
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(weights)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(weights, num_labels=2)
+    data = datasets.Dataset.from_list(reviews).map(
+        lambda rows: tokenizer(rows["text"], truncation=True, max_length=LENGTH), batched=True
+    )
+    if tuned:  # its own sampler groups too few at once when there are few reviews
+        order = batches([len(ids) for ids in data["input_ids"]], 0, grouped=True)
+        data = data.select([row for rows in order for row in rows])
+    padding = {"pad_to_multiple_of": MULTIPLE} if tuned else {}
+    collator = transformers.DataCollatorWithPadding(tokenizer, **padding)
+    matrix = torch.randn(SIDE, SIDE, dtype=torch.bfloat16)
+    rounds = start(lambda: matrix @ matrix)
+
+    def collate(rows: Any) -> Any:
+        batch = collator([{k: v for k, v in row.items() if k != "text"} for row in rows])
+        rounds.plan(len(rows), int(batch["attention_mask"].sum()), batch["input_ids"].numel())
+        return batch
+
+    class Stop(transformers.TrainerCallback):
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            rounds.step(0.0)  # the Trainer keeps its losses on the device
+
+    arguments = transformers.TrainingArguments(
+        "build/peers/trainer",
+        num_train_epochs=EPOCHS,
+        per_device_train_batch_size=BATCH,
+        learning_rate=RATE,
+        weight_decay=DECAY,
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        save_strategy="no",
+        logging_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        train_sampling_strategy="sequential" if tuned else "random",
+    )
+    transformers.Trainer(model, arguments, collate, data, callbacks=[Stop()]).train()
+
+
+# Keras
+
+
+def _product(tf: Any) -> Callable[[], Any]:
+    matrix = tf.cast(tf.random.normal([SIDE, SIDE]), tf.bfloat16)
+    multiply = tf.function(lambda: tf.reduce_sum(matrix @ matrix))
+    multiply()
+    return lambda: multiply().numpy()
+
+
+def _dataset(tf: Any, reviews: Any, ids: Any, lengths: Any, plan: Plan, pack: Pack) -> Any:
+    """Batches as `plan` has them, as a tf.data.Dataset; `lengths` are what rows are padded to."""
+
+    def generate() -> Iterator[Any]:
+        for rows in plan:
+            batch, mask, labels = arrays(reviews, ids, rows, max(lengths[row] for row in rows))
+            yield pack(batch, mask), labels
+
+    whole = tf.TensorSpec([None, None], tf.int32)
+    signature = (pack(whole, whole), tf.TensorSpec([None], tf.int32))
+    return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(4)
+
+
+def _plan(ids: list[list[int]], lengths: list[int], grouped: bool, rounds: Rounds) -> Plan:
+    made = [each for e in range(EPOCHS) for each in batches(lengths, e, grouped)]
+    for rows in made:
+        slots = len(rows) * max(lengths[row] for row in rows)
+        rounds.plan(len(rows), sum(len(ids[row]) for row in rows), slots)
+    return made
+
+
+def kerashub(reviews: list[dict[str, Any]], weights: Path, tuned: bool, start: Start) -> None:
+    """https://keras.io/keras_hub/api/models/bert/bert_text_classifier: `fit` on raw texts.
+
+    Tuned: on token ids in grouped batches, without XLA, which would compile each length anew.
+    """
+    import keras
+    import keras_hub
+    import tensorflow as tf
+
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = keras_hub.models.BertTextClassifier.from_preset(
+        str(weights), num_classes=2, dropout=0.1, dtype="mixed_bfloat16"
+    )
+    model.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        optimizer=keras.optimizers.AdamW(RATE, weight_decay=DECAY),
+        jit_compile=False if tuned else "auto",
+    )
+    rounds = start(_product(tf))
+    ids = tokens(reviews, weights)
+    lengths = [multiple_of(len(each)) if tuned else LENGTH for each in ids]
+    plan = _plan(ids, lengths, tuned, rounds)
+    if tuned:
+        model.preprocessor = None
+
+        def pack(batch: Any, mask: Any) -> dict[str, Any]:
+            zeros = batch if isinstance(batch, tf.TensorSpec) else 0 * batch
+            return {"token_ids": batch, "padding_mask": mask, "segment_ids": zeros}
+
+        data = _dataset(tf, reviews, ids, lengths, plan, pack)
+    else:
+        rows = [row for batch in plan for row in batch]
+        texts = [reviews[row]["text"] for row in rows]
+        labels = [reviews[row]["label"] for row in rows]
+        data = tf.data.Dataset.from_tensor_slices((texts, labels)).batch(BATCH).prefetch(4)
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            rounds.step(float(logs["loss"]))
+
+    model.fit(data, epochs=1, verbose=0, callbacks=[Stop()])
+
+
+def tf_bert(reviews: list[dict[str, Any]], weights: Path, tuned: bool, start: Start) -> None:
+    """https://huggingface.co/docs/transformers/v4.57.6/tasks/sequence_classification, in Keras 2.
+
+    Each batch is padded to its longest review, as `prepare_tf_dataset` does.
+    """
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    import tensorflow as tf
+    import tf_keras
+    import transformers
+    from safetensors.numpy import load_file
+    from transformers.modeling_tf_pytorch_utils import load_pytorch_state_dict_in_tf2_model
+
+    transformers.logging.set_verbosity_error()
+    tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    shape = transformers.AutoConfig.from_pretrained(weights, num_labels=2)
+    model = transformers.TFBertForSequenceClassification(shape)
+    # Its own reader wants PyTorch, or a safetensors of its day.
+    held = {
+        f"bert.{k}": tf.constant(v) for k, v in load_file(weights / "model.safetensors").items()
+    }
+    load_pytorch_state_dict_in_tf2_model(model, held, allow_missing_keys=True)
+    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=tf_keras.optimizers.AdamW(RATE, weight_decay=DECAY), loss=loss)
+    rounds = start(_product(tf))
+    ids = tokens(reviews, weights)
+    lengths = [multiple_of(len(each)) if tuned else len(each) for each in ids]
+    plan = _plan(ids, lengths, tuned, rounds)
+
+    def pack(batch: Any, mask: Any) -> dict[str, Any]:
+        return {"input_ids": batch, "attention_mask": mask}
+
+    class Stop(tf_keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            rounds.step(float(logs["loss"]))
+
+    data = _dataset(tf, reviews, ids, lengths, plan, pack)
+    model.fit(data, epochs=1, verbose=0, callbacks=[Stop()])
+
+
+def bare(reviews: list[dict[str, Any]], weights: Path, tuned: bool, start: Start) -> None:
+    """A loop of GradientTape and tf.function over Keras's own layers; see bare.py."""
+    import keras
+    import tensorflow as tf
+    from bare import Bert, train_step
+
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = Bert()
+    model.load(weights)
+    step = train_step(model, keras.optimizers.AdamW(RATE, weight_decay=DECAY))
+    rounds = start(_product(tf))
+    ids = tokens(reviews, weights)
+    lengths = [multiple_of(len(each)) if tuned else LENGTH for each in ids]
+    plan = _plan(ids, lengths, tuned, rounds)
+    data = _dataset(tf, reviews, ids, lengths, plan, lambda batch, mask: (batch, mask))
+    for (batch, mask), labels in data:
+        rounds.step(float(step(batch, mask, labels)))
+
+
+# Ours
+
+
+def thaw(reviews: list[dict[str, Any]], weights: Path, tuned: bool, start: Start) -> None:
+    """configs/minilm_imdb.py with this batch, length and rate; its own loop, without its logs."""
+    import csv
+    import tempfile
+
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from launch import main as program
+
+    program.import_tensorflow()
+    import tensorflow as tf
+
+    from configs import minilm_imdb
+    from trainer import runtime
+    from trainer.config import Data
+    from trainer.data.progress import quiet
+    from trainer.loop import Loop
+    from trainer.run import Run
+    from trainer.step import METRICS
+    from trainer.workdir import Workdir
+
+    folder = Path(tempfile.mkdtemp())
+    others = [{"text": f"no review {i}", "label": i % 2} for i in range(4)]
+    for name, held in (("train", reviews), ("validation", others[:2]), ("test", others[2:])):
+        with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(("text", "label"))
+            table.writerows((review["text"], "np"[review["label"]]) for review in held)
+    config = minilm_imdb.get_config()
+    files = {name: str(folder / f"{name}.csv") for name in ("train", "validation", "test")}
+    config.data = Data(
+        source="files",
+        **files,
+        max_length=LENGTH,
+        buckets=config.data.buckets,
+    )
+    config.model.pretrained = str(weights)
+    config.phases = [config.phases[-1]]
+    config.phases[0].epochs, config.phases[0].learning_rate = 1000, RATE
+    config.phases[0].layer_decay, config.optimizer.weight_decay = 1.0, DECAY
+    config.global_batch_size = BATCH
+    strategy = runtime.start(config.runtime, config.seed)
+    run = Run(config, Workdir(folder / "run"), folder / "cache", strategy, quiet, print)
+    loop = Loop(run, print)
+    step_function, steps = loop._step_function(), loop.plan.steps_per_epoch
+    rounds = start(_product(tf))
+    lengths = run.split("train").lengths
+    batches = iter(run.train_batches(loop.plan, 0, EPOCHS * steps))
+    for first in range(0, EPOCHS * steps, STEPS):
+        for step in range(first, first + STEPS):
+            rows, length = loop.plan.batch(step)
+            rounds.plan(len(rows), int(lengths[rows[rows >= 0]].sum()), len(rows) * length)
+        called = step_function.run(batches, tf.constant(STEPS), tf.constant(False))
+        loss = float(called.metrics.numpy()[METRICS.index("loss")])
+        for _ in range(STEPS):
+            rounds.step(loss)
+
+
+SYSTEMS: dict[str, Callable[..., None]] = {
+    "thaw": thaw,
+    "huggingface": hugging_face,
+    "kerashub": kerashub,
+    "tfbert": tf_bert,
+    "bare": bare,
+}
+
+
+def main() -> None:
+    """Trains until standard input ends."""
+    settings = json.loads(sys.argv[1])
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print
+    with (Path(settings["folder"]) / "reviews.jsonl").open() as file:
+        reviews = [json.loads(line) for line in file]
+    train = SYSTEMS[settings["system"]]
+    train(reviews, Path(settings["weights"]), settings["tuned"], lambda p: Rounds(p, answers))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+"""How fast MiniLM is fine-tuned here and by others, side by side: `make bench`.
+
+Every system trains the real weights of MiniLM-L6 on the same 400 reviews, at up to 512 tokens, with
+AdamW, batches of 16 and dropout 0.1, in a process of its own (peer.py) that waits while others are
+measured. A round is 5 batches; after a round to warm up (ours: an epoch, as it compiles each length
+once) 5 rounds or more follow, the systems in turn. As it comes: the recipe that its documentation
+gives, in bfloat16. Tuned: in batches of like length, padded to a multiple of 8.
+
+Tokens count without padding, and input is in the time. MFU (Chowdhery et al., 2022, appendix B) is
+6 x parameters without embeddings + 12 x layers x length x width floating-point operations a token,
+over the best rate of bfloat16 products of 2048 x 2048 matrices that the process reached between its
+rounds.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import peer
+import plots
+import rich.box
+import rich.console
+import rich.table
+
+from launch import main as program
+from trainer.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+REVIEWS, SEED = 400, 0
+EPOCH = REVIEWS // (peer.BATCH * peer.STEPS)  # rounds
+LAYERS, WIDTH, FFN = 6, 384, 1536
+PARAMETERS = LAYERS * (4 * WIDTH**2 + 2 * WIDTH * FFN)  # without embeddings, norms and biases
+PEERS = {
+    "huggingface": ("Hugging Face Trainer, PyTorch", "torch"),
+    "kerashub": ("KerasHub, Keras fit", "keras"),
+    "tfbert": ("TFBertModel, Keras 2 fit", "keras"),
+    "bare": ("bare TensorFlow loop", ""),
+}
+COMES, TUNED = 2.0, 1.4  # times the best peer
+LEAST_MFU = 0.42
+
+
+class System:
+    """One system, as it comes or tuned, and what its rounds took."""
+
+    def __init__(self, name: str, tuned: bool, folder: Path, weights: Path, environments: Path):
+        self.name, self.tuned = name, tuned
+        label, place = PEERS.get(name, ("Thaw", ""))
+        self.label = label + (", tuned" if tuned else "")
+        python = environments / place / "bin" / "python" if place else Path(sys.executable)
+        settings = {"system": name, "tuned": tuned, "folder": str(folder), "weights": str(weights)}
+        self._log = (folder / f"{name}{tuned:d}.log").open("w+")
+        self._process = subprocess.Popen(
+            [str(python), str(ROOT / "scripts" / "peer.py"), json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        )
+        self.rounds: list[dict[str, Any]] = []
+
+    def round(self) -> dict[str, Any]:
+        """Trains one round and says what it took.
+
+        Raises:
+          UserError: the process ended.
+        """
+        assert self._process.stdin
+        assert self._process.stdout
+        try:
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass
+        if line := self._process.stdout.readline():
+            return json.loads(line)
+        self._log.seek(0)
+        raise UserError(f"{self.label} ended: {self._log.read().strip().splitlines()[-1]}")
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def row(self) -> dict[str, Any]:
+        """Medians over the rounds."""
+        rates = [each["tokens"] / each["seconds"] for each in self.rounds]
+        examples, tokens, slots, seconds = (
+            sum(each[key] for each in self.rounds)
+            for key in ("examples", "tokens", "slots", "seconds")
+        )
+        mfu = [
+            each["tokens"] * _operations(each["tokens"] / each["examples"]) / each["seconds"]
+            for each in self.rounds
+        ]
+        best = max(each["flops"] for each in self.rounds)
+        return {
+            "system": self.name,
+            "tuned": self.tuned,
+            "tokens_per_second": statistics.median(rates),
+            "lowest": min(rates),
+            "highest": max(rates),
+            "whole_run": tokens / seconds,
+            "examples_per_second": examples / seconds,
+            "peak_memory_mb": max(each["peak_mb"] for each in self.rounds),
+            "padding": 1 - tokens / slots,
+            "mfu": statistics.median(mfu) / best,
+            "matrix_product_gigaflops": best / 1e9,
+        }
+
+
+def _operations(length: float) -> float:
+    """Floating-point operations of training on a token of a text of so many."""
+    return 6 * PARAMETERS + 12 * LAYERS * length * WIDTH
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--rounds", type=int, default=EPOCH, help=f"of each system ({EPOCH})")
+    made.add_argument("--weights", type=Path, default=ROOT / "data" / "minilm")
+    made.add_argument("--environments", type=Path, default=ROOT / "build" / "peers")
+    made.add_argument("--only", nargs="*", default=list(PEERS), choices=list(PEERS))
+    made.add_argument("--output", type=Path, default=Path("runs/benchmark/peers.json"))
+    made.add_argument("--plot", type=Path, help="a .png file")
+    return made
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measures; returns 0, 1 (a promise does not hold) or 2 (a mistake of the user)."""
+    flags = parser().parse_args(arguments)
+    try:
+        if flags.rounds < EPOCH:
+            raise UserError(f"--rounds={flags.rounds}: give at least {EPOCH}, an epoch")
+        if not (flags.weights / "model.safetensors").is_file():
+            raise UserError(f"--weights={flags.weights} holds no model: make weights")
+        if flags.plot:
+            plots.check("--plot", flags.plot)
+        flags.output.parent.mkdir(parents=True, exist_ok=True)
+        return measure(flags)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return program.USER_ERROR
+
+
+def measure(flags: argparse.Namespace) -> int:
+    """Runs the rounds, prints and writes the table."""
+    systems: list[System] = []
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "reviews.jsonl").write_text(_reviews(), encoding="utf-8")
+        try:
+            peers = [(name, tuned) for name in flags.only for tuned in (False, True)]
+            for name, tuned in [("thaw", False), *peers]:
+                system = System(name, tuned, Path(folder), flags.weights, flags.environments)
+                systems.append(system)
+                for _ in range(EPOCH if name == "thaw" else 1):  # one after the other: they compile
+                    first = system.round()
+                print(f"{system.label}: ready, {first['seconds']:.1f} s a round", flush=True)
+            for number in range(flags.rounds):
+                for system in systems:
+                    system.rounds.append(system.round())
+                print(f"round {number + 1} of {flags.rounds}", flush=True)
+        finally:
+            for system in systems:
+                system.close()
+    rows = [system.row() for system in systems]
+    machine = {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "date": datetime.date.today().isoformat(),
+        "python": platform.python_version(),
+    }
+    flags.output.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+    show(rows, [system.label for system in systems])
+    if flags.plot:
+        draw(rows, [system.label for system in systems], flags.plot)
+    return judge(rows)
+
+
+def show(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> None:
+    """Prints the table."""
+    table = rich.table.Table(box=rich.box.MARKDOWN)
+    for name in ("system", "tokens/s", "spread", "examples/s", "MFU", "padding", "peak memory, MB"):
+        table.add_column(name, justify="left" if name == "system" else "right")
+    for row, label in zip(rows, labels, strict=True):
+        table.add_row(
+            label,
+            f"{row['tokens_per_second']:,.0f}",
+            f"{row['lowest']:,.0f} to {row['highest']:,.0f}",
+            f"{row['examples_per_second']:.2f}",
+            f"{row['mfu']:.3f}",
+            f"{row['padding']:.1%}",
+            f"{row['peak_memory_mb']:,.0f}",
+        )
+    rich.console.Console(width=120).print(table)
+
+
+def judge(rows: Sequence[dict[str, Any]]) -> int:
+    """Prints what holds; returns 1 if anything does not."""
+    ours, failed = rows[0], 0
+    for tuned, least in ((False, COMES), (True, TUNED)):
+        peers = [row["tokens_per_second"] for row in rows[1:] if row["tuned"] == tuned]
+        ratio = ours["tokens_per_second"] / max(peers)
+        failed |= ratio < least
+        what = "tuned" if tuned else "as it comes"
+        print(f"{ratio:.2f} x the best peer {what} ({_holds(ratio >= least)} {least})")
+    mfu = ours["mfu"]
+    failed |= mfu < LEAST_MFU
+    print(f"MFU {mfu:.3f} ({_holds(mfu >= LEAST_MFU)} {LEAST_MFU})")
+    return int(failed)
+
+
+def _holds(it: bool) -> str:
+    return "holds: at least" if it else "does not hold: at least"
+
+
+def draw(rows: Sequence[dict[str, Any]], labels: Sequence[str], path: Path) -> None:
+    """A bar a system, with its spread."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    at = range(len(rows))
+    values = [row["tokens_per_second"] for row in rows]
+    below = [row["tokens_per_second"] - row["lowest"] for row in rows]
+    above = [row["highest"] - row["tokens_per_second"] for row in rows]
+    colours = ["#c44e52" if r["system"] == "thaw" else "#4c72b0" for r in rows]
+    axes.barh(at, values, xerr=[below, above], color=colours, capsize=3)
+    axes.set_yticks(at, labels)
+    axes.invert_yaxis()
+    axes.set_xlabel("tokens without padding, a second (median of rounds, and their spread)")
+    plots.save("--plot", figure, path)
+
+
+def _reviews() -> str:
+    """REVIEWS of the sample of `make data`, as lines of JSON."""
+    program.import_tensorflow()
+    from trainer.config import Data
+    from trainer.data.sources import open_source
+
+    source = open_source(Data(name="imdb_sample", data_dir=str(ROOT / "data")))
+    chosen = random.Random(SEED).sample(list(source.examples("train")), REVIEWS)
+    rows = ({"text": each.text, "label": int(each.label)} for each in chosen)
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
