@@ -3,6 +3,11 @@
   python scripts/benchmark.py overhead
   python scripts/benchmark.py time-to-accuracy --data_dir=FOLDER
   python scripts/benchmark.py scaling
+  python scripts/benchmark.py step
+  python scripts/benchmark.py input
+  python scripts/benchmark.py tokenising --data_dir=FOLDER
+  python scripts/benchmark.py head
+  python scripts/benchmark.py start
 
 overhead: what a step of launch.train costs beside the bare compiled step, which is TrainStep.run
 on batches that are in memory already, with as many steps a call. launch.train runs as it is: input,
@@ -29,8 +34,26 @@ all-reduce of the gradients alone, and a model of what it costs: latency and ban
 sizes of message, and the time of a third is predicted before it is measured. What it says of many
 GPUs rests on assumptions, which are flags, and is called an extrapolation.
 
-Flags of launch.train such as --config.log_every_steps=20 are passed on to it by the first
-two.
+step: our training step against one that is written by hand of Keras's layers (bare.py), in turn, on
+the same random token ids: MiniLM's shape, dropout 0.1. The median of the ratios must be at least
+1.2. MFU is that of peers.py.
+
+input: an epoch of batches as they are made, and steps that train on them, in turn, in real tokens a
+second; the first must be at least 20 times the second.
+
+tokenising: the token cache of imdb_reviews' 50,000 labelled reviews, against datasets.map with the
+same tokenizer; ours must take at most the time of its best of threads and processes. It needs the
+environment that `make bench` makes.
+
+head: examples a second of a phase that trains the head alone, and of one with cached features,
+against the phase that trains everything: at least 2.2 and 20 times.
+
+start: from the start of launch.train to the end of its first step, fresh and resumed; at most 1.5
+times the import of tensorflow, keras and transformers, and the compilation of the step, which is
+its first call less its second.
+
+Flags of launch.train such as --config.log_every_steps=20 are passed on to it by overhead,
+time-to-accuracy, input, head and start.
 """
 
 import argparse
@@ -76,6 +99,32 @@ def parser() -> argparse.ArgumentParser:
     )
     three.add_argument("--gpu_microseconds", type=_above_0, default=10.0, help="assumed, a message")
     three.add_argument("--output", type=Path, default=Path("runs/benchmark/scaling.json"))
+
+    four = commands.add_parser("step", help="our step against one written by hand")
+    four.add_argument("--rows", type=_positive, default=16, help="of a batch (16)")
+    four.add_argument("--length", type=_positive, default=256, help="tokens of a row (256)")
+    four.add_argument("--rounds", type=_positive, default=9, help="ratios to take (9)")
+    four.add_argument("--precision", default="mixed_bfloat16", choices=config_lib.PRECISIONS)
+    four.add_argument("--record", type=Path, help="a .csv file to add a line to")
+
+    minilm = Path("configs/minilm_sample.py")
+    five = commands.add_parser("input", help="the input alone against the training rate")
+    five.add_argument("--config", type=Path, default=minilm)
+    five.add_argument("--rounds", type=_positive, default=5, help="ratios to take (5)")
+
+    six = commands.add_parser("tokenising", help="the token cache against datasets.map")
+    six.add_argument("--data_dir", type=Path, required=True, help="TFDS folder of imdb_reviews")
+    six.add_argument("--weights", type=Path, default=Path("data/minilm"))
+    six.add_argument("--python", type=Path, default=Path("build/peers/torch/bin/python"))
+    six.add_argument("--rounds", type=_positive, default=3, help="ratios to take (3)")
+
+    seven = commands.add_parser("head", help="a phase of the head against the whole model's")
+    seven.add_argument("--config", type=Path, default=minilm)
+    seven.add_argument("--rounds", type=_positive, default=5, help="ratios to take (5)")
+
+    eight = commands.add_parser("start", help="from the start to the first step")
+    eight.add_argument("--config", type=Path, default=minilm)
+    eight.add_argument("--rounds", type=_positive, default=3, help="ratios to take (3)")
     return whole
 
 
@@ -83,10 +132,16 @@ def main(arguments: list[str]) -> int:
     """Runs a command; returns the exit status."""
     flags, changes = parser().parse_known_args(arguments)
     try:
-        if flags.command == "scaling":
-            return _scaling(flags, changes)
+        if flags.command in ("scaling", "step", "tokenising") and changes:
+            raise UserError(f"{flags.command} has no flag {changes[0]}: --help lists them")
+        if flags.command in ("scaling", "step"):
+            return _scaling(flags) if flags.command == "scaling" else _step(flags)
+        if flags.command == "tokenising":
+            return _tokenising(flags)
         if not flags.config.is_file():
             raise UserError(f"--config={flags.config} is not there")
+        if flags.command in ("input", "head", "start"):
+            return _of_a_run(flags, changes)
         if flags.command == "overhead":
             program.import_tensorflow()
             import overhead
@@ -106,11 +161,43 @@ def main(arguments: list[str]) -> int:
         return program.USER_ERROR
 
 
-def _scaling(flags: argparse.Namespace, changes: list[str]) -> int:
+def _step(flags: argparse.Namespace) -> int:
+    program.import_tensorflow()
+    import step_speed
+    from synthetic import Shape
+
+    shape = Shape(rows=flags.rows, length=flags.length)
+    return step_speed.measure(shape, flags.rounds, flags.precision, flags.record)
+
+
+def _tokenising(flags: argparse.Namespace) -> int:
+    program.import_tensorflow()
+    import input_speed
+
+    data = config_lib.Data(data_dir=str(flags.data_dir), max_length=512, validation_share=0.0)
+    return input_speed.tokenising(data, flags.weights, flags.python, flags.rounds)
+
+
+def _of_a_run(flags: argparse.Namespace, changes: list[str]) -> int:
+    program.import_tensorflow()
+    import head_speed
+    import input_speed
+    import overhead
+    import start_speed
+
+    with tempfile.TemporaryDirectory() as folder:
+        if flags.command == "start":
+            calls = ("--config.runtime.steps_per_call=1", "--config.save_every_steps=2")
+            arguments = [f"--config={flags.config}", *calls, *changes]
+            return start_speed.measure(arguments, flags.rounds, Path(folder))
+        config = overhead.read_config(flags.config, changes, Path(folder) / "run")
+        measure = input_speed.batches if flags.command == "input" else head_speed.measure
+        return measure(config, program.cache_dir(), flags.rounds)
+
+
+def _scaling(flags: argparse.Namespace) -> int:
     import scaling
 
-    if changes:
-        raise UserError(f"scaling has no flag {changes[0]}: --help lists them")
     gpus = scaling.Network(flags.gpu_microseconds * 1e-6, flags.gpu_gigabytes * 1e9)
     shape = scaling.Shape(rows=flags.rows, length=flags.length)
     options = (flags.rounds, flags.steps, flags.precision, flags.pack_mebibytes)

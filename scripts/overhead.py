@@ -15,6 +15,7 @@ from absl import flags
 import trainer.loop
 from launch import main as program
 from launch import train
+from trainer import config as config_lib
 from trainer.data.progress import quiet
 from trainer.errors import UserError
 from trainer.loop import Loop
@@ -122,13 +123,7 @@ def measure(
     Raises:
       UserError: the settings are wrong, or a round would not hold its share of what is logged.
     """
-    program.define_config()
-    program.define_cache_dir()
-    try:
-        flags.FLAGS(["train", f"--config={config_file}", f"--workdir={workdir}", *changes])
-    except (flags.Error, KeyError, AttributeError, IndexError, TypeError, ValueError) as error:
-        raise UserError(f"launch.train does not take {' '.join(changes)}: {error}") from error
-    config, total = program.config(), warmup + rounds * steps
+    config, total = read_config(config_file, changes, workdir), warmup + rounds * steps
     for name in ("log_every_steps", "histograms_every_steps"):
         every = getattr(config, name)
         if not every or steps % every:
@@ -154,6 +149,21 @@ def measure(
     interval = interval or (phase.steps or phase.epochs * loops[0].plan.steps_per_epoch)
     evaluation = Evaluation(statistics.median(loops[0].evaluation_seconds[1:]), round(interval))
     return report(loops[0].real, loops[0].bare, loops[0].logged, evaluation, rounds, steps, warmup)
+
+
+def read_config(config_file: Path, changes: Sequence[str], workdir: Path) -> config_lib.Experiment:
+    """What launch.train would make of these flags.
+
+    Raises:
+      UserError: it would not take them.
+    """
+    program.define_config()
+    program.define_cache_dir()
+    try:
+        flags.FLAGS(["train", f"--config={config_file}", f"--workdir={workdir}", *changes])
+    except (flags.Error, KeyError, AttributeError, IndexError, TypeError, ValueError) as error:
+        raise UserError(f"launch.train does not take {' '.join(changes)}: {error}") from error
+    return program.config()
 
 
 class Evaluation(NamedTuple):

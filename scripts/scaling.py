@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from synthetic import Shape, training
+
 from trainer.errors import UserError
 
 LIMIT, GOAL = 0.85, 0.95  # of twice the speed of one worker
@@ -24,25 +26,6 @@ MIB = 2**20
 FIT_MIB, TEST_MIB = (1, 16), 4  # messages: two give the constants, the third tests them
 REPEATS = 9  # of each timed message; the median counts
 GPUS = (8, 16, 32, 64, 128, 256)
-
-
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """What is trained; the defaults are those of MiniLM-L6 (Wang et al., 2020)."""
-
-    depth: int = 6
-    width: int = 384
-    heads: int = 12
-    ffn_width: int = 1536
-    vocab_size: int = 30522
-    rows: int = 32  # of each worker
-    length: int = 128
-
-    def floating_point_operations(self) -> float:
-        """Of forward and backward on one worker's rows: 6 a weight and token, and attention."""
-        weights = self.depth * (4 * self.width**2 + 2 * self.width * self.ffn_width)
-        attention = 12 * self.depth * self.width * self.length
-        return float((6 * weights + attention) * self.rows * self.length)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +122,7 @@ def serve(settings: dict[str, Any]) -> None:
     workers.meet(120)
     strategy = runtime.start(config.runtime, 0, workers)
     shape = Shape(**settings["shape"])
-    step, batches = _training(config, shape, strategy, workers.count, workers.index)
+    step, batches = training(config, shape, strategy, workers.index)
     shapes = [tuple(v.shape) for v in step.variables]
 
     def timed(call: Callable[[], Any]) -> float:
@@ -172,42 +155,6 @@ def serve(settings: dict[str, Any]) -> None:
         answers.flush()
     workers.part()
     os._exit(0)  # TensorFlow's own ending would wait for the other
-
-
-def _training(config: Any, shape: Shape, strategy: Any, count: int, index: int) -> tuple[Any, Any]:
-    """The step of trainer.step on random token ids, with the dropout of the defaults."""
-    import numpy as np
-    import tensorflow as tf
-
-    from trainer.models.parameters import build_model, named_parameters
-    from trainer.objectives.losses import make_loss
-    from trainer.phases import plan_phases
-    from trainer.state import TrainState
-    from trainer.step import TrainStep
-
-    for name in ("depth", "width", "heads", "ffn_width"):
-        setattr(config.model, name, getattr(shape, name))
-    config.model.positions, config.model.head = "learned", "cls"
-    config.data.max_length = shape.length
-    with strategy.scope():
-        model = build_model(config, shape.vocab_size, 2)
-        parameters = named_parameters(model)
-        state = TrainState(config.optimizer, config.runtime.precision, parameters)
-    phase = plan_phases(config.phases, list(parameters), 1)[0]
-    loss = make_loss(config.objective, 2)
-    step = TrainStep(strategy, model, loss, state, phase, 0, 0, clip_norm=1.0)
-    random = np.random.default_rng(index)
-    size = (shape.rows, shape.length)
-    batch = {
-        "input_ids": random.integers(5, shape.vocab_size, size).astype(np.int32),
-        "attention_mask": np.ones(size, np.int32),
-        "token_type_ids": np.zeros(size, np.int32),
-        "label": random.integers(0, 2, shape.rows).astype(np.int32),
-        "weight": np.ones(shape.rows, np.float32),
-        "id": np.arange(shape.rows, dtype=np.int64),
-        "row_start": np.int64(index * shape.rows),
-    }
-    return step, iter(tf.data.Dataset.from_tensors(batch).repeat())
 
 
 # The measurement

@@ -12,6 +12,7 @@ import tensorflow as tf
 import tiny
 
 from trainer.config import Objective, Optimizer, Phase
+from trainer.errors import UserError
 from trainer.models.random import drop_share, random_scope
 from trainer.objectives.losses import make_loss
 from trainer.step import METRICS, Masking
@@ -53,6 +54,23 @@ def _assert_equal(ours: dict, theirs: dict) -> None:
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
         np.testing.assert_array_equal(value, theirs[name], name)
+
+
+@pytest.mark.parametrize("how", [{}, {"accumulate": 2, "xla": "chains"}, {"xla": "step"}])
+@pytest.mark.parametrize("devices", [1, 2])
+def test_recomputed_blocks_give_the_same_losses(strategy_over, devices, how):
+    """Their dropout too: the backward pass draws what the forward pass drew."""
+    batches = tiny.batches(3, 8)
+    plain, recomputed = (
+        tiny.Trainer(strategy_over(devices), batches, recompute=recompute, **CURVE, **how)
+        for recompute in (False, True)
+    )
+    np.testing.assert_allclose(recomputed.losses(3), plain.losses(3), rtol=1e-12)
+
+
+def test_a_model_that_cannot_recompute_is_refused(strategy_over):
+    with pytest.raises(UserError, match="does not take it: set it to false"):
+        tiny.Trainer(strategy_over(1), tiny.batches(1, 4), make_model=poisoned, recompute=True)
 
 
 # However it is shared out

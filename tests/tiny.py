@@ -120,6 +120,7 @@ class Trainer:
         accumulate: int = 1,
         masking: Masking | None = None,
         xla: str = "off",
+        recompute: bool = False,
         seed: int = 7,
     ):
         self.strategy, self.batches = strategy, global_batches
@@ -139,6 +140,7 @@ class Trainer:
             "masking": masking,
             "clip_norm": optimizer.clip_norm,
             "xla": xla,
+            "recompute": recompute,
         }
         self.iterator = iter(distributed(strategy, global_batches))
         self.start_phase(phase, 0)

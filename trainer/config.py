@@ -145,6 +145,7 @@ class Phase:
     schedule: str = _one_of(*SCHEDULES, default="cosine")
     layer_decay: float = _number(1.0, 1e-6, 1.0)  # factor on the rate for each layer further down
     patience: int = _number(0, 0)  # evaluations without a better one that end it; 0: never
+    cache_features: bool = False  # run a frozen encoder once, not in every epoch
 
 
 @dataclass
@@ -164,6 +165,7 @@ class Runtime:
 
     precision: str = _one_of(*PRECISIONS)
     max_rows_per_device: int = _how(0, low=0)  # gradient accumulation above this; 0: no limit
+    recompute: bool = _how(False)  # blocks once more in the backward pass, for less memory
     steps_per_call: int = _how(10, low=1)  # training steps run on the device for one host call
     xla: str = _how("off", choices=XLA)  # compiles chains of elementwise operations, or the step
     deterministic: bool = _how(True)  # TensorFlow's deterministic kernels

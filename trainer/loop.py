@@ -18,6 +18,7 @@ from trainer.calibration import Calibration, reliability
 from trainer.checkpoint import DamagedCheckpoint, newest_whole
 from trainer.errors import UserError
 from trainer.evaluation import Interrupted, Scores
+from trainer.features import check as check_features
 from trainer.inspection import attention, vectors
 from trainer.monitor.monitor import Monitor
 from trainer.objectives.metrics import better, softmax
@@ -51,6 +52,9 @@ class Loop:
         _, self.parts = run.rows_and_parts()
         self.phases = plan_phases(config.phases, list(run.parameters), self.plan.steps_per_epoch)
         self.masking = run.masking()
+        for phase in self.phases:
+            if phase.settings.cache_features:
+                check_features(phase, run.model, config.objective.mask_share)
         with run.strategy.scope():
             self.state = TrainState(config.optimizer, config.runtime.precision, run.parameters)
         self.variables = run.weights() | self.state.variables()
@@ -132,6 +136,7 @@ class Loop:
         for step in range(self.step // every * every, self.step):  # before a resume
             monitor.throughput.add_earlier(*self._size(step)[:2])
         step_function: TrainStep | None = None
+        features: tf.Tensor | None = None
         try:
             while True:
                 phase_over = self.step >= self.phase_end
@@ -150,9 +155,11 @@ class Loop:
                 if step_function is None:
                     monitor.message(self.phase.describe(self._shapes()))
                     step_function, read_to = self._step_function(), self.step
+                    features = self._features()
                 if self.step == read_to:
                     read_to = self._read_to()
-                    batches = iter(self.run.train_batches(self.plan, self.step, read_to))
+                    steps = (self.plan, self.step, read_to)
+                    batches = iter(self.run.train_batches(*steps, features))
                 self._steps(step_function, batches, read_to)
                 if self.stop():
                     raise Interrupted
@@ -169,6 +176,14 @@ class Loop:
         ends = [self.phase_end, (self.step // epoch + 1) * epoch]
         return min([*ends, self.config.max_steps] if self.config.max_steps else ends)
 
+    def _features(self) -> tf.Tensor | None:
+        """What the encoder makes of the training examples, where the phase computes it once."""
+        if not self.phase.settings.cache_features:
+            return None
+        self.run.workers.doing = f"the features that phase {self.phase.settings.name!r} trains on"
+        with self.monitor.throughput.part("compute"):
+            return self.run.features(self.stop)
+
     def _step_function(self) -> TrainStep:
         return TrainStep(
             self.run.strategy,
@@ -182,6 +197,7 @@ class Loop:
             self.masking,
             self.config.optimizer.clip_norm,
             self.config.runtime.xla,
+            self.config.runtime.recompute,
         )
 
     def _steps(self, step_function: TrainStep, batches: Any, read_to: int) -> None:
@@ -197,9 +213,13 @@ class Loop:
         histograms = config.histograms_every_steps
         sampled = bool(histograms) and (self.step + count) % histograms == 0
         self.run.workers.doing = f"step {self.step + 1}"
+        arguments = (batches, tf.constant(count), tf.constant(sampled))
         with self.monitor.throughput.part("compute"), self.monitor.profile.steps(self.step):
-            called = step_function.run(batches, tf.constant(count), tf.constant(sampled))
-            metrics = called.metrics.numpy()
+            try:
+                called = step_function.run(*arguments)
+                metrics = called.metrics.numpy()
+            except tf.errors.ResourceExhaustedError as error:
+                raise UserError(self._what_fits(count)) from error
         self.monitor.throughput.waited(float(called.input_seconds))
         if self.state.progress.failed.numpy():
             raise NotFinite(self._why_not_finite(step_function))
@@ -222,6 +242,18 @@ class Loop:
         }
         arrays = {f"{what}/{k}": v for what, groups in sampled.items() for k, v in groups.items()}
         self.monitor.histograms(self.step, arrays)
+
+    def _what_fits(self, count: int) -> str:
+        """What to do about a batch that is too large, one of the next `count`."""
+        runtime = self.config.runtime
+        longest = max(self.plan.batch(step)[1] for step in range(self.step, self.step + count))
+        rows = self.run.rows_and_parts()[0] // self.parts
+        fewer = f"config.runtime.max_rows_per_device={max(rows // 2, 1)}, which changes no number"
+        less = "" if runtime.recompute else ", or config.runtime.recompute=True"
+        return (
+            f"{rows} rows of up to {longest} tokens do not fit in the memory of a device (steps"
+            f" {self.step} to {self.step + count - 1}): go on with {fewer}{less}"
+        )
 
     def _size(self, step: int) -> tuple[int, int, int]:
         """Real tokens of a step's batch, places in it with the padding, and real examples."""

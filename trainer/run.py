@@ -21,6 +21,7 @@ from trainer.data.sources import open_source
 from trainer.data.tokenizers import load_tokenizer, make_tokenizer, vocabulary_size
 from trainer.errors import UserError
 from trainer.evaluation import Evaluator, Scores
+from trainer.features import FeatureExtractor
 from trainer.models import families
 from trainer.models.parameters import build_model, named_constants, named_parameters
 from trainer.models.pretrained import Pretrained, open_pretrained
@@ -248,11 +249,29 @@ class Run:
             share, self.tokenizer.mask_token_id, tuple(sorted(self.tokenizer.all_special_ids))
         )
 
-    def train_batches(self, plan: TrainPlan, first_step: int, last_step: int) -> tf.data.Dataset:
-        """Batches of the steps in [first_step, last_step): this worker's rows of them."""
+    def train_batches(
+        self,
+        plan: TrainPlan,
+        first_step: int,
+        last_step: int,
+        features: tf.Tensor | None = None,
+    ) -> tf.data.Dataset:
+        """Batches of the steps in [first_step, last_step): this worker's rows of them.
+
+        Where `features` are given, they stand in the place of the tokens.
+        """
         size = self.rows_and_parts()[0] * self.strategy.num_replicas_in_sync
         split, place = self.split("train"), self._place(size)
-        return train_dataset(split, plan, first_step, last_step, size, *place)
+        return train_dataset(split, plan, first_step, last_step, size, *place, features)
+
+    def features(self, stop: Callable[[], bool]) -> tf.Tensor:
+        """What the encoder makes of each training example, [N, D]; see `FeatureExtractor.run`."""
+        split = self.split("train")
+        batches, dataset = self._in_order(split)
+        extractor = FeatureExtractor(self.strategy, self.model)
+        rows = [each for each, _ in batches]
+        with self._progress("Encoding train", len(split)) as advance:
+            return extractor.run(dataset, rows, len(split), self.workdir.path, stop, advance)
 
     def _place(self, size: int) -> tuple[int, int]:
         """This worker's part of the rows of a global batch: the first, and how many."""
@@ -262,13 +281,16 @@ class Run:
     def score(self, name: str, stop: Callable[[], bool]) -> Scores:
         """Scores a split with the model's present weights; see `Evaluator.run`."""
         split = self.split(name)
-        replicas = self.strategy.num_replicas_in_sync
-        size = -(-self.config.evaluation.batch_size // replicas) * replicas
-        buckets = self._buckets(split.lengths)
-        batches = evaluation_batches(split.lengths, size, buckets)
-        dataset = evaluation_dataset(split, batches, size, *self._place(size))
+        batches, dataset = self._in_order(split)
         with self._progress(f"Evaluating {name}", len(split)) as advance:
             return self.evaluator.run(dataset, len(batches), len(split), stop, advance)
+
+    def _in_order(self, split: TokenSplit) -> tuple[list[tuple[np.ndarray, int]], tf.data.Dataset]:
+        """Each example of a split once: evaluation_batches, and this worker's rows of them."""
+        replicas = self.strategy.num_replicas_in_sync
+        size = -(-self.config.evaluation.batch_size // replicas) * replicas
+        batches = evaluation_batches(split.lengths, size, self._buckets(split.lengths))
+        return batches, evaluation_dataset(split, batches, size, *self._place(size))
 
     def rows_and_parts(self) -> tuple[int, int]:
         """Rows on each replica, and the micro-batches they are cut into."""

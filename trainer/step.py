@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.errors import UserError
 from trainer.models.fusion import fusing
 from trainer.models.random import keep_mask, random_scope
 from trainer.objectives.losses import Loss
@@ -72,7 +73,8 @@ def own_rows(batch: Batch, strategy: tf.distribute.Strategy) -> Batch:
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
     rows = tf.shape(batch["label"])[0] // here
     start = tf.cast(replica % here, tf.int32) * rows
-    own = {key: batch[key][start : start + rows] for key in (*FEATURES, "label", "weight", "id")}
+    of_rows = [key for key in batch if key not in ("step", "row_start")]
+    own = {key: batch[key][start : start + rows] for key in of_rows}
     return {**own, "row_start": batch["row_start"] + tf.cast(start, tf.int64)}
 
 
@@ -98,6 +100,10 @@ class TrainStep:
       masking: what happens to the input tokens, or None.
       clip_norm: bound on the global norm of the gradient; 0: none.
       xla: what it compiles, see `config.runtime.xla`; the all-reduce stays outside.
+      recompute: see `models.classifier.Encoder.call`.
+
+    Raises:
+      UserError: a model that cannot recompute.
     """
 
     def __init__(
@@ -113,6 +119,7 @@ class TrainStep:
         masking: Masking | None = None,
         clip_norm: float = 0.0,
         xla: str = "off",
+        recompute: bool = False,
     ):
         self.strategy, self.model, self.loss, self.state = strategy, model, loss, state
         self.loss_scale, self.progress = state.loss_scale, state.progress
@@ -120,12 +127,16 @@ class TrainStep:
         self.names = list(phase.factors)
         self.variables = [state.parameters[name] for name in self.names]
         self.samples = Samples({n: int(np.prod(state.parameters[n].shape)) for n in self.names})
-        # What lies below all that trains is a fixed function: it runs without dropout.
-        self._frozen = (
-            {"frozen_levels": frozen_levels(list(state.parameters), self.names)}
-            if "frozen_levels" in inspect.signature(model.call).parameters
-            else {}
-        )
+        takes, self._options = inspect.signature(model.call).parameters, {}
+        if "frozen_levels" in takes:
+            # What lies below all that trains is a fixed function: it runs without dropout.
+            self._options["frozen_levels"] = frozen_levels(list(state.parameters), self.names)
+        if recompute:
+            if "recompute" not in takes:
+                raise UserError(
+                    "config.runtime.recompute: the model's call does not take it: set it to false"
+                )
+            self._options["recompute"] = True
         self.seed, self.accumulate, self.masking = seed, accumulate, masking
         self.clip_norm = clip_norm
         self._fuses = xla == "chains"
@@ -193,8 +204,10 @@ class TrainStep:
         return batch["id"], self.loss.example_losses(batch["label"], logits)
 
     def _logits(self, batch: Batch) -> tf.Tensor:
+        if "features" in batch:
+            return self.model.head(batch["features"], training=True)
         inputs = {key: batch[key] for key in FEATURES}
-        return self.model(inputs, training=True, **self._frozen)
+        return self.model(inputs, training=True, **self._options)
 
     def _replica_step(self, batch: Batch, sampled) -> tuple[tf.Tensor, tf.Tensor]:
         """The step on one replica's rows of the global batch: OF_STEP, and the samples."""
@@ -261,7 +274,7 @@ class TrainStep:
         """
         scale = tf.identity(self.loss_scale.scale)
         step, row_start = tf.identity(self.progress.step), batch["row_start"]
-        tensors = {key: batch[key] for key in (*FEATURES, "label", "weight")}
+        tensors = {key: value for key, value in batch.items() if key not in ("id", "row_start")}
         if self.accumulate == 1:
             return self._micro(tensors, step, row_start, scale)
         rows = tf.shape(batch["label"])[0] // self.accumulate

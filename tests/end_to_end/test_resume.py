@@ -119,6 +119,16 @@ def test_xla_may_change(begun, whole, smoke, launch):
     assert "XLA step" in ended.stderr
 
 
+def test_compiled_and_recomputed_a_cut_run_goes_on_as_the_uncut(smoke, launch, tmp_path):
+    flags = ("--config.runtime.xla=chains", "--config.runtime.recompute=True")
+    for workdir, steps in (("whole", CUT + 4), ("cut", CUT), ("cut", CUT + 4)):
+        where = (f"--workdir={tmp_path / workdir}", f"--config.max_steps={steps}")
+        ended = launch(*smoke, *flags, *where)
+        assert ended.status == 0, ended.stderr
+    assert f"Resuming at step {CUT}" in ended.stderr
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+
+
 def test_what_defines_the_run_may_not(begun, smoke, launch):
     before = contents(begun)
     ended = launch(

@@ -49,12 +49,22 @@ class TokenSplit:
         self.labels, self.ids = arrays["labels"], arrays["ids"]
         self.lengths = np.diff(arrays["offsets"]).astype(np.int32)
         self._total = len(tokens)
-        self._tokens, self._offsets = _tensor(tokens), _tensor(arrays["offsets"])
-        self._second, self._labels = _tensor(arrays["second"]), _tensor(self.labels)
-        self._ids = _tensor(self.ids)
+        self._tokens, self._offsets = as_tensor(tokens), as_tensor(arrays["offsets"])
+        self._second, self._labels = as_tensor(arrays["second"]), as_tensor(self.labels)
+        self._ids = as_tensor(self.ids)
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def gather_labels(self, rows: tf.Tensor) -> Batch:
+        """What `gather` gives but for the tokens."""
+        real = rows >= 0
+        at = tf.maximum(rows, 0)
+        return {
+            "label": tf.where(real, tf.gather(self._labels, at), 0),
+            "weight": tf.cast(real, tf.float32),
+            "id": tf.where(real, tf.gather(self._ids, at), -1),
+        }
 
     def gather(self, rows: tf.Tensor, length: tf.Tensor) -> Batch:
         """A batch of the examples `rows`, padded to `length`.
@@ -84,9 +94,7 @@ class TokenSplit:
             "input_ids": tf.where(held, tokens, self._pad_id),
             "attention_mask": tf.cast(held | (~real[:, None] & (place == 0)), tf.int32),
             "token_type_ids": tf.cast(held & (place >= second[:, None]), tf.int32),
-            "label": tf.where(real, tf.gather(self._labels, at), 0),
-            "weight": tf.cast(real, tf.float32),
-            "id": tf.where(real, tf.gather(self._ids, at), -1),
+            **self.gather_labels(rows),
         }
 
 
@@ -163,6 +171,6 @@ def _map(folder: Path, name: str, dtype: np.dtype) -> np.ndarray:
     return np.asarray(np.memmap(folder / f"{name}.bin", dtype, mode="c"))
 
 
-def _tensor(array: np.ndarray) -> tf.Tensor:
+def as_tensor(array: np.ndarray) -> tf.Tensor:
     """The same memory as a tensor: nothing is read before it is used."""
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())

@@ -12,6 +12,7 @@ import tensorflow as tf
 from trainer.models import fusion
 from trainer.models.fusion import fuse, statistics_dtype
 from trainer.models.layers import MASKED, Dropout, LayerNorm, dense, product
+from trainer.models.random import repeating
 
 
 class MultiHeadAttention(keras.layers.Layer):
@@ -252,3 +253,32 @@ class TransformerBlock(keras.layers.Layer):
             return fuse(fusion.residual, *tensors, *random, share=dropout.share)
         tensors = (*tensors, *norm.weights_now, *random)
         return fuse(fusion.residual_norm, *tensors, share=dropout.share, epsilon=norm.epsilon)
+
+
+def recomputed(block: TransformerBlock, x_BTD, attention_mask):
+    """The block while training, of which the backward pass keeps the input only.
+
+    It computes the block once more from it, with the same dropout: gradient checkpointing (Chen et
+    al., 2016, "Training deep nets with sublinear memory cost").
+    """
+    with repeating() as again:
+
+        @tf.custom_gradient
+        def apply(x_BTD, *values):
+            def call(x_BTD):
+                return block.stateless_call(
+                    values, (), x_BTD, attention_mask=attention_mask, training=True
+                )[0]
+
+            def gradient(upstream_BTD):
+                # Only once the gradient is there: or TensorFlow would keep the first result.
+                with tf.control_dependencies([upstream_BTD]):
+                    kept_BTD = tf.identity(x_BTD)
+                with again(), tf.GradientTape(watch_accessed_variables=False) as tape:
+                    tape.watch([kept_BTD, *values])
+                    result_BTD = call(kept_BTD)
+                return tape.gradient(result_BTD, [kept_BTD, *values], upstream_BTD)
+
+            return call(x_BTD), gradient
+
+        return apply(x_BTD, *map(tf.convert_to_tensor, block.trainable_variables))

@@ -8,7 +8,7 @@ import tensorflow as tf
 from trainer import config as config_lib
 from trainer.models import layers
 from trainer.models.architecture import Architecture, Head, from_scratch
-from trainer.models.block import TransformerBlock
+from trainer.models.block import TransformerBlock, recomputed
 from trainer.models.fusion import ACTIVATIONS
 
 
@@ -74,23 +74,26 @@ class Encoder(keras.layers.Layer):
         training=False,
         return_scores=False,
         frozen_levels=0,
+        recompute=False,
         vectors_BTD=None,
     ):
         """int32 ids, mask and segments [B, T] -> [B, T, D], and where asked all attention.
 
         So many of the lowest levels (the embeddings, then each block) are frozen, and run without
-        dropout. `vectors_BTD` stand in for the token vectors of the ids.
+        dropout. With `recompute` the backward pass keeps what goes into each block only, and runs
+        the block once more. `vectors_BTD` stand in for the token vectors of the ids.
         """
         embedded = training and frozen_levels < 1
         x_BTD = self.embeddings(ids_BT, types_BT, training=embedded, vectors_BTD=vectors_BTD)
         scores = []
         for i in range(self.architecture.depth):
             at = 0 if self.architecture.shared else i
+            trains = training and frozen_levels < at + 2
+            if trains and recompute:
+                x_BTD = recomputed(self.blocks[at], x_BTD, attention_mask_BT)
+                continue
             x_BTD = self.blocks[at](
-                x_BTD,
-                attention_mask_BT,
-                training=training and frozen_levels < at + 2,
-                return_scores=return_scores,
+                x_BTD, attention_mask_BT, training=trains, return_scores=return_scores
             )
             if return_scores:
                 x_BTD, scores_BHTT = x_BTD
@@ -177,16 +180,17 @@ class Classifier(keras.Model):
         model({"input_ids": ones, "attention_mask": ones, "token_type_ids": 0 * ones})
         return model
 
-    def call(self, inputs, training=False, frozen_levels=0):
+    def call(self, inputs, training=False, frozen_levels=0, recompute=False):
         """{"input_ids", "attention_mask", "token_type_ids"}, int32 [B, T] -> [B, classes].
 
-        See `Encoder.call` for `frozen_levels`.
+        See `Encoder.call` for `frozen_levels` and `recompute`.
         """
-        return self.head(self._pool(inputs, training, frozen_levels), training=training)
+        encoded_BD = self.encode(inputs, training, frozen_levels, recompute)
+        return self.head(encoded_BD, training=training)
 
     def pooled(self, inputs):
         """What the logits are made of, [B, width of the head]: the "pooler output" of BERT."""
-        return self.head.features(self._pool(inputs))
+        return self.head.features(self.encode(inputs))
 
     def logits_of_vectors(self, vectors_BTD, inputs):
         """The logits [B, classes], with other token vectors than those of the ids."""
@@ -199,7 +203,8 @@ class Classifier(keras.Model):
         )
         return self.head(self.pooling(x_BTD, mask_BT))
 
-    def _pool(self, inputs, training=False, frozen_levels=0):
+    def encode(self, inputs, training=False, frozen_levels=0, recompute=False):
+        """What the head takes, [B, D], of inputs as in `call`."""
         mask_BT = inputs["attention_mask"]
         x_BTD = self.encoder(
             inputs["input_ids"],
@@ -207,6 +212,7 @@ class Classifier(keras.Model):
             inputs.get("token_type_ids"),
             training=training,
             frozen_levels=frozen_levels,
+            recompute=recompute,
         )
         return self.pooling(x_BTD, mask_BT)
 

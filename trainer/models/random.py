@@ -8,7 +8,7 @@ whether one device draws all of them or sixty-four draw a few each.
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -41,6 +41,26 @@ def random_scope(seed: int, step: tf.Tensor, row_start: tf.Tensor) -> Iterator[N
         yield
     finally:
         _active.scope = before
+
+
+@contextlib.contextmanager
+def repeating() -> Iterator[Callable[[], contextlib.AbstractContextManager[None]]]:
+    """Gives a scope in which the masks drawn inside this one are drawn once more."""
+    scope: _Scope | None = getattr(_active, "scope", None)
+    first = scope.draws if scope else 0
+
+    @contextlib.contextmanager
+    def again() -> Iterator[None]:
+        if not scope:
+            yield
+            return
+        before, scope.draws = scope.draws, first
+        try:
+            yield
+        finally:
+            scope.draws = before
+
+    yield again
 
 
 def random_bytes(shape: tf.Tensor) -> tf.Tensor:

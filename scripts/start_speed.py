@@ -1,0 +1,111 @@
+"""How long it takes from the start of launch.train to its first step; see benchmark.py.
+
+As a program it is launch.train with a clock at its first two steps, then it ends:
+`python scripts/start_speed.py --config=...`.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from launch import main as program
+
+IMPORTS, COMPILING = 1.5, 1.0  # times each that a start may take
+ROOT = Path(__file__).resolve().parents[1]
+MARK = "START "
+
+
+def measure(flags: Sequence[str], rounds: int, workdir: Path) -> int:
+    """Prints what fresh and resumed starts take; returns 0 if the medians are within the limits.
+
+    Args:
+      flags: of launch.train, but for its workdir.
+      rounds: of each.
+      workdir: an empty folder.
+    """
+    status = 0
+    starts: dict[str, list[float]] = {"fresh": [], "resumed": []}
+    for number in range(rounds + 1):  # the first one fills the caches
+        began = time.perf_counter()
+        imports = "import tensorflow, keras, transformers"
+        subprocess.run([sys.executable, "-c", imports], check=True, capture_output=True)
+        imported = time.perf_counter() - began
+        folder = workdir / str(number)
+        for kind, ratios in starts.items():
+            found = _start([*flags, f"--workdir={folder}"])
+            allowed = IMPORTS * imported + COMPILING * found["compiling"] + found["step"]
+            if number:
+                ratios.append(found["total"] / allowed)
+                print(
+                    f"round {number}, {kind}: {found['total']:.1f} s to the end of the first step;"
+                    f" imports {imported:.1f} s, compiling {found['compiling']:.1f} s, a step"
+                    f" {found['step']:.2f} s: {ratios[-1]:.2f} of what is allowed"
+                )
+    for kind, ratios in starts.items():
+        median = statistics.median(ratios)
+        status |= int(median > 1)
+        print(
+            f"{kind}: median {median:.2f}, lowest {min(ratios):.2f}, highest {max(ratios):.2f} of"
+            f" {IMPORTS} x imports + {COMPILING} x compiling + a step"
+            f" ({'holds' if median <= 1 else 'does not hold'})"
+        )
+    return status
+
+
+def _start(flags: Sequence[str]) -> dict[str, float]:
+    """Seconds from the start of a process to the end of its first step, and of its parts."""
+    began = time.time()
+    command = [sys.executable, str(Path(__file__).absolute()), *flags]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
+    if not lines:
+        raise RuntimeError(done.stderr)
+    before, first, second = json.loads(lines[0].removeprefix(MARK))
+    return {
+        "total": before - began + first,
+        "compiling": first - second,
+        "step": second,
+    }
+
+
+def main() -> Any:
+    """launch.train, until two steps are done and saved."""
+    program.import_tensorflow()
+    import trainer.loop
+    from launch import train
+    from trainer.step import TrainStep
+
+    taken: list[float] = []
+    begins: list[float] = []
+
+    class Timed(TrainStep):
+        def __init__(self, *args: Any, **kwargs: Any):
+            super().__init__(*args, **kwargs)
+            compiled = self.run
+
+            def call(*arguments: Any) -> Any:
+                if len(taken) == 2:  # both are saved by now
+                    print(MARK + json.dumps([begins[0], *taken]), flush=True)
+                    os._exit(0)
+                begins.append(time.time())
+                began = time.perf_counter()
+                called = compiled(*arguments)
+                called.metrics.numpy()
+                taken.append(time.perf_counter() - began)
+                return called
+
+            self.run = call
+
+    trainer.loop.TrainStep = Timed
+    return train.main()
+
+
+if __name__ == "__main__":
+    program.run(main, __doc__)

@@ -1,0 +1,96 @@
+"""How much faster our step is than one written by hand; see benchmark.py."""
+
+import csv
+import datetime
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from bare import Bert, train_step
+from synthetic import Shape, training
+
+from trainer import config as config_lib
+from trainer import runtime
+
+LEAST = 1.2  # times the steps of the bare loop
+SIDE, REPEATS = 2048, 3  # of the matrix product that MFU is measured by
+COLUMNS = ("date", "commit", "rows", "length", "ratio", "lowest", "highest", "mfu", "bare_mfu")
+
+
+def measure(shape: Shape, rounds: int, precision: str, record: Path | None) -> int:
+    """Prints the ratio of every round and their median; returns 1 if it is below LEAST, else 0.
+
+    Args:
+      shape: of the batch; the model is MiniLM's, as bare.py has it.
+      rounds: ratios to take.
+      precision: config.runtime.precision.
+      record: a .csv file that a line is added to.
+    """
+    config = config_lib.Experiment(phases=[config_lib.Phase(steps=10**6, learning_rate=1e-5)])
+    config.runtime.precision, config.runtime.xla = precision, "chains"
+    config.model.head_width, config.model.attention_dropout = shape.width, 0.1
+    config.model.dropout = config.model.embedding_dropout = config.model.head_dropout = 0.1
+    strategy = runtime.start(config.runtime, 0)
+    step, batches = training(config, shape, strategy)
+    bare = train_step(Bert(), keras.optimizers.AdamW(1e-5, weight_decay=0.01))
+    batch = next(batches)
+    tensors = [tf.constant(batch[key]) for key in ("input_ids", "attention_mask", "label")]
+    matrix = tf.cast(tf.random.normal([SIDE, SIDE]), tf.bfloat16)
+    multiply = tf.function(lambda: tf.reduce_sum(matrix @ matrix))
+    calls: tuple[Callable[[], Any], ...] = (
+        lambda: step.run(batches, tf.constant(1), tf.constant(False)).metrics.numpy(),
+        lambda: bare(*tensors).numpy(),
+        lambda: [multiply().numpy() for _ in range(REPEATS)],
+    )
+    for call in calls:  # compiled, and warm
+        call()
+    print("             ms: ours          bare     ratio")
+    rows = []
+    for number in range(rounds):
+        seconds = []
+        for call in calls:
+            began = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - began)
+        rows.append(seconds)
+        ours, theirs, _ = seconds
+        print(f"round {number + 1:3} {ours * 1e3:12.1f} {theirs * 1e3:13.1f} {theirs / ours:9.2f}")
+    return report(shape, rows, record)
+
+
+def report(shape: Shape, rows: Sequence[Sequence[float]], record: Path | None) -> int:
+    """Prints what rows of seconds (ours, bare, products) say; returns the exit status."""
+    ratios = [theirs / ours for ours, theirs, _ in rows]
+    best = 2 * SIDE**3 * REPEATS / min(products for _, _, products in rows)
+    ours, bare = (
+        shape.floating_point_operations() / statistics.median(column) / best
+        for column in list(zip(*rows, strict=True))[:2]
+    )
+    median = statistics.median(ratios)
+    print(
+        f"{shape.rows} rows of {shape.length} tokens: median {median:.2f}, lowest"
+        f" {min(ratios):.2f}, highest {max(ratios):.2f} times the bare step; MFU {ours:.3f}, of the"
+        f" bare step {bare:.3f}, of {best / 1e9:.0f} GFLOP/s"
+    )
+    print(f"{'holds' if median >= LEAST else 'does not hold'}: at least {LEAST} times")
+    if record:
+        new = not record.exists()
+        values = (f"{v:.3f}" for v in (median, min(ratios), max(ratios), ours, bare))
+        with record.open("a", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            if new:
+                table.writerow(COLUMNS)
+            today = datetime.date.today().isoformat()
+            table.writerow([today, _commit(), shape.rows, shape.length, *values])
+    return int(median < LEAST)
+
+
+def _commit() -> str:
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip()

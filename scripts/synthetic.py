@@ -1,0 +1,61 @@
+"""The step of trainer.step on random token ids, for benchmarks."""
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """What is trained; the defaults are those of MiniLM-L6 (Wang et al., 2020)."""
+
+    depth: int = 6
+    width: int = 384
+    heads: int = 12
+    ffn_width: int = 1536
+    vocab_size: int = 30522
+    rows: int = 32  # of each worker
+    length: int = 128
+
+    def floating_point_operations(self) -> float:
+        """Of forward and backward on one worker's rows: 6 a weight and token, and attention."""
+        weights = self.depth * (4 * self.width**2 + 2 * self.width * self.ffn_width)
+        attention = 12 * self.depth * self.width * self.length
+        return float((6 * weights + attention) * self.rows * self.length)
+
+
+def training(config: Any, shape: Shape, strategy: Any, index: int = 0) -> tuple[Any, Any]:
+    """The step of trainer.step on random token ids, with the dropout of the defaults."""
+    import numpy as np
+    import tensorflow as tf
+
+    from trainer.models.parameters import build_model, named_parameters
+    from trainer.objectives.losses import make_loss
+    from trainer.phases import plan_phases
+    from trainer.state import TrainState
+    from trainer.step import TrainStep
+
+    for name in ("depth", "width", "heads", "ffn_width"):
+        setattr(config.model, name, getattr(shape, name))
+    config.model.positions, config.model.head = "learned", "cls"
+    config.data.max_length = shape.length
+    with strategy.scope():
+        model = build_model(config, shape.vocab_size, 2)
+        parameters = named_parameters(model)
+        state = TrainState(config.optimizer, config.runtime.precision, parameters)
+    phase = plan_phases(config.phases, list(parameters), 1)[0]
+    loss = make_loss(config.objective, 2)
+    step = TrainStep(
+        strategy, model, loss, state, phase, 0, 0, clip_norm=1.0, xla=config.runtime.xla
+    )
+    random = np.random.default_rng(index)
+    size = (shape.rows, shape.length)
+    batch = {
+        "input_ids": random.integers(5, shape.vocab_size, size).astype(np.int32),
+        "attention_mask": np.ones(size, np.int32),
+        "token_type_ids": np.zeros(size, np.int32),
+        "label": random.integers(0, 2, shape.rows).astype(np.int32),
+        "weight": np.ones(shape.rows, np.float32),
+        "id": np.arange(shape.rows, dtype=np.int64),
+        "row_start": np.int64(index * shape.rows),
+    }
+    return step, iter(tf.data.Dataset.from_tensors(batch).repeat())
