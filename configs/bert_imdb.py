@@ -26,7 +26,7 @@ from trainer.config import (
 def get_config() -> Experiment:
     """The experiment."""
     return Experiment(
-        data=Data(name="imdb_reviews", max_length=512, cut="head+tail", buckets=12),
+        data=Data(name="imdb_reviews", max_length=512, cut="head+tail", buckets=24),
         model=Model(pretrained="google-bert/bert-base-uncased", head="native"),
         phases=[
             Phase(
@@ -47,6 +47,6 @@ def get_config() -> Experiment:
             ),
         ],
         evaluation=Evaluation(every_epochs=0.5, metric="loss", batch_size=64),
-        runtime=Runtime(precision="mixed_bfloat16"),
+        runtime=Runtime(precision="mixed_bfloat16", xla="chains"),
         global_batch_size=24,
     )

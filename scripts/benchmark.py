@@ -8,6 +8,7 @@
   python scripts/benchmark.py tokenising --data_dir=FOLDER
   python scripts/benchmark.py head
   python scripts/benchmark.py start
+  python scripts/benchmark.py scale --data_dir=FOLDER --folder=FOLDER
 
 overhead: what a step of launch.train costs beside the bare compiled step, which is TrainStep.run
 on batches that are in memory already, with as many steps a call. launch.train runs as it is: input,
@@ -52,8 +53,11 @@ start: from the start of launch.train to the end of its first step, fresh and re
 times the import of tensorflow, keras and transformers, and the compilation of the step, which is
 its first call less its second.
 
+scale: starts on the training split of imdb_reviews and on 100 times as much, fresh and resumed.
+Reading and tokenising may grow with the data, memory to 1.2 times, a resumed start by a minute.
+
 Flags of launch.train such as --config.log_every_steps=20 are passed on to it by overhead,
-time-to-accuracy, input, head and start.
+time-to-accuracy, input, head, start and scale.
 """
 
 import argparse
@@ -125,6 +129,12 @@ def parser() -> argparse.ArgumentParser:
     eight = commands.add_parser("start", help="from the start to the first step")
     eight.add_argument("--config", type=Path, default=minilm)
     eight.add_argument("--rounds", type=_positive, default=3, help="ratios to take (3)")
+
+    nine = commands.add_parser("scale", help="starts on many times as much data")
+    nine.add_argument("--config", type=Path, default=Path("configs/minilm_imdb.py"))
+    nine.add_argument("--data_dir", type=Path, required=True, help="TFDS folder of imdb_reviews")
+    nine.add_argument("--times", type=_positive, default=100, help="as much data (100)")
+    nine.add_argument("--folder", type=Path, required=True, help="a new one, for 8 GB")
     return whole
 
 
@@ -140,7 +150,7 @@ def main(arguments: list[str]) -> int:
             return _tokenising(flags)
         if not flags.config.is_file():
             raise UserError(f"--config={flags.config} is not there")
-        if flags.command in ("input", "head", "start"):
+        if flags.command in ("input", "head", "start", "scale"):
             return _of_a_run(flags, changes)
         if flags.command == "overhead":
             program.import_tensorflow()
@@ -185,10 +195,18 @@ def _of_a_run(flags: argparse.Namespace, changes: list[str]) -> int:
     import overhead
     import start_speed
 
+    calls = ("--config.runtime.steps_per_call=1", "--config.save_every_steps=2")
+    arguments = [f"--config={flags.config}", *calls, *changes]
+    if flags.command == "scale":
+        import data_scale
+
+        if flags.folder.exists():
+            raise UserError(f"--folder={flags.folder} is there already: choose another")
+        flags.folder.mkdir(parents=True)
+        data = config_lib.Data(data_dir=str(flags.data_dir), validation_share=0.0)
+        return data_scale.measure(data, flags.times, arguments, flags.folder)
     with tempfile.TemporaryDirectory() as folder:
         if flags.command == "start":
-            calls = ("--config.runtime.steps_per_call=1", "--config.save_every_steps=2")
-            arguments = [f"--config={flags.config}", *calls, *changes]
             return start_speed.measure(arguments, flags.rounds, Path(folder))
         config = overhead.read_config(flags.config, changes, Path(folder) / "run")
         measure = input_speed.batches if flags.command == "input" else head_speed.measure

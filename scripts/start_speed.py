@@ -6,6 +6,7 @@ As a program it is launch.train with a clock at its first two steps, then it end
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def measure(flags: Sequence[str], rounds: int, workdir: Path) -> int:
         imported = time.perf_counter() - began
         folder = workdir / str(number)
         for kind, ratios in starts.items():
-            found = _start([*flags, f"--workdir={folder}"])
+            found = start([*flags, f"--workdir={folder}"])
             allowed = IMPORTS * imported + COMPILING * found["compiling"] + found["step"]
             if number:
                 ratios.append(found["total"] / allowed)
@@ -58,7 +59,7 @@ def measure(flags: Sequence[str], rounds: int, workdir: Path) -> int:
     return status
 
 
-def _start(flags: Sequence[str]) -> dict[str, float]:
+def start(flags: Sequence[str]) -> dict[str, float]:
     """Seconds from the start of a process to the end of its first step, and of its parts."""
     began = time.time()
     command = [sys.executable, str(Path(__file__).absolute()), *flags]
@@ -67,11 +68,12 @@ def _start(flags: Sequence[str]) -> dict[str, float]:
     lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
     if not lines:
         raise RuntimeError(done.stderr)
-    before, first, second = json.loads(lines[0].removeprefix(MARK))
+    before, first, second, peak = json.loads(lines[0].removeprefix(MARK))
     return {
         "total": before - began + first,
         "compiling": first - second,
         "step": second,
+        "peak_mb": peak,
     }
 
 
@@ -92,7 +94,8 @@ def main() -> Any:
 
             def call(*arguments: Any) -> Any:
                 if len(taken) == 2:  # both are saved by now
-                    print(MARK + json.dumps([begins[0], *taken]), flush=True)
+                    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+                    print(MARK + json.dumps([begins[0], *taken, peak]), flush=True)
                     os._exit(0)
                 begins.append(time.time())
                 began = time.perf_counter()

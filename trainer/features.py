@@ -19,8 +19,8 @@ def check(phase: PhasePlan, model: keras.Model, mask_share: float) -> None:
     """Refuses a phase whose features would not be the same in every epoch.
 
     Raises:
-      UserError: `config.phases[i].cache_features` with more than the head to train, words masked, or
-        a model without `encode` and `head`.
+      UserError: `cache_features` with more than the head to train, with words masked, or with a
+        model without `encode` and `head`.
     """
     field = f"config.phases[{phase.index}].cache_features"
     if not (hasattr(model, "encode") and hasattr(model, "head")):

@@ -82,7 +82,8 @@ class Run:
             derived = workdir.read()[1]
             self.pretrained = derived["pretrained"]
             self.pretrained_sha256 = derived["pretrained_sha256"]
-        self.source = open_source(config.data)
+        labels = workdir.read()[1]["id2label"] if workdir.started else None
+        self.source = open_source(config.data, labels)
         self.classes = len(self.source.id2label)
         self.tokenizer = self._make_tokenizer(pretrained)
         self.loss = make_loss(config.objective, self.classes)

@@ -25,7 +25,7 @@ def _chains(dtype):
     bias = _normal(D, seed=3, dtype=dtype)
     weights = [_normal(D, seed=seed, dtype=wide) for seed in (4, 5)]
     sums = (x, y, bias, _random(B, T, D))
-    yield fusion.add_bias, (x, bias), {}
+    yield fusion.drop, (x, sums[3]), {"share": SHARE}
     for name in fusion.ACTIVATIONS:
         yield fusion.activate, (x, bias), {"activation": name}
     yield fusion.residual, (x, y, bias), {"share": SHARE}
@@ -34,7 +34,7 @@ def _chains(dtype):
     yield fusion.residual_norm, (*sums[:3], *weights, sums[3]), {"share": SHARE, "epsilon": 1e-6}
 
 
-CHAINS = ["add_bias", *fusion.ACTIVATIONS, "residual", "dropped", "norm", "residual_norm"]
+CHAINS = ["drop", *fusion.ACTIVATIONS, "residual", "dropped", "norm", "residual_norm"]
 
 
 def _run(number: int, dtype: str, on: bool) -> list[np.ndarray]:

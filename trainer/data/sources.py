@@ -128,8 +128,12 @@ def text_share(text: str, pair: str | None = None) -> float:
     return int(digest[:16], 16) / 2**64
 
 
-def open_source(data: config.Data) -> Source:
+def open_source(data: config.Data, labels_before: list[str] | None = None) -> Source:
     """Opens the dataset or the files that the settings name; reads train's labels if it must.
+
+    Args:
+      data: the settings.
+      labels_before: what they were when the run began: with the same fingerprint they are so now.
 
     Raises:
       UserError: data that is missing, cannot be read, has not the features or columns named, or
@@ -142,7 +146,8 @@ def open_source(data: config.Data) -> Source:
     records, labels = kind.open_records(data)
     _check_apart(data, records)
     if labels is None:
-        labels = _sorted_labels({row.label for row in records["train"].rows()})
+        found = labels_before or {row.label for row in records["train"].rows()}
+        labels = _sorted_labels(set(found))
     if len(labels) < 2:
         raise UserError(
             f"{records['train'].title} has {len(labels)} distinct labels: at least 2 are needed"

@@ -1,4 +1,4 @@
-"""A Transformer block, whose backward pass keeps one tensor of the size of the attention scores.
+"""A Transformer block, with a backward pass of attention of its own.
 
 Shape suffixes: B rows of the batch, T query positions, S key positions, D width, H heads, K width
 of a head (D = H x K).
@@ -96,7 +96,7 @@ class MultiHeadAttention(keras.layers.Layer):
         shape, width = tf.shape(x_BTD), layers[0].units
         kernels = tf.concat([tf.convert_to_tensor(layer.kernel) for layer in layers], -1)
         biases = tf.concat([tf.convert_to_tensor(layer.bias) for layer in layers], -1)
-        y = fuse(fusion.add_bias, product(x_BTD, kernels), biases)
+        y = _add_bias(product(x_BTD, kernels), biases)
         y = tf.reshape(y, [shape[0], shape[1], len(layers), self.heads, width // self.heads])
         return tf.unstack(tf.transpose(y, [2, 0, 3, 1, 4]), len(layers))
 
@@ -125,34 +125,29 @@ def probabilities(query_BHTK, key_BHSK, band_TS=None):
 def attend(query_BHTK, key_BHSK, value_BHSK, band_TS, *random_BHTS, share: float):
     """Mixes values by `probabilities`, of which dropout takes a share: [B, H, T, K].
 
-    No share is taken where there are no random numbers.
-
-    For the backward pass it keeps the probabilities alone, with a minus sign where they were
-    dropped; and as Dao et al. (2022, section 3.1) it sums probabilities times their gradients over
-    the width of a head instead of over the keys.
+    No share is taken where there are no random numbers. The backward pass sums probabilities times
+    their gradients over the width of a head instead of over the keys, as Dao et al. (2022, section
+    3.1) do, so that what is left of it is one elementwise chain.
     """
-    share = share if random_BHTS else 0.0
-
-    def dropped(signed_BHTS):
-        return fuse(_dropped, signed_BHTS, share=share) if share else signed_BHTS
 
     @tf.custom_gradient
     def apply(query_BHTK, key_BHSK, value_BHSK):
-        signed_BHTS = probabilities(query_BHTK, key_BHSK, band_TS)
-        if share:
-            signed_BHTS = fuse(_signed, signed_BHTS, *random_BHTS, share=share)
-        mixed_BHTK = tf.matmul(dropped(signed_BHTS), value_BHSK)
+        kept_BHTS = seen_BHTS = probabilities(query_BHTK, key_BHSK, band_TS)
+        if random_BHTS:
+            kept_BHTS = fuse(fusion.drop, seen_BHTS, *random_BHTS, share=share)
+        mixed_BHTK = tf.matmul(kept_BHTS, value_BHSK)
 
         def gradient(upstream_BHTK):
             wide = statistics_dtype(upstream_BHTK.dtype)
             products_BHTK = tf.cast(upstream_BHTK, wide) * tf.cast(mixed_BHTK, wide)
             sums_BHT1 = tf.reduce_sum(products_BHTK, -1, keepdims=True)
             upstream_BHTS = tf.matmul(upstream_BHTK, value_BHSK, transpose_b=True)
-            scores_BHTS = fuse(_of_scores, signed_BHTS, upstream_BHTS, sums_BHT1, share=share)
+            tensors = (seen_BHTS, upstream_BHTS, sums_BHT1, *random_BHTS)
+            scores_BHTS = fuse(_of_scores, *tensors, share=share)
             return (
                 tf.matmul(scores_BHTS, key_BHSK),
                 tf.matmul(scores_BHTS, query_BHTK, transpose_a=True),
-                tf.matmul(dropped(signed_BHTS), upstream_BHTK, transpose_a=True),
+                tf.matmul(kept_BHTS, upstream_BHTK, transpose_a=True),
             )
 
         return mixed_BHTK, gradient
@@ -160,22 +155,24 @@ def attend(query_BHTK, key_BHSK, value_BHSK, band_TS, *random_BHTS, share: float
     return apply(query_BHTK, key_BHSK, value_BHSK)
 
 
-def _signed(probabilities, random, *, share: float):
-    return tf.where(fusion.keep(random, share), probabilities, -probabilities)
-
-
-def _dropped(signed, *, share: float):
-    wide = tf.cast(tf.nn.relu(signed), statistics_dtype(signed.dtype))
-    return tf.cast(wide * tf.constant(1 / (1 - share), wide.dtype), signed.dtype)
-
-
-def _of_scores(signed, upstream, sums, *, share: float):
+def _of_scores(probabilities, upstream, sums, *random, share: float):
     """The gradient of the scores, from that of the dropped probabilities."""
-    wide = tf.cast(signed, sums.dtype)
-    kept = tf.cast(upstream, sums.dtype) * tf.constant(1 / (1 - share), sums.dtype)
-    if share:
-        kept = tf.where(wide > 0, kept, 0)
-    return tf.cast(tf.abs(wide) * (kept - sums), signed.dtype)
+    kept = tf.cast(upstream, sums.dtype)
+    if random:
+        kept = fusion.drop(kept, *random, share=share)
+    return tf.cast(tf.cast(probabilities, sums.dtype) * (kept - sums), probabilities.dtype)
+
+
+@tf.custom_gradient
+def _add_bias(x, bias):
+    """x [..., D] plus a bias [D]; its gradient is a product with ones, the fastest sum of columns."""
+
+    def gradient(upstream):
+        rows = tf.reshape(upstream, [-1, upstream.shape[-1]])
+        ones = tf.ones([1, tf.shape(rows)[0]], rows.dtype)
+        return upstream, tf.matmul(ones, rows)[0]
+
+    return tf.nn.bias_add(x, bias), gradient
 
 
 class TransformerBlock(keras.layers.Layer):

@@ -84,11 +84,6 @@ def _compiled(chain: Callable[..., tf.Tensor], settings: tuple) -> Callable[...,
 # The chains. Statistics and sums are in float32 or wider, what is kept is in the type of the input.
 
 
-def add_bias(x_ND, bias_D):
-    """The sum."""
-    return x_ND + bias_D
-
-
 def activate(x_ND, bias_D, *, activation: str):
     """`ACTIVATIONS[activation]` of the sum."""
     wide = statistics_dtype(x_ND.dtype)
@@ -98,7 +93,9 @@ def activate(x_ND, bias_D, *, activation: str):
 
 def drop(x, random, *, share: float):
     """Without a share of the numbers; `random` are uint8 of the same shape, see `keep`."""
-    return tf.where(keep(random, share), x * tf.constant(1 / (1 - share), x.dtype), 0)
+    wide = tf.cast(x, statistics_dtype(x.dtype))
+    kept = tf.where(keep(random, share), wide * tf.constant(1 / (1 - share), wide.dtype), 0)
+    return tf.cast(kept, x.dtype)
 
 
 def residual(x_ND, y_ND, bias_D, *random_ND, share: float):

@@ -1,0 +1,66 @@
+"""What a run on many times as much data costs to start, and in memory; see benchmark.py."""
+
+import itertools
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import start_speed
+
+from trainer import config as config_lib
+from trainer.data.sources import open_source
+
+MEMORY = 1.2  # times the peak of the run on one share
+SECONDS = 60.0  # that a resumed start may take longer
+
+
+def measure(data: config_lib.Data, times: int, flags: Sequence[str], folder: Path) -> int:
+    """Prints both starts; returns 0 if memory and the resumed start stay within their limits.
+
+    Args:
+      data: of a TFDS dataset; its training split is repeated, each time with ids of its own.
+      times: how often.
+      flags: of launch.train, but for data and workdir.
+      folder: an empty folder, for some 3 GB of text and tokens a million reviews.
+    """
+    source = open_source(data)
+    examples = [(each.text, each.label) for each in source.examples("train")]
+    held = [(each.text, each.label) for each in itertools.islice(source.examples("test"), 1000)]
+    found = []
+    for number in (1, times):
+        files = {}
+        for name, rows, again in (
+            ("train", examples, number),
+            ("validation", held[:500], 1),
+            ("test", held[500:], 1),
+        ):
+            files[name] = folder / f"{name}-{number}.jsonl"
+            with files[name].open("w", encoding="utf-8") as file:
+                for _ in range(again):
+                    for text, label in rows:
+                        line = {"text": text, "label": source.id2label[label]}
+                        file.write(json.dumps(line) + "\n")
+        own = [f"--config.data.{name}={path}" for name, path in files.items()]
+        own += ["--config.data.source=files", f"--cache_dir={folder / 'cache'}"]
+        own += [f"--workdir={folder / f'run-{number}'}"]
+        began = time.perf_counter()
+        fresh = start_speed.start([*flags, *own])
+        resumed = start_speed.start([*flags, *own])
+        made = fresh["total"] - resumed["total"]
+        found.append((made, resumed["total"], max(fresh["peak_mb"], resumed["peak_mb"])))
+        print(
+            f"{number * len(examples):,} reviews: first step {fresh['total']:.1f} s after the"
+            f" start, {resumed['total']:.1f} s after a resumed one (so reading and tokenising took"
+            f" {made:.1f} s); at most {found[-1][2]:,.0f} MB"
+            f" ({time.perf_counter() - began:.0f} s in all)",
+            flush=True,
+        )
+    (once, before, small), (often, after, large) = found
+    print(
+        f"{times} times the data: reading and tokenising {often / once:.0f} times as long, a"
+        f" resumed start {after - before:.1f} s longer, {large / small:.2f} times the memory"
+    )
+    holds = large <= MEMORY * small and after - before <= SECONDS and often <= 1.2 * times * once
+    print(f"{'holds' if holds else 'does not hold'}: linear, within {MEMORY} times the memory")
+    return int(not holds)
