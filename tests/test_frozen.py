@@ -164,8 +164,9 @@ def products_and_draws(run: tiny.Trainer) -> tuple[int, int]:
 
 
 # A block has 4 linear products (queries, keys and values are one) and 2 of attention; the head 2
-# linear layers. The gradient of a product takes one for each of its factors.
-BLOCK, HEAD_FORWARD = 6, 2
+# linear layers. The gradient of a product takes one for each of its factors, that of the bias of
+# queries, keys and values is one too.
+BLOCK, BIAS, HEAD_FORWARD = 6, 1, 2
 FORWARD = 2 * BLOCK + HEAD_FORWARD
 DRAWS_OF_BLOCK = 3
 
@@ -174,8 +175,8 @@ DRAWS_OF_BLOCK = 3
     ("train", "backward", "draws"),
     [
         (HEAD, 2 + 1, 1),  # nothing below the head is asked for a gradient
-        (TOP, 2 * 2 + (2 * BLOCK - 1), 1 + DRAWS_OF_BLOCK),  # nor below block_1
-        (ALL, 2 * 2 + 2 * 2 * BLOCK, 1 + 2 * DRAWS_OF_BLOCK + 1),
+        (TOP, 2 * 2 + (2 * BLOCK - 1 + BIAS), 1 + DRAWS_OF_BLOCK),  # nor below block_1
+        (ALL, 2 * 2 + 2 * (2 * BLOCK + BIAS), 1 + 2 * DRAWS_OF_BLOCK + 1),
     ],
     ids=["head", "head and block_1", "all"],
 )

@@ -165,7 +165,7 @@ def _of_scores(probabilities, upstream, sums, *random, share: float):
 
 @tf.custom_gradient
 def _add_bias(x, bias):
-    """x [..., D] plus a bias [D]; its gradient is a product with ones, the fastest sum of columns."""
+    """x [..., D] plus a bias [D]; its gradient is a product with ones, a fast sum of columns."""
 
     def gradient(upstream):
         rows = tf.reshape(upstream, [-1, upstream.shape[-1]])
