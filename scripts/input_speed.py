@@ -46,6 +46,7 @@ def batches(config: config_lib.Experiment, cache: Path, rounds: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         run = Run(config, Workdir(Path(folder) / "run"), cache, strategy, quiet, print)
         loop = Loop(run, print)
+        loop.position.phase = len(loop.phases) - 1  # the whole model
         step_function, steps = loop._step_function(), loop.plan.steps_per_epoch
 
         def tokens(first: int, last: int) -> int:

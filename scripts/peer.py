@@ -18,10 +18,9 @@ from typing import Any
 
 BATCH, LENGTH, RATE, DECAY = 16, 512, 2e-5, 0.01
 STEPS = 5  # of a round
-EPOCHS = 100  # more than anybody asks for
+EPOCHS = 20  # more than anybody asks for
 SIDE, REPEATS = 2048, 5  # of the matrix product that MFU is measured by
 MULTIPLE = 8  # that a tuned peer pads to
-MEGABATCH = 50  # batches that length grouping sorts at once, as Hugging Face's sampler does
 
 
 class Rounds:
@@ -72,22 +71,18 @@ def peak() -> float:
     return int(status.split()[0]) * 1024 / 1e6
 
 
+Reviews = list[dict[str, Any]]
 Start = Callable[[Callable[[], Any]], Rounds]
 Plan = list[list[int]]
 Pack = Callable[[Any, Any], Any]
 
 
-def batches(lengths: list[int], seed: int, grouped: bool) -> list[list[int]]:
-    """Random batches of an epoch; grouped: of like lengths, as by Hugging Face's sampler."""
-    order = list(range(len(lengths)))
-    numbers = random.Random(seed)
-    numbers.shuffle(order)
-    if grouped:
-        size = BATCH * MEGABATCH
-        parts = [order[i : i + size] for i in range(0, len(order), size)]
-        order = [i for part in parts for i in sorted(part, key=lambda i: -lengths[i])]
-    made = [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
-    numbers.shuffle(made)
+def random_batches(reviews: int) -> Plan:
+    """Random batches of EPOCHS epochs."""
+    numbers, made = random.Random(0), []
+    for _ in range(EPOCHS):
+        order = numbers.sample(range(reviews), reviews)
+        made += [order[i : i + BATCH] for i in range(0, reviews, BATCH)]
     return made
 
 
@@ -121,7 +116,7 @@ def multiple_of(length: int) -> int:
 # Hugging Face's Trainer on PyTorch
 
 
-def hugging_face(reviews: list[dict[str, Any]], weights: Path, tuned: bool, start: Start) -> None:
+def hugging_face(reviews: Reviews, weights: Path, grouped: Plan, start: Start) -> None:
     """https://huggingface.co/docs/transformers/tasks/sequence_classification, in bf16."""
     import datasets
     import torch
@@ -133,10 +128,9 @@ def hugging_face(reviews: list[dict[str, Any]], weights: Path, tuned: bool, star
     data = datasets.Dataset.from_list(reviews).map(
         lambda rows: tokenizer(rows["text"], truncation=True, max_length=LENGTH), batched=True
     )
-    if tuned:  # its own sampler groups too few at once when there are few reviews
-        order = batches([len(ids) for ids in data["input_ids"]], 0, grouped=True)
-        data = data.select([row for rows in order for row in rows])
-    padding = {"pad_to_multiple_of": MULTIPLE} if tuned else {}
+    if grouped:  # its own sampler groups too few at once when there are few reviews
+        data = data.select([row for rows in grouped for row in rows])
+    padding = {"pad_to_multiple_of": MULTIPLE} if grouped else {}
     collator = transformers.DataCollatorWithPadding(tokenizer, **padding)
     matrix = torch.randn(SIDE, SIDE, dtype=torch.bfloat16)
     rounds = start(lambda: matrix @ matrix)
@@ -152,7 +146,7 @@ def hugging_face(reviews: list[dict[str, Any]], weights: Path, tuned: bool, star
 
     arguments = transformers.TrainingArguments(
         "build/peers/trainer",
-        num_train_epochs=EPOCHS,
+        num_train_epochs=1 if grouped else EPOCHS,
         per_device_train_batch_size=BATCH,
         learning_rate=RATE,
         weight_decay=DECAY,
@@ -163,7 +157,7 @@ def hugging_face(reviews: list[dict[str, Any]], weights: Path, tuned: bool, star
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
-        train_sampling_strategy="sequential" if tuned else "random",
+        train_sampling_strategy="sequential" if grouped else "random",
     )
     transformers.Trainer(model, arguments, collate, data, callbacks=[Stop()]).train()
 
@@ -191,15 +185,15 @@ def _dataset(tf: Any, reviews: Any, ids: Any, lengths: Any, plan: Plan, pack: Pa
     return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(4)
 
 
-def _plan(ids: list[list[int]], lengths: list[int], grouped: bool, rounds: Rounds) -> Plan:
-    made = [each for e in range(EPOCHS) for each in batches(lengths, e, grouped)]
+def _plan(ids: list[list[int]], lengths: list[int], grouped: Plan, rounds: Rounds) -> Plan:
+    made = grouped or random_batches(len(ids))
     for rows in made:
         slots = len(rows) * max(lengths[row] for row in rows)
         rounds.plan(len(rows), sum(len(ids[row]) for row in rows), slots)
     return made
 
 
-def kerashub(reviews: list[dict[str, Any]], weights: Path, tuned: bool, start: Start) -> None:
+def kerashub(reviews: Reviews, weights: Path, grouped: Plan, start: Start) -> None:
     """https://keras.io/keras_hub/api/models/bert/bert_text_classifier: `fit` on raw texts.
 
     Tuned: on token ids in grouped batches, without XLA, which would compile each length anew.
@@ -215,13 +209,13 @@ def kerashub(reviews: list[dict[str, Any]], weights: Path, tuned: bool, start: S
     model.compile(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         optimizer=keras.optimizers.AdamW(RATE, weight_decay=DECAY),
-        jit_compile=False if tuned else "auto",
+        jit_compile=False if grouped else "auto",
     )
     rounds = start(_product(tf))
     ids = tokens(reviews, weights)
-    lengths = [multiple_of(len(each)) if tuned else LENGTH for each in ids]
-    plan = _plan(ids, lengths, tuned, rounds)
-    if tuned:
+    lengths = [multiple_of(len(each)) if grouped else LENGTH for each in ids]
+    plan = _plan(ids, lengths, grouped, rounds)
+    if grouped:
         model.preprocessor = None
 
         def pack(batch: Any, mask: Any) -> dict[str, Any]:
@@ -242,7 +236,7 @@ def kerashub(reviews: list[dict[str, Any]], weights: Path, tuned: bool, start: S
     model.fit(data, epochs=1, verbose=0, callbacks=[Stop()])
 
 
-def tf_bert(reviews: list[dict[str, Any]], weights: Path, tuned: bool, start: Start) -> None:
+def tf_bert(reviews: Reviews, weights: Path, grouped: Plan, start: Start) -> None:
     """https://huggingface.co/docs/transformers/v4.57.6/tasks/sequence_classification, in Keras 2.
 
     Each batch is padded to its longest review, as `prepare_tf_dataset` does.
@@ -267,8 +261,8 @@ def tf_bert(reviews: list[dict[str, Any]], weights: Path, tuned: bool, start: St
     model.compile(optimizer=tf_keras.optimizers.AdamW(RATE, weight_decay=DECAY), loss=loss)
     rounds = start(_product(tf))
     ids = tokens(reviews, weights)
-    lengths = [multiple_of(len(each)) if tuned else len(each) for each in ids]
-    plan = _plan(ids, lengths, tuned, rounds)
+    lengths = [multiple_of(len(each)) if grouped else len(each) for each in ids]
+    plan = _plan(ids, lengths, grouped, rounds)
 
     def pack(batch: Any, mask: Any) -> dict[str, Any]:
         return {"input_ids": batch, "attention_mask": mask}
@@ -281,7 +275,7 @@ def tf_bert(reviews: list[dict[str, Any]], weights: Path, tuned: bool, start: St
     model.fit(data, epochs=1, verbose=0, callbacks=[Stop()])
 
 
-def bare(reviews: list[dict[str, Any]], weights: Path, tuned: bool, start: Start) -> None:
+def bare(reviews: Reviews, weights: Path, grouped: Plan, start: Start) -> None:
     """A loop of GradientTape and tf.function over Keras's own layers; see bare.py."""
     import keras
     import tensorflow as tf
@@ -293,8 +287,8 @@ def bare(reviews: list[dict[str, Any]], weights: Path, tuned: bool, start: Start
     step = train_step(model, keras.optimizers.AdamW(RATE, weight_decay=DECAY))
     rounds = start(_product(tf))
     ids = tokens(reviews, weights)
-    lengths = [multiple_of(len(each)) if tuned else LENGTH for each in ids]
-    plan = _plan(ids, lengths, tuned, rounds)
+    lengths = [multiple_of(len(each)) if grouped else LENGTH for each in ids]
+    plan = _plan(ids, lengths, grouped, rounds)
     data = _dataset(tf, reviews, ids, lengths, plan, lambda batch, mask: (batch, mask))
     for (batch, mask), labels in data:
         rounds.step(float(step(batch, mask, labels)))
@@ -303,7 +297,7 @@ def bare(reviews: list[dict[str, Any]], weights: Path, tuned: bool, start: Start
 # Ours
 
 
-def thaw(reviews: list[dict[str, Any]], weights: Path, tuned: bool, start: Start) -> None:
+def thaw(reviews: Reviews, weights: Path, grouped: Plan, start: Start) -> None:
     """configs/minilm_imdb.py with this batch, length and rate; its own loop, without its logs."""
     import csv
     import tempfile
@@ -349,6 +343,8 @@ def thaw(reviews: list[dict[str, Any]], weights: Path, tuned: bool, start: Start
     step_function, steps = loop._step_function(), loop.plan.steps_per_epoch
     rounds = start(_product(tf))
     lengths = run.split("train").lengths
+    if any(loop.plan.batch(i)[0].tolist() != rows for i, rows in enumerate(grouped)):
+        raise RuntimeError("the tuned peers get other batches than these")
     batches = iter(run.train_batches(loop.plan, 0, EPOCHS * steps))
     for first in range(0, EPOCHS * steps, STEPS):
         for step in range(first, first + STEPS):
@@ -377,7 +373,9 @@ def main() -> None:
     with (Path(settings["folder"]) / "reviews.jsonl").open() as file:
         reviews = [json.loads(line) for line in file]
     train = SYSTEMS[settings["system"]]
-    train(reviews, Path(settings["weights"]), settings["tuned"], lambda p: Rounds(p, answers))
+    plan = json.loads((Path(settings["folder"]) / "plan.json").read_text())
+    grouped = plan if settings["tuned"] else []
+    train(reviews, Path(settings["weights"]), grouped, lambda p: Rounds(p, answers))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 Every system trains the real weights of MiniLM-L6 on the same 400 reviews, at up to 512 tokens, with
 AdamW, batches of 16 and dropout 0.1, in a process of its own (peer.py) that waits while others are
 measured: we and a peer, as it comes and tuned, in turn, then we and the next. A round is 5 batches;
-after a round to warm up (ours: an epoch, as it compiles each length once) 5 rounds or more follow.
-As it comes: the recipe that its documentation gives, in bfloat16. Tuned: in batches of like length,
-padded to a multiple of 8.
+after an epoch to warm up (of what is padded to one length: a round) 5 rounds or more follow. As it
+comes: the recipe that its documentation gives, in bfloat16. Tuned: in our batches of like length,
+the same reviews in the same round, padded to a multiple of 8.
 
 Tokens count without padding, and input is in the time. MFU (Chowdhery et al., 2022, appendix B) is
 6 x parameters without embeddings + 12 x layers x length x width floating-point operations a token,
@@ -58,7 +58,7 @@ class System:
     def __init__(self, name: str, tuned: bool, folder: Path, weights: Path, environments: Path):
         self.name, self.tuned = name, tuned
         label, place = PEERS.get(name, ("Thaw", ""))
-        self.label = label + (", tuned" if tuned else "")
+        self.label = label + (", tuned" if tuned and name in PEERS else "")
         python = environments / place / "bin" / "python" if place else Path(sys.executable)
         settings = {"system": name, "tuned": tuned, "folder": str(folder), "weights": str(weights)}
         self._log = (folder / f"{name}{tuned:d}.log").open("w+")
@@ -160,7 +160,11 @@ def measure(flags: argparse.Namespace) -> int:
     """Runs the rounds, prints and writes the table."""
     began, systems = time.perf_counter(), []
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "reviews.jsonl").write_text(_reviews(), encoding="utf-8")
+        reviews = _reviews()
+        with (Path(folder) / "reviews.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(review) + "\n" for review in reviews)
+        plan = _plan(reviews, flags.weights)
+        (Path(folder) / "plan.json").write_text(json.dumps(plan))
         for name in flags.only:
             systems.append(_beside(name, Path(folder), flags))
     rows = [_together([row for group in systems for row in group[0].rounds], "thaw", False)]
@@ -170,7 +174,11 @@ def measure(flags: argparse.Namespace) -> int:
         for system in group[1:]:
             row = _together(system.rounds, system.name, system.tuned)
             theirs = _rates(system.rounds)
-            row["thaw_is_faster"] = statistics.median(ours) / statistics.median(theirs)
+            if system.tuned:  # the same batches in each round
+                ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+                row["thaw_is_faster"] = statistics.median(ratios)
+            else:
+                row["thaw_is_faster"] = statistics.median(ours) / statistics.median(theirs)
             rows.append(row)
             labels.append(system.label)
     machine = {
@@ -191,10 +199,10 @@ def _beside(name: str, folder: Path, flags: argparse.Namespace) -> list[System]:
     """Us, and a peer as it comes and tuned, in turn: more at once would not fit in memory."""
     systems: list[System] = []
     try:
-        for kind, tuned in (("thaw", False), (name, False), (name, True)):
+        for kind, tuned in (("thaw", True), (name, False), (name, True)):
             system = System(kind, tuned, folder, flags.weights, flags.environments)
             systems.append(system)
-            for _ in range(EPOCH if kind == "thaw" else 1):  # one after the other: they compile
+            for _ in range(EPOCH if tuned else 1):  # each length may be compiled, or prepared, anew
                 system.round()
         for number in range(flags.rounds):
             for system in systems:
@@ -275,16 +283,30 @@ def draw(rows: Sequence[dict[str, Any]], labels: Sequence[str], path: Path) -> N
     plots.save("--plot", figure, path)
 
 
-def _reviews() -> str:
-    """REVIEWS of the sample of `make data`, as lines of JSON."""
+def _reviews() -> list[dict[str, Any]]:
+    """REVIEWS of the sample of `make data`."""
     program.import_tensorflow()
     from trainer.config import Data
     from trainer.data.sources import open_source
 
     source = open_source(Data(name="imdb_sample", data_dir=str(ROOT / "data")))
     chosen = random.Random(SEED).sample(list(source.examples("train")), REVIEWS)
-    rows = ({"text": each.text, "label": int(each.label)} for each in chosen)
-    return "".join(json.dumps(row) + "\n" for row in rows)
+    return [{"text": each.text, "label": int(each.label)} for each in chosen]
+
+
+def _plan(reviews: list[dict[str, Any]], weights: Path) -> list[list[int]]:
+    """The batches that we train on, and every tuned peer with us."""
+    import numpy as np
+
+    from configs import minilm_imdb
+    from trainer.data.plan import TrainPlan, bucket_lengths
+
+    lengths = np.array([len(ids) for ids in peer.tokens(reviews, weights)])
+    config = minilm_imdb.get_config()
+    buckets = bucket_lengths(lengths, config.data.buckets)
+    plan = TrainPlan(lengths, peer.BATCH, buckets, config.seed)
+    steps = peer.EPOCHS * plan.steps_per_epoch
+    return [plan.batch(step)[0].tolist() for step in range(steps)]
 
 
 def _processor() -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from launch import main as program
+from launch import train
 
 IMPORTS, COMPILING = 1.5, 1.0  # times each that a start may take
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,7 +82,6 @@ def main() -> Any:
     """launch.train, until two steps are done and saved."""
     program.import_tensorflow()
     import trainer.loop
-    from launch import train
     from trainer.step import TrainStep
 
     taken: list[float] = []
@@ -111,4 +111,6 @@ def main() -> Any:
 
 
 if __name__ == "__main__":
+    program.define_config()
+    program.define_cache_dir()
     program.run(main, __doc__)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.models.fusion import fusing
 from trainer.objectives.losses import Loss
 from trainer.objectives.metrics import softmax
 from trainer.step import FEATURES, own_rows
@@ -43,10 +44,22 @@ class Scores:
 
 
 class Evaluator:
-    """Scores splits with the model's present weights. Compiled once for all of them."""
+    """Scores splits with the model's present weights. Compiled once for all of them.
 
-    def __init__(self, strategy: tf.distribute.Strategy, model: keras.Model, loss: Loss):
-        self.strategy, self.model, self.loss = strategy, model, loss
+    Args:
+      strategy: whose replicas share the batches.
+      model, loss: what scores.
+      fuses: whether chains of elementwise operations are compiled, see `models.fusion`.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        model: keras.Model,
+        loss: Loss,
+        fuses: bool = False,
+    ):
+        self.strategy, self.model, self.loss, self._fuses = strategy, model, loss, fuses
         self._dtype = np.dtype(keras.config.floatx())
         self._step = tf.function(self._all_rows)
 
@@ -60,7 +73,8 @@ class Evaluator:
 
     def _rows(self, batch):
         batch = own_rows(batch, self.strategy)
-        logits = self.model({key: batch[key] for key in FEATURES}, training=False)
+        with fusing(self._fuses):
+            logits = self.model({key: batch[key] for key in FEATURES}, training=False)
         losses = self.loss.example_losses(batch["label"], logits)
         weights = self.loss.example_weights(batch["label"], batch["weight"])
         columns = [batch["id"], batch["label"], losses, weights]

@@ -11,6 +11,7 @@ import tensorflow as tf
 from trainer.data.cache import as_tensor
 from trainer.errors import UserError
 from trainer.evaluation import Interrupted
+from trainer.models.fusion import fusing
 from trainer.phases import PhasePlan
 from trainer.step import FEATURES, own_rows
 
@@ -44,10 +45,11 @@ class FeatureExtractor:
     Args:
       strategy: whose replicas share the batches.
       model: see `check`.
+      fuses: whether chains of elementwise operations are compiled, see `models.fusion`.
     """
 
-    def __init__(self, strategy: tf.distribute.Strategy, model: keras.Model):
-        self._strategy, self._model = strategy, model
+    def __init__(self, strategy: tf.distribute.Strategy, model: keras.Model, fuses: bool = False):
+        self._strategy, self._model, self._fuses = strategy, model, fuses
         self._step = tf.function(self._all_rows)
 
     def _all_rows(self, iterator):
@@ -56,7 +58,8 @@ class FeatureExtractor:
 
     def _rows(self, batch):
         batch = own_rows(batch, self._strategy)
-        features = self._model.encode({key: batch[key] for key in FEATURES})
+        with fusing(self._fuses):
+            features = self._model.encode({key: batch[key] for key in FEATURES})
         return tf.cast(features, self._model.variable_dtype)
 
     def run(

@@ -60,7 +60,7 @@ class Loop:
         self.variables = run.weights() | self.state.variables()
         self.weight_samples = Samples({k: int(np.prod(v)) for k, v in self._shapes().items()})
         self.position = Position()
-        self.step = 0
+        self.step = self._resumed_at = 0
         self._resume(say)
         if run.workers.count > 1:
             beginning = {"step to go on from": self.step, "weights to begin with": self._sha256()}
@@ -70,6 +70,7 @@ class Loop:
         found = newest_whole(self.run.workdir.checkpoints, say)
         if found:
             self.step, meta = found
+            self._resumed_at = self.step
             self.run.workdir.checkpoints.restore(self.step, self.variables)
             self.position = Position.read(meta)
             self._check_best()
@@ -141,7 +142,7 @@ class Loop:
             while True:
                 phase_over = self.step >= self.phase_end
                 evaluates = self._evaluates(phase_over)
-                if evaluates or self._saves():
+                if (evaluates or self._saves()) and self.step != self._resumed_at:
                     self._save()
                 if evaluates:
                     phase_over |= self._evaluate()

@@ -110,7 +110,8 @@ class Run:
             pretrained.load(self.parameters, native, say, self.source.id2label)
         if config.model.initial_run and fresh:
             self._take_weights(Workdir(Path(config.model.initial_run)), say)
-        self.evaluator = Evaluator(strategy, self.model, self.loss)
+        self._fuses = config.runtime.xla == "chains"
+        self.evaluator = Evaluator(strategy, self.model, self.loss, self._fuses)
 
     def _make_tokenizer(self, pretrained: Pretrained | None) -> PreTrainedTokenizerFast:
         settings = self.config.tokenizer
@@ -269,7 +270,7 @@ class Run:
         """What the encoder makes of each training example, [N, D]; see `FeatureExtractor.run`."""
         split = self.split("train")
         batches, dataset = self._in_order(split)
-        extractor = FeatureExtractor(self.strategy, self.model)
+        extractor = FeatureExtractor(self.strategy, self.model, self._fuses)
         rows = [each for each, _ in batches]
         with self._progress("Encoding train", len(split)) as advance:
             return extractor.run(dataset, rows, len(split), self.workdir.path, stop, advance)
