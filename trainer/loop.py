@@ -60,18 +60,21 @@ class Loop:
         self.variables = run.weights() | self.state.variables()
         self.weight_samples = Samples({k: int(np.prod(v)) for k, v in self._shapes().items()})
         self.position = Position()
-        self.step = self._resumed_at = 0
+        self.step = 0
+        self._saved_at = 0  # the step of the checkpoint that the run goes on from
         self._resume(say)
         if run.workers.count > 1:
             beginning = {"step to go on from": self.step, "weights to begin with": self._sha256()}
             run.workers.compare(beginning, "give every worker the same files")
 
     def _resume(self, say: Callable[[str], None]) -> None:
-        found = newest_whole(self.run.workdir.checkpoints, say)
+        store = self.run.workdir.checkpoints
+        found = newest_whole(store, say)
         if found:
             self.step, meta = found
-            self._resumed_at = self.step
-            self.run.workdir.checkpoints.restore(self.step, self.variables)
+            if store.steps()[-1] == self.step:  # or a damaged one is still to be removed
+                self._saved_at = self.step
+            store.restore(self.step, self.variables)
             self.position = Position.read(meta)
             self._check_best()
             say(f"Resuming at step {self.step}")
@@ -142,7 +145,7 @@ class Loop:
             while True:
                 phase_over = self.step >= self.phase_end
                 evaluates = self._evaluates(phase_over)
-                if (evaluates or self._saves()) and self.step != self._resumed_at:
+                if (evaluates or self._saves()) and self.step != self._saved_at:
                     self._save()
                 if evaluates:
                     phase_over |= self._evaluate()

@@ -1,0 +1,59 @@
+"""What the benchmarks of speed make of their measurements."""
+
+import peers
+import pytest
+import step_speed
+from synthetic import Shape
+
+TINY = Shape(depth=1, width=8, heads=2, ffn_width=16, vocab_size=64, rows=4, length=16)
+
+
+@pytest.mark.parametrize(("theirs", "status"), [(1.3, 0), (1.1, 1)])
+def test_the_median_ratio_decides_and_is_kept(capsys, tmp_path, theirs, status):
+    record = tmp_path / "speed.csv"
+    rows = [(1.0, theirs, 0.5), (1.0, theirs + 1, 0.25), (2.0, theirs, 0.5)]
+    for _ in range(2):
+        assert step_speed.report(TINY, rows, record) == status
+    said = capsys.readouterr().out
+    assert f"median {theirs:.2f}, lowest {theirs / 2:.2f}, highest {theirs + 1:.2f} times" in said
+    header, *lines = record.read_text().splitlines()
+    assert header.split(",") == list(step_speed.COLUMNS)
+    assert [line.split(",")[2:5] for line in lines] == [["4", "16", f"{theirs:.3f}"]] * 2
+
+
+def test_mfu_is_of_the_best_rate_of_products(capsys):
+    """Half of the time is that of the products of the shape, at the best rate."""
+    rate = 2 * step_speed.SIDE**3 * step_speed.REPEATS / 0.5
+    seconds = 2 * TINY.floating_point_operations() / rate
+    step_speed.report(TINY, [(seconds, 4 * seconds, 0.5), (seconds, 4 * seconds, 1.0)], None)
+    assert "MFU 0.500, of the bare step 0.125" in capsys.readouterr().out
+
+
+def rounds(rate: float) -> list[dict]:
+    """Of 80 examples with 16,000 tokens of 20,000 places, at `rate` tokens a second, and half."""
+    common = {"examples": 80, "tokens": 16000, "slots": 20000, "peak_mb": 100.0}
+    return [{**common, "seconds": 16000 / each, "flops": 1e12} for each in (rate, rate / 2, rate)]
+
+
+def test_a_row_of_the_table():
+    row = peers._together(rounds(4000.0), "bare", tuned=True)
+    assert (row["tokens_per_second"], row["lowest"], row["highest"]) == (4000, 2000, 4000)
+    assert row["padding"] == pytest.approx(0.2)
+    assert row["examples_per_second"] == pytest.approx(240 / 16)
+    assert row["mfu"] == pytest.approx(4000 * peers._operations(200) / 1e12)
+    assert peers._operations(200) == 6 * 10_616_832 + 12 * 6 * 200 * 384
+
+
+@pytest.mark.parametrize(
+    ("comes", "tuned", "mfu", "status"),
+    [(2.1, 1.5, 0.5, 0), (1.9, 1.5, 0.5, 1), (2.1, 1.3, 0.5, 1), (2.1, 1.5, 0.4, 1)],
+)
+def test_what_is_promised(comes, tuned, mfu, status):
+    rows = [
+        {"system": "thaw", "tuned": False, "mfu": mfu},
+        {"system": "bare", "tuned": False, "thaw_is_faster": comes},
+        {"system": "bare", "tuned": True, "thaw_is_faster": tuned},
+        {"system": "tfbert", "tuned": False, "thaw_is_faster": 9.0},
+        {"system": "tfbert", "tuned": True, "thaw_is_faster": 9.0},
+    ]
+    assert peers.judge(rows) == status
