@@ -1,5 +1,6 @@
 """What a frozen encoder makes of each training example, computed once for many epochs of a head."""
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -106,6 +107,8 @@ def _file(folder: Path, dtype: np.dtype, shape: tuple[int, int]) -> np.ndarray:
         with tempfile.TemporaryFile(dir=folder) as file:
             size = int(np.prod(shape)) * dtype.itemsize
             file.truncate(size)
+            if hasattr(os, "posix_fallocate"):  # a disk that fills up later would end the process
+                os.posix_fallocate(file.fileno(), 0, size)
             return np.asarray(np.memmap(file, dtype, "r+", shape=shape))
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}") from error

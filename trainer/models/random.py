@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from trainer.models.fusion import keep
+
 _PHILOX = 1  # tf.random.Algorithm.PHILOX
 _VALUES_PER_COUNT = 16  # one count of Philox yields 4 x 32 bits: 16 values of 8 bits
 _active = threading.local()  # each replica is traced in a thread of its own
@@ -91,16 +93,12 @@ def random_bytes(shape: tf.Tensor) -> tf.Tensor:
 
 def keep_mask(shape: tf.Tensor, rate: float) -> tf.Tensor:
     """Booleans of `shape`, False for a share of `drop_share(rate)` of them."""
-    return random_bytes(shape) >= tf.constant(_threshold(rate), tf.uint8)
+    return keep(random_bytes(shape), drop_share(rate))
 
 
 def drop_share(rate: float) -> float:
     """`rate` as 8 random bits can express it: rounded to the nearest of 1/256 to 255/256."""
-    return _threshold(rate) / 256
-
-
-def _threshold(rate: float) -> int:
-    return min(max(round(rate * 256), 1), 255)
+    return min(max(round(rate * 256), 1), 255) / 256
 
 
 def _mix(seed: int, draw: int) -> int:
