@@ -317,4 +317,5 @@ def _processor() -> str:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))  # for its configs
     sys.exit(main(sys.argv[1:]))
