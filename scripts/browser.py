@@ -33,7 +33,7 @@ _BROWSER_FLAGS = (
 # others; text(): what they all say.
 _DEEP = """
 const inside = node => node.shadowRoot ? [node.shadowRoot] :
-    node.tagName === 'IFRAME' && node.contentDocument ? [node.contentDocument.body] : [];
+    node.tagName === 'IFRAME' && node.contentDocument?.body ? [node.contentDocument.body] : [];
 const all = (selector, root = document) => [...root.querySelectorAll(selector),
     ...[...root.querySelectorAll('*')].flatMap(inside).flatMap(tree => all(selector, tree))];
 const within = (outer, inner) => all(outer)
@@ -41,7 +41,7 @@ const within = (outer, inner) => all(outer)
 const say = node => node.nodeType === 3 ? node.data + ' ' :
     ['STYLE', 'SCRIPT', 'TEMPLATE'].includes(node.tagName) ? '' :
     [...inside(node), ...node.childNodes].map(say).join('');
-const text = () => say(document.body).replace(/\\s+/g, ' ');
+const text = () => say(document.body ?? document).replace(/\\s+/g, ' ');
 """
 
 
