@@ -61,6 +61,7 @@ def _dataset(
     planned, lengths = _planned(split, batch, first, last, size)
     mine, lengths = tf.constant(planned[:, first_row : first_row + rows]), tf.constant(lengths)
 
+    @tf.autograph.experimental.do_not_convert  # which takes most of a second
     def load(step: tf.Tensor) -> Batch:
         place = {"step": step, "row_start": tf.constant(first_row, tf.int64)}
         rows = mine[step - first]

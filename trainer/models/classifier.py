@@ -3,7 +3,6 @@
 import dataclasses
 
 import keras
-import tensorflow as tf
 
 from trainer import config as config_lib
 from trainer.models import layers
@@ -164,6 +163,12 @@ class Classifier(keras.Model):
         self.pooling = layers.Pooling(architecture.head.pooling, name="pooling", dtype=policy)
         self.head = ClassificationHead(classes, architecture.head, name="head", dtype=policy)
 
+    def build(self, inputs_shape=None):
+        """Makes all variables; nothing about the inputs needs to be known."""
+        self.encoder.build((None, None))
+        self.head.build((None, self.pooling.parts * self.architecture.width))
+        self.built = True
+
     def get_config(self):
         """What a Keras file says of the model besides its weights."""
         shape = dataclasses.asdict(self.architecture)
@@ -176,8 +181,7 @@ class Classifier(keras.Model):
         shape["head"] = Head(**shape["head"])
         shape["output_dropouts"] = tuple(shape["output_dropouts"])
         model = cls(Architecture(**shape), **config)
-        ones = tf.ones([1, 1], tf.int32)
-        model({"input_ids": ones, "attention_mask": ones, "token_type_ids": 0 * ones})
+        model.build()
         return model
 
     def call(self, inputs, training=False, frozen_levels=0, recompute=False):

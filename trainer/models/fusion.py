@@ -38,16 +38,23 @@ def fuse(chain: Callable[..., tf.Tensor], *tensors: tf.Tensor, **settings: Any) 
       tensors: what it may be differentiated by, where that is of floating point.
       settings: hashable, and constant in the compiled loop.
     """
-    if not getattr(_active, "on", False):
-        return chain(*tensors, **settings)
-    return _compiled(chain, tuple(sorted(settings.items())))(*tensors)
+    with _named(chain):
+        if not getattr(_active, "on", False):
+            return chain(*tensors, **settings)
+        return _compiled(chain, tuple(sorted(settings.items())))(*tensors)
 
 
 def fuse_constant(chain: Callable[..., Any], *tensors: tf.Tensor, **settings: Any) -> Any:
     """As `fuse`, for what is never differentiated; the chain may return several tensors."""
-    if not getattr(_active, "on", False):
-        return chain(*tensors, **settings)
-    return _forward(chain, tuple(sorted(settings.items())))(*tensors)
+    with _named(chain):
+        if not getattr(_active, "on", False):
+            return chain(*tensors, **settings)
+        return _forward(chain, tuple(sorted(settings.items())))(*tensors)
+
+
+def _named(chain: Callable[..., Any]) -> contextlib.AbstractContextManager:
+    """The scope that a profile shows the chain under."""
+    return tf.name_scope(chain.__name__.strip("_"))
 
 
 @functools.cache  # one for all layers, so that each shape is compiled once
@@ -73,7 +80,8 @@ def _compiled(chain: Callable[..., tf.Tensor], settings: tuple) -> Callable[...,
     @tf.custom_gradient
     def apply(*tensors):
         def gradient(upstream):
-            found = iter(backward(upstream, *tensors))
+            with _named(chain):
+                found = iter(backward(upstream, *tensors))
             return [next(found) if each.dtype.is_floating else None for each in tensors]
 
         return forward(*tensors), gradient

@@ -172,6 +172,7 @@ class Pooling(keras.layers.Layer):
     def __init__(self, kind: str, **kwargs):
         super().__init__(**kwargs)
         self.kind = kind
+        self.parts = len(kind.split("+"))  # vectors of the width of one
 
     def call(self, x_BTD, attention_mask):
         """[B, T, D] and a mask [B, T], 1 at real tokens -> [B, D], or [B, 2D] for mean+max."""

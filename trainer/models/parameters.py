@@ -51,6 +51,15 @@ def build_model(
         raise UserError(
             f"config.model.factory={factory!r} returned {type(model).__name__}, not a keras.Model"
         )
+    if type(model) is not Classifier:
+        _try(model, factory, classes)
+    elif not model.built:
+        model.build()
+    return model
+
+
+def _try(model: keras.Model, factory: str, classes: int) -> None:
+    """Runs a user's model on a batch, and refuses what this library cannot train."""
     ones = tf.ones([2, 8], tf.int32)
     inputs = {"input_ids": ones, "attention_mask": ones, "token_type_ids": tf.zeros_like(ones)}
     with blamed_on(factory, "config.model.factory"):
@@ -67,7 +76,6 @@ def build_model(
         )
     drawn = [s for s, old in zip(states, before, strict=True) if (s.numpy() != old).any()]
     _refuse_hidden_state(model, factory, drawn)
-    return model
 
 
 def _check_fit(config: config_lib.Experiment, tokens: int, pretrained: Architecture) -> None:

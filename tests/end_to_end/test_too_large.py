@@ -1,0 +1,52 @@
+"""A batch that does not fit in memory: one line that says what would, and it does."""
+
+import pytest
+from programs import losses
+
+pytestmark = pytest.mark.end_to_end
+# 2 rows take 32 KB of it, 8 rows 2 TB.
+PART = """
+import keras
+import tensorflow as tf
+
+from trainer.models.classifier import build
+
+
+class Hungry(keras.Model):
+    def __init__(self, inner):
+        super().__init__(name="classifier")
+        self.inner = inner
+
+    def call(self, inputs, training=False, **how):
+        logits = self.inner(inputs, training=training, **how)
+        if not training:
+            return logits
+        rows = tf.cast(tf.shape(logits)[0], tf.int64)
+        return logits + tf.reduce_sum(tf.zeros([rows**13], logits.dtype))
+
+
+def hungry(config, vocab_size, classes):
+    return Hungry(build(config, vocab_size, classes))
+"""
+
+
+def test_a_batch_that_does_not_fit_names_one_that_does(smoke, launch, tmp_path):
+    (tmp_path / "part.py").write_text(PART)
+    flags = (
+        *smoke,
+        f"--workdir={tmp_path / 'run'}",
+        "--config.model.factory=part:hungry",
+        "--config.global_batch_size=8",
+        "--config.max_steps=4",
+        "--config.log_every_steps=1",
+        "--config.phases[0].train=('.*',)",
+    )
+    ended = launch(*flags, path=[tmp_path])
+    assert ended.status == 2, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("error: 8 rows of up to"), ended.stderr
+    said = "config.runtime.max_rows_per_device=4, which changes no number, or"
+    assert said in ended.stderr.splitlines()[-1]
+    ended = launch(*flags, "--config.runtime.max_rows_per_device=2", path=[tmp_path])
+    assert ended.status == 0, ended.stderr
+    assert list(losses(tmp_path / "run")) == [1, 2, 3, 4]
