@@ -19,7 +19,7 @@ FITS := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2
 VENV_FITS := import sys, pip; sys.prefix == sys.base_prefix and sys.exit(1); $(FITS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install data weights train bert compare test test-promises test-cluster test-browser test-bare test-parity torture bench bench-quick lint format constraints clean distclean
+.PHONY: help install data weights train bert compare test test-promises test-cluster test-browser test-bare test-parity torture bench bench-quick bench-learning lint format constraints clean distclean
 
 help:
 	@echo 'Thaw: train Transformers from scratch, or freeze and thaw BERT.'
@@ -35,6 +35,7 @@ help:
 	@echo '  make torture      run the slow tests: kills, restarts, long comparisons'
 	@echo '  make test-parity  compare pretrained models with PyTorch itself'
 	@echo '  make bench        fine-tune as fast as others do? Half an hour, side by side'
+	@echo '  make bench-learning do all of them learn the same? 4,000 reviews, three seeds, hours'
 	@echo '  make bench-quick  our step against one written by hand, in three minutes'
 	@echo '  make lint         ruff and mypy, changing nothing'
 	@echo '  make format       let ruff rewrite the code'
@@ -146,6 +147,9 @@ build/bare/.installed: constraints.txt | install
 # What others reach on the same reviews, each in an environment of its own.
 bench: install data weights build/peers/.installed
 	$(PY) scripts/peers.py $(ARGS)
+
+bench-learning: install data weights build/peers/.installed
+	$(PY) scripts/peers.py --learn $(ARGS)
 
 # Kept over time: make bench-quick ARGS=--record=docs/logs/step_speed.csv
 bench-quick: install

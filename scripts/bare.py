@@ -8,19 +8,22 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from synthetic import Shape
 
-VOCAB, LENGTH, WIDTH, DEPTH, HEADS, FFN = 30522, 512, 384, 6, 12, 1536  # MiniLM-L6
+LENGTH = 512  # that there are positions for
 DROPOUT, EPSILON = 0.1, 1e-12
 
 
 class Block(keras.layers.Layer):
     """Post-norm self-attention and feed-forward (Devlin et al., 2019)."""
 
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.attention = keras.layers.MultiHeadAttention(HEADS, WIDTH // HEADS, dropout=DROPOUT)
-        self.hidden = keras.layers.Dense(FFN, activation="gelu")
-        self.output_layer = keras.layers.Dense(WIDTH)
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.attention = keras.layers.MultiHeadAttention(
+            shape.heads, shape.width // shape.heads, dropout=DROPOUT
+        )
+        self.hidden = keras.layers.Dense(shape.ffn_width, activation="gelu")
+        self.output_layer = keras.layers.Dense(shape.width)
         self.norms = [keras.layers.LayerNormalization(epsilon=EPSILON) for _ in range(2)]
         self.dropouts = [keras.layers.Dropout(DROPOUT) for _ in range(2)]
 
@@ -34,13 +37,15 @@ class Block(keras.layers.Layer):
 class Bert(keras.Model):
     """A classifier on the first token."""
 
-    def __init__(self) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.tables = [keras.layers.Embedding(n, WIDTH) for n in (VOCAB, LENGTH, 2)]
+        self.shape = shape
+        rows = (shape.vocab_size, LENGTH, 2)
+        self.tables = [keras.layers.Embedding(n, shape.width) for n in rows]
         self.norm = keras.layers.LayerNormalization(epsilon=EPSILON)
         self.dropout = keras.layers.Dropout(DROPOUT)
-        self.blocks = [Block() for _ in range(DEPTH)]
-        self.pooler = keras.layers.Dense(WIDTH, activation="tanh")
+        self.blocks = [Block(shape) for _ in range(shape.depth)]
+        self.pooler = keras.layers.Dense(shape.width, activation="tanh")
         self.logits = keras.layers.Dense(2, dtype="float32")
 
     def call(self, ids: Any, mask: Any, training: bool = False) -> Any:
@@ -74,14 +79,15 @@ class Bert(keras.Model):
         for table, name in zip(self.tables, names, strict=True):
             table.set_weights([held[f"embeddings.{name}.weight"]])
         norm(self.norm, "embeddings.LayerNorm")
-        heads = (HEADS, WIDTH // HEADS)
+        width = self.shape.width
+        heads = (self.shape.heads, width // self.shape.heads)
         for i, block in enumerate(self.blocks):
             at = f"encoder.layer.{i}"
             for part in ("query", "key", "value"):
                 layer = getattr(block.attention, f"{part}_dense")
-                linear(layer, f"{at}.attention.self.{part}", (WIDTH, *heads), heads)
+                linear(layer, f"{at}.attention.self.{part}", (width, *heads), heads)
             output = block.attention.output_dense
-            linear(output, f"{at}.attention.output.dense", (*heads, WIDTH), (WIDTH,))
+            linear(output, f"{at}.attention.output.dense", (*heads, width), (width,))
             linear(block.hidden, f"{at}.intermediate.dense")
             linear(block.output_layer, f"{at}.output.dense")
             norm(block.norms[0], f"{at}.attention.output.LayerNorm")

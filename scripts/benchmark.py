@@ -36,8 +36,11 @@ sizes of message, and the time of a third is predicted before it is measured. Wh
 GPUs rests on assumptions, which are flags, and is called an extrapolation.
 
 step: our training step against one that is written by hand of Keras's layers (bare.py), in turn, on
-the same random token ids: MiniLM's shape, dropout 0.1. The median of the ratios must be at least
-1.2. MFU is that of peers.py.
+the same random token ids, on a GPU where there is one: MiniLM's shape, or --model=bert-base,
+dropout 0.1, in bfloat16, or in float32 where the processor has no instructions for bfloat16. The
+median of the ratios must be at least 1.2. MFU is that of peers.py. --breakdown shows instead where
+the time goes, by TensorFlow's profiler: in the bare step, and in ours without and with compiled
+chains.
 
 input: an epoch of batches as they are made, and steps that train on them, in turn, in real tokens a
 second; the first must be at least 20 times the second.
@@ -65,9 +68,16 @@ import sys
 import tempfile
 from pathlib import Path
 
+import machine
+
 from launch import main as program
 from trainer import config as config_lib
 from trainer.errors import UserError
+
+MODELS = {  # shapes
+    "minilm": {"depth": 6, "width": 384, "heads": 12, "ffn_width": 1536},  # Wang et al., 2020
+    "bert-base": {"depth": 12, "width": 768, "heads": 12, "ffn_width": 3072},  # Devlin et al., 2019
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -105,10 +115,14 @@ def parser() -> argparse.ArgumentParser:
     three.add_argument("--output", type=Path, default=Path("runs/benchmark/scaling.json"))
 
     four = commands.add_parser("step", help="our step against one written by hand")
+    four.add_argument("--model", default="minilm", choices=MODELS, help="its shape (minilm)")
     four.add_argument("--rows", type=_positive, default=16, help="of a batch (16)")
     four.add_argument("--length", type=_positive, default=256, help="tokens of a row (256)")
     four.add_argument("--rounds", type=_positive, default=9, help="ratios to take (9)")
-    four.add_argument("--precision", default="mixed_bfloat16", choices=config_lib.PRECISIONS)
+    best = machine.best_precision()
+    four.add_argument("--precision", default=best, choices=config_lib.PRECISIONS)
+    four.add_argument("--xla", default="chains", choices=config_lib.XLA, help="of our step")
+    four.add_argument("--breakdown", action="store_true", help="where the time goes, by profiler")
     four.add_argument("--record", type=Path, help="a .csv file to add a line to")
 
     minilm = Path("configs/minilm_sample.py")
@@ -176,8 +190,11 @@ def _step(flags: argparse.Namespace) -> int:
     import step_speed
     from synthetic import Shape
 
-    shape = Shape(rows=flags.rows, length=flags.length)
-    return step_speed.measure(shape, flags.rounds, flags.precision, flags.record)
+    shape = Shape(rows=flags.rows, length=flags.length, **MODELS[flags.model])
+    if flags.breakdown:
+        step_speed.break_down(shape, flags.rounds, flags.precision)
+        return 0
+    return step_speed.measure(shape, flags.rounds, flags.precision, flags.xla, flags.record)
 
 
 def _tokenising(flags: argparse.Namespace) -> int:

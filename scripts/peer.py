@@ -3,10 +3,12 @@
   python scripts/peer.py '{"system": "kerashub", "tuned": false, "folder": ..., "weights": ...}'
 
 Each line on standard input lets it train a round of `STEPS` batches, and is answered by one of JSON
-on standard output: what the round took, and the rate of matrix products right before it.
+on standard output: what the round took, and the rate of matrix products right before it. With
+"learn" in the settings it trains to the end on the first line, and answers with its accuracy.
 """
 
 import collections
+import dataclasses
 import json
 import os
 import random
@@ -29,10 +31,11 @@ class Rounds:
     Args:
       product: a matrix product of SIDE, finished when it returns.
       answers: where the rounds are told.
+      steps: of a round.
     """
 
-    def __init__(self, product: Callable[[], Any], answers: Any):
-        self._product, self._answers = product, answers
+    def __init__(self, product: Callable[[], Any], answers: Any, steps: float = STEPS):
+        self._product, self._answers, self._steps = product, answers, steps
         self.made: collections.deque[tuple[int, int, int]] = collections.deque()
         self._began = time.perf_counter()
         self._wait()
@@ -54,7 +57,7 @@ class Rounds:
     def step(self, loss: float) -> None:
         """Says that a batch was trained; returns when the next one may be."""
         self._done.append(self.made.popleft())
-        if len(self._done) < STEPS:
+        if len(self._done) < self._steps:
             return
         seconds = time.perf_counter() - self._began
         examples, tokens, slots = map(sum, zip(*self._done, strict=True))
@@ -75,6 +78,20 @@ Reviews = list[dict[str, Any]]
 Start = Callable[[Callable[[], Any]], Rounds]
 Plan = list[list[int]]
 Pack = Callable[[Any, Any], Any]
+Logits = Callable[[Any, Any], Any]  # of int32 ids and mask [B, T], after the training
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What a system trains on. Tuned: in the batches of `grouped`, otherwise there are none."""
+
+    reviews: Reviews
+    weights: Path
+    grouped: Plan
+    length: int = LENGTH
+    rate: float = RATE
+    seed: int = 0
+    precision: str = "mixed_bfloat16"  # of config.runtime
 
 
 def random_batches(reviews: int) -> Plan:
@@ -86,18 +103,18 @@ def random_batches(reviews: int) -> Plan:
     return made
 
 
-def tokens(reviews: list[dict[str, Any]], weights: Path) -> list[list[int]]:
-    """Token ids, as the tokenizer that comes with the weights cuts them."""
+def tokens(reviews: Reviews, weights: Path, length: int) -> list[list[int]]:
+    """Up to `length` token ids, as the tokenizer that comes with the weights cuts them."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(weights / "tokenizer.json"))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(LENGTH)
+    tokenizer.enable_truncation(length)
     return [each.ids for each in tokenizer.encode_batch([review["text"] for review in reviews])]
 
 
 def arrays(
-    reviews: list[dict[str, Any]], ids: list[list[int]], rows: list[int], length: int
+    reviews: Reviews, ids: list[list[int]], rows: list[int], length: int
 ) -> tuple[Any, Any, Any]:
     """Padded ids and mask [B, T], and labels [B]."""
     import numpy as np
@@ -109,28 +126,31 @@ def arrays(
     return batch, mask.astype(np.int32), np.array([reviews[row]["label"] for row in rows], np.int32)
 
 
-def multiple_of(length: int) -> int:
-    return min(-(-length // MULTIPLE) * MULTIPLE, LENGTH)
+def multiple_of(length: int, longest: int) -> int:
+    return min(-(-length // MULTIPLE) * MULTIPLE, longest)
 
 
 # Hugging Face's Trainer on PyTorch
 
 
-def hugging_face(reviews: Reviews, weights: Path, grouped: Plan, start: Start) -> None:
-    """https://huggingface.co/docs/transformers/tasks/sequence_classification, in bf16."""
+def hugging_face(job: Job, start: Start) -> Logits:
+    """https://huggingface.co/docs/transformers/tasks/sequence_classification."""
     import datasets
     import torch
     import transformers
 
     transformers.logging.set_verbosity_error()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(weights)
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(weights, num_labels=2)
-    data = datasets.Dataset.from_list(reviews).map(
-        lambda rows: tokenizer(rows["text"], truncation=True, max_length=LENGTH), batched=True
+    transformers.set_seed(job.seed)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(job.weights)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        job.weights, num_labels=2
     )
-    if grouped:  # its own sampler groups too few at once when there are few reviews
-        data = data.select([row for rows in grouped for row in rows])
-    padding = {"pad_to_multiple_of": MULTIPLE} if grouped else {}
+    data = datasets.Dataset.from_list(job.reviews).map(
+        lambda rows: tokenizer(rows["text"], truncation=True, max_length=job.length), batched=True
+    )
+    if job.grouped:  # its own sampler groups too few at once when there are few reviews
+        data = data.select([row for rows in job.grouped for row in rows])
+    padding = {"pad_to_multiple_of": MULTIPLE} if job.grouped else {}
     collator = transformers.DataCollatorWithPadding(tokenizer, **padding)
     matrix = torch.randn(SIDE, SIDE, dtype=torch.bfloat16)
     rounds = start(lambda: matrix @ matrix)
@@ -146,20 +166,31 @@ def hugging_face(reviews: Reviews, weights: Path, grouped: Plan, start: Start) -
 
     arguments = transformers.TrainingArguments(
         "build/peers/trainer",
-        num_train_epochs=1 if grouped else EPOCHS,
+        num_train_epochs=1 if job.grouped else EPOCHS,
         per_device_train_batch_size=BATCH,
-        learning_rate=RATE,
+        learning_rate=job.rate,
+        lr_scheduler_type="constant" if job.grouped else "linear",
+        seed=job.seed,
         weight_decay=DECAY,
-        bf16=True,
+        bf16=job.precision == "mixed_bfloat16",
+        fp16=job.precision == "mixed_float16",
         use_cpu=not torch.cuda.is_available(),
         save_strategy="no",
         logging_strategy="no",
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
-        train_sampling_strategy="sequential" if grouped else "random",
+        train_sampling_strategy="sequential" if job.grouped else "random",
     )
     transformers.Trainer(model, arguments, collate, data, callbacks=[Stop()]).train()
+    model.eval()
+
+    def logits(ids: Any, mask: Any) -> Any:
+        with torch.no_grad():
+            inputs = {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
+            return model(**{k: v.to(model.device) for k, v in inputs.items()}).logits.cpu()
+
+    return logits
 
 
 # Keras
@@ -193,7 +224,7 @@ def _plan(ids: list[list[int]], lengths: list[int], grouped: Plan, rounds: Round
     return made
 
 
-def kerashub(reviews: Reviews, weights: Path, grouped: Plan, start: Start) -> None:
+def kerashub(job: Job, start: Start) -> Logits:
     """https://keras.io/keras_hub/api/models/bert/bert_text_classifier: `fit` on raw texts.
 
     Tuned: on token ids in grouped batches, without XLA, which would compile each length anew.
@@ -202,31 +233,32 @@ def kerashub(reviews: Reviews, weights: Path, grouped: Plan, start: Start) -> No
     import keras_hub
     import tensorflow as tf
 
-    keras.config.set_dtype_policy("mixed_bfloat16")
+    keras.utils.set_random_seed(job.seed)
+    keras.config.set_dtype_policy(job.precision)
     model = keras_hub.models.BertTextClassifier.from_preset(
-        str(weights), num_classes=2, dropout=0.1, dtype="mixed_bfloat16"
+        str(job.weights), num_classes=2, dropout=0.1, dtype=job.precision
     )
     model.compile(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        optimizer=keras.optimizers.AdamW(RATE, weight_decay=DECAY),
-        jit_compile=False if grouped else "auto",
+        optimizer=keras.optimizers.AdamW(job.rate, weight_decay=DECAY),
+        jit_compile=False if job.grouped else "auto",
     )
     rounds = start(_product(tf))
-    ids = tokens(reviews, weights)
-    lengths = [multiple_of(len(each)) if grouped else LENGTH for each in ids]
-    plan = _plan(ids, lengths, grouped, rounds)
-    if grouped:
+    ids = tokens(job.reviews, job.weights, job.length)
+    lengths = [multiple_of(len(each), job.length) if job.grouped else job.length for each in ids]
+    plan = _plan(ids, lengths, job.grouped, rounds)
+
+    def pack(batch: Any, mask: Any) -> dict[str, Any]:
+        zeros = batch if isinstance(batch, tf.TensorSpec) else 0 * batch
+        return {"token_ids": batch, "padding_mask": mask, "segment_ids": zeros}
+
+    if job.grouped:
         model.preprocessor = None
-
-        def pack(batch: Any, mask: Any) -> dict[str, Any]:
-            zeros = batch if isinstance(batch, tf.TensorSpec) else 0 * batch
-            return {"token_ids": batch, "padding_mask": mask, "segment_ids": zeros}
-
-        data = _dataset(tf, reviews, ids, lengths, plan, pack)
+        data = _dataset(tf, job.reviews, ids, lengths, plan, pack)
     else:
         rows = [row for batch in plan for row in batch]
-        texts = [reviews[row]["text"] for row in rows]
-        labels = [reviews[row]["label"] for row in rows]
+        texts = [job.reviews[row]["text"] for row in rows]
+        labels = [job.reviews[row]["label"] for row in rows]
         data = tf.data.Dataset.from_tensor_slices((texts, labels)).batch(BATCH).prefetch(4)
 
     class Stop(keras.callbacks.Callback):
@@ -234,9 +266,10 @@ def kerashub(reviews: Reviews, weights: Path, grouped: Plan, start: Start) -> No
             rounds.step(float(logs["loss"]))
 
     model.fit(data, epochs=1, verbose=0, callbacks=[Stop()])
+    return lambda ids, mask: model(pack(ids, mask))
 
 
-def tf_bert(reviews: Reviews, weights: Path, grouped: Plan, start: Start) -> None:
+def tf_bert(job: Job, start: Start) -> Logits:
     """https://huggingface.co/docs/transformers/v4.57.6/tasks/sequence_classification, in Keras 2.
 
     Each batch is padded to its longest review, as `prepare_tf_dataset` does.
@@ -249,20 +282,21 @@ def tf_bert(reviews: Reviews, weights: Path, grouped: Plan, start: Start) -> Non
     from transformers.modeling_tf_pytorch_utils import load_pytorch_state_dict_in_tf2_model
 
     transformers.logging.set_verbosity_error()
-    tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    shape = transformers.AutoConfig.from_pretrained(weights, num_labels=2)
+    tf_keras.utils.set_random_seed(job.seed)
+    tf_keras.mixed_precision.set_global_policy(job.precision)
+    shape = transformers.AutoConfig.from_pretrained(job.weights, num_labels=2)
     model = transformers.TFBertForSequenceClassification(shape)
     # Its own reader wants PyTorch, or a safetensors of its day.
     held = {
-        f"bert.{k}": tf.constant(v) for k, v in load_file(weights / "model.safetensors").items()
+        f"bert.{k}": tf.constant(v) for k, v in load_file(job.weights / "model.safetensors").items()
     }
     load_pytorch_state_dict_in_tf2_model(model, held, allow_missing_keys=True)
     loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer=tf_keras.optimizers.AdamW(RATE, weight_decay=DECAY), loss=loss)
+    model.compile(optimizer=tf_keras.optimizers.AdamW(job.rate, weight_decay=DECAY), loss=loss)
     rounds = start(_product(tf))
-    ids = tokens(reviews, weights)
-    lengths = [multiple_of(len(each)) if grouped else len(each) for each in ids]
-    plan = _plan(ids, lengths, grouped, rounds)
+    ids = tokens(job.reviews, job.weights, job.length)
+    lengths = [multiple_of(len(each), job.length) if job.grouped else len(each) for each in ids]
+    plan = _plan(ids, lengths, job.grouped, rounds)
 
     def pack(batch: Any, mask: Any) -> dict[str, Any]:
         return {"input_ids": batch, "attention_mask": mask}
@@ -271,33 +305,37 @@ def tf_bert(reviews: Reviews, weights: Path, grouped: Plan, start: Start) -> Non
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             rounds.step(float(logs["loss"]))
 
-    data = _dataset(tf, reviews, ids, lengths, plan, pack)
+    data = _dataset(tf, job.reviews, ids, lengths, plan, pack)
     model.fit(data, epochs=1, verbose=0, callbacks=[Stop()])
+    return lambda ids, mask: model(pack(ids, mask)).logits
 
 
-def bare(reviews: Reviews, weights: Path, grouped: Plan, start: Start) -> None:
+def bare(job: Job, start: Start) -> Logits:
     """A loop of GradientTape and tf.function over Keras's own layers; see bare.py."""
     import keras
     import tensorflow as tf
     from bare import Bert, train_step
+    from synthetic import Shape
 
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    model = Bert()
-    model.load(weights)
-    step = train_step(model, keras.optimizers.AdamW(RATE, weight_decay=DECAY))
+    keras.utils.set_random_seed(job.seed)
+    keras.config.set_dtype_policy(job.precision)
+    model = Bert(Shape())
+    model.load(job.weights)
+    step = train_step(model, keras.optimizers.AdamW(job.rate, weight_decay=DECAY))
     rounds = start(_product(tf))
-    ids = tokens(reviews, weights)
-    lengths = [multiple_of(len(each)) if grouped else LENGTH for each in ids]
-    plan = _plan(ids, lengths, grouped, rounds)
-    data = _dataset(tf, reviews, ids, lengths, plan, lambda batch, mask: (batch, mask))
+    ids = tokens(job.reviews, job.weights, job.length)
+    lengths = [multiple_of(len(each), job.length) if job.grouped else job.length for each in ids]
+    plan = _plan(ids, lengths, job.grouped, rounds)
+    data = _dataset(tf, job.reviews, ids, lengths, plan, lambda batch, mask: (batch, mask))
     for (batch, mask), labels in data:
         rounds.step(float(step(batch, mask, labels)))
+    return lambda ids, mask: model(ids, mask)
 
 
 # Ours
 
 
-def thaw(reviews: Reviews, weights: Path, grouped: Plan, start: Start) -> None:
+def thaw(job: Job, start: Start) -> Logits:
     """configs/minilm_imdb.py with this batch, length and rate; its own loop, without its logs."""
     import csv
     import tempfile
@@ -319,7 +357,7 @@ def thaw(reviews: Reviews, weights: Path, grouped: Plan, start: Start) -> None:
 
     folder = Path(tempfile.mkdtemp())
     others = [{"text": f"no review {i}", "label": i % 2} for i in range(4)]
-    for name, held in (("train", reviews), ("validation", others[:2]), ("test", others[2:])):
+    for name, held in (("train", job.reviews), ("validation", others[:2]), ("test", others[2:])):
         with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(("text", "label"))
@@ -329,24 +367,24 @@ def thaw(reviews: Reviews, weights: Path, grouped: Plan, start: Start) -> None:
     config.data = Data(
         source="files",
         **files,
-        max_length=LENGTH,
+        max_length=job.length,
         buckets=config.data.buckets,
     )
-    config.model.pretrained = str(weights)
-    config.phases = [config.phases[-1]]
-    config.phases[0].epochs, config.phases[0].learning_rate = 1000, RATE
-    config.phases[0].layer_decay, config.optimizer.weight_decay = 1.0, DECAY
-    config.global_batch_size = BATCH
+    config.model.pretrained, config.seed = str(job.weights), job.seed
+    rate = {"learning_rate": job.rate, "schedule": "constant", "warmup_steps": 0}
+    config.phases = [dataclasses.replace(config.phases[-1], epochs=1000, layer_decay=1, **rate)]
+    config.optimizer.weight_decay, config.optimizer.beta2 = DECAY, 0.999  # as the others have it
+    config.runtime.precision, config.global_batch_size = job.precision, BATCH
     strategy = runtime.start(config.runtime, config.seed)
     run = Run(config, Workdir(folder / "run"), folder / "cache", strategy, quiet, print)
     loop = Loop(run, print)
-    step_function, steps = loop._step_function(), loop.plan.steps_per_epoch
+    step_function, steps = loop._step_function(), len(job.grouped)
     rounds = start(_product(tf))
     lengths = run.split("train").lengths
-    if any(loop.plan.batch(i)[0].tolist() != rows for i, rows in enumerate(grouped)):
+    if any(loop.plan.batch(i)[0].tolist() != rows for i, rows in enumerate(job.grouped)):
         raise RuntimeError("the tuned peers get other batches than these")
-    batches = iter(run.train_batches(loop.plan, 0, EPOCHS * steps))
-    for first in range(0, EPOCHS * steps, STEPS):
+    batches = iter(run.train_batches(loop.plan, 0, steps))
+    for first in range(0, steps, STEPS):
         for step in range(first, first + STEPS):
             rows, length = loop.plan.batch(step)
             rounds.plan(len(rows), int(lengths[rows[rows >= 0]].sum()), len(rows) * length)
@@ -355,8 +393,14 @@ def thaw(reviews: Reviews, weights: Path, grouped: Plan, start: Start) -> None:
         for _ in range(STEPS):
             rounds.step(loss)
 
+    def logits(ids: Any, mask: Any) -> Any:
+        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": 0 * ids}
+        return run.model({name: tf.constant(value) for name, value in inputs.items()})
 
-SYSTEMS: dict[str, Callable[..., None]] = {
+    return logits
+
+
+SYSTEMS: dict[str, Callable[[Job, Start], Logits]] = {
     "thaw": thaw,
     "huggingface": hugging_face,
     "kerashub": kerashub,
@@ -365,17 +409,40 @@ SYSTEMS: dict[str, Callable[..., None]] = {
 }
 
 
+def accuracy(reviews: Reviews, job: Job, logits: Logits) -> float:
+    """The share of the reviews that are labelled right."""
+    import numpy as np
+
+    ids = tokens(reviews, job.weights, job.length)
+    order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
+    right = 0
+    for first in range(0, len(order), 4 * BATCH):
+        rows = order[first : first + 4 * BATCH]
+        batch, mask, labels = arrays(reviews, ids, rows, max(len(ids[row]) for row in rows))
+        right += int((np.asarray(logits(batch, mask)).argmax(-1) == labels).sum())
+    return right / len(reviews)
+
+
 def main() -> None:
-    """Trains until standard input ends."""
+    """Trains until standard input ends, or until it has learned."""
     settings = json.loads(sys.argv[1])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print
-    with (Path(settings["folder"]) / "reviews.jsonl").open() as file:
-        reviews = [json.loads(line) for line in file]
-    train = SYSTEMS[settings["system"]]
-    plan = json.loads((Path(settings["folder"]) / "plan.json").read_text())
+    folder, learn = Path(settings["folder"]), settings["learn"]
+
+    def read(name: str) -> Reviews:
+        with (folder / name).open(encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+
+    plan = json.loads((folder / "plan.json").read_text())
     grouped = plan if settings["tuned"] else []
-    train(reviews, Path(settings["weights"]), grouped, lambda p: Rounds(p, answers))
+    job = Job(read("reviews.jsonl"), Path(settings["weights"]), grouped, **settings["job"])
+    steps = float("inf") if learn else STEPS
+    logits = SYSTEMS[settings["system"]](job, lambda p: Rounds(p, answers, steps))
+    if learn:
+        found = {"accuracy": accuracy(read("test.jsonl"), job, logits), "peak_mb": peak()}
+        answers.write(json.dumps(found) + "\n")
+        answers.flush()
 
 
 if __name__ == "__main__":

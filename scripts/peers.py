@@ -4,13 +4,17 @@ Every system trains the real weights of MiniLM-L6 on the same 400 reviews, at up
 AdamW, batches of 16 and dropout 0.1, in a process of its own (peer.py) that waits while others are
 measured: we and a peer, as it comes and tuned, in turn, then we and the next. A round is 5 batches;
 after an epoch to warm up (of what is padded to one length: a round) 5 rounds or more follow. As it
-comes: the recipe that its documentation gives, in bfloat16. Tuned: in our batches of like length,
-the same reviews in the same round, padded to a multiple of 8.
+comes: the recipe that its documentation gives. Tuned: in our batches of like length, the same
+reviews in the same round, padded to a multiple of 8. All are in bfloat16, or in float32 where the
+processor has no instructions for bfloat16.
 
 Tokens count without padding, and input is in the time. MFU (Chowdhery et al., 2022, appendix B) is
 6 x parameters without embeddings + 12 x layers x length x width floating-point operations a token,
 over the best rate of bfloat16 products of 2048 x 2048 matrices that the process reached between its
 rounds.
+
+With --learn each trains on 4,000 reviews of up to 128 tokens instead, an epoch in the same batches
+at the same constant rate, for three seeds, and is scored on 1,000 others.
 """
 
 import argparse
@@ -28,6 +32,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import machine
 import peer
 import plots
 import rich.box
@@ -35,6 +40,7 @@ import rich.console
 import rich.table
 
 from launch import main as program
+from trainer.config import PRECISIONS
 from trainer.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,17 +56,31 @@ PEERS = {
 }
 COMES, TUNED = 2.0, 1.4  # times the best peer
 LEAST_MFU = 0.42
+LEARN = {"reviews": 4000, "scored": 1000, "length": 128, "rate": 1e-4, "seeds": 3}
+# Student's t for 3 seeds of each of two systems (4 degrees of freedom), two-sided, at 1 %.
+STUDENT = 4.604
 
 
 class System:
     """One system, as it comes or tuned, and what its rounds took."""
 
-    def __init__(self, name: str, tuned: bool, folder: Path, weights: Path, environments: Path):
+    def __init__(
+        self,
+        name: str,
+        tuned: bool,
+        folder: Path,
+        flags: argparse.Namespace,
+        learn: dict[str, Any] | None = None,
+    ):
         self.name, self.tuned = name, tuned
         label, place = PEERS.get(name, ("Thaw", ""))
         self.label = label + (", tuned" if tuned and name in PEERS else "")
-        python = environments / place / "bin" / "python" if place else Path(sys.executable)
-        settings = {"system": name, "tuned": tuned, "folder": str(folder), "weights": str(weights)}
+        python = Path(sys.executable)
+        if place:
+            python = flags.environments / place / "bin" / "python"
+        job = {"precision": flags.precision, **(learn or {})}
+        settings = {"system": name, "tuned": tuned, "learn": bool(learn), "job": job}
+        settings |= {"folder": str(folder), "weights": str(flags.weights.absolute())}
         self._log = (folder / f"{name}{tuned:d}.log").open("w+")
         self._process = subprocess.Popen(
             [str(python), str(ROOT / "scripts" / "peer.py"), json.dumps(settings)],
@@ -73,7 +93,7 @@ class System:
         self.rounds: list[dict[str, Any]] = []
 
     def round(self) -> dict[str, Any]:
-        """Trains one round and says what it took.
+        """Trains one round, or to the end, and says what it took.
 
         Raises:
           UserError: the process ended.
@@ -133,7 +153,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--rounds", type=int, default=EPOCH, help=f"of each system ({EPOCH})")
     made.add_argument("--weights", type=Path, default=ROOT / "data" / "minilm")
     made.add_argument("--environments", type=Path, default=ROOT / "build" / "peers")
+    made.add_argument("--precision", default=machine.best_precision(), choices=PRECISIONS)
     made.add_argument("--only", nargs="*", default=list(PEERS), choices=list(PEERS))
+    made.add_argument("--learn", action="store_true", help="do all learn the same? an hour or two")
     made.add_argument("--output", type=Path, default=Path("runs/benchmark/peers.json"))
     made.add_argument("--plot", type=Path, help="a .png file")
     return made
@@ -149,6 +171,12 @@ def main(arguments: Sequence[str]) -> int:
             raise UserError(f"--weights={flags.weights} holds no model: make weights")
         if flags.plot:
             plots.check("--plot", flags.plot)
+        for name in flags.only:
+            python = flags.environments / PEERS[name][1] / "bin" / "python"
+            if PEERS[name][1] and not python.is_file():
+                raise UserError(f"{python} is not there: make bench makes it")
+        if flags.learn:
+            return learn(flags)
         flags.output.parent.mkdir(parents=True, exist_ok=True)
         return measure(flags)
     except UserError as error:
@@ -160,10 +188,9 @@ def measure(flags: argparse.Namespace) -> int:
     """Runs the rounds, prints and writes the table."""
     began, systems = time.perf_counter(), []
     with tempfile.TemporaryDirectory() as folder:
-        reviews = _reviews()
-        with (Path(folder) / "reviews.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(review) + "\n" for review in reviews)
-        plan = _plan(reviews, flags.weights)
+        reviews = _reviews("train", REVIEWS)
+        _write(Path(folder) / "reviews.jsonl", reviews)
+        plan = _plan(reviews, flags.weights, peer.LENGTH, SEED)
         (Path(folder) / "plan.json").write_text(json.dumps(plan))
         for name in flags.only:
             systems.append(_beside(name, Path(folder), flags))
@@ -181,13 +208,14 @@ def measure(flags: argparse.Namespace) -> int:
                 row["thaw_is_faster"] = statistics.median(ours) / statistics.median(theirs)
             rows.append(row)
             labels.append(system.label)
-    machine = {
-        "processor": _processor(),
+    where = {
+        "processor": machine.processor(),
         "cores": len(os.sched_getaffinity(0)),
         "date": datetime.date.today().isoformat(),
         "python": platform.python_version(),
+        "precision": flags.precision,
     }
-    flags.output.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+    flags.output.write_text(json.dumps({"machine": where, "rows": rows}, indent=2) + "\n")
     show(rows, labels)
     if flags.plot:
         draw(rows, labels, flags.plot)
@@ -200,7 +228,7 @@ def _beside(name: str, folder: Path, flags: argparse.Namespace) -> list[System]:
     systems: list[System] = []
     try:
         for kind, tuned in (("thaw", True), (name, False), (name, True)):
-            system = System(kind, tuned, folder, flags.weights, flags.environments)
+            system = System(kind, tuned, folder, flags)
             systems.append(system)
             for _ in range(EPOCH if tuned else 1):  # each length may be compiled, or prepared, anew
                 system.round()
@@ -283,37 +311,76 @@ def draw(rows: Sequence[dict[str, Any]], labels: Sequence[str], path: Path) -> N
     plots.save("--plot", figure, path)
 
 
-def _reviews() -> list[dict[str, Any]]:
-    """REVIEWS of the sample of `make data`."""
+def learn(flags: argparse.Namespace) -> int:
+    """Trains every system, prints how many reviews it then labels right; 1 if some differ."""
+    scores: dict[str, list[float]] = {"thaw": []} | {name: [] for name in flags.only}
+    with tempfile.TemporaryDirectory() as name:
+        folder, length = Path(name), LEARN["length"]
+        reviews = _reviews("train", LEARN["reviews"])
+        _write(folder / "reviews.jsonl", reviews)
+        _write(folder / "test.jsonl", _reviews("test", LEARN["scored"]))
+        for seed in range(LEARN["seeds"]):
+            plan = _plan(reviews, flags.weights, length, seed)
+            epoch = plan[: LEARN["reviews"] // peer.BATCH]
+            (folder / "plan.json").write_text(json.dumps(epoch))
+            how = {"length": length, "rate": LEARN["rate"], "seed": seed}
+            for system, found in scores.items():
+                began = time.perf_counter()
+                process = System(system, True, folder, flags, how)
+                try:
+                    found.append(process.round()["accuracy"])
+                finally:
+                    process.close()
+                took = time.perf_counter() - began
+                print(f"seed {seed}: {process.label} {found[-1]:.4f} ({took:.0f} s)", flush=True)
+    return judge_learning(scores)
+
+
+def judge_learning(scores: dict[str, list[float]]) -> int:
+    """Prints the mean accuracies; returns 1 if one differs from ours by more than noise."""
+    ours, failed = scores["thaw"], 0
+    for name, found in scores.items():
+        mean, spread = statistics.mean(found), statistics.stdev(found)
+        line = f"{PEERS.get(name, ('Thaw', ''))[0]}: {mean:.4f} +- {spread:.4f}"
+        if name != "thaw":
+            difference = mean - statistics.mean(ours)
+            noise = STUDENT * ((spread**2 + statistics.stdev(ours) ** 2) / len(found)) ** 0.5
+            failed |= abs(difference) > noise
+            what = "within" if abs(difference) <= noise else "not within"
+            line += f"; {difference:+.4f} beside ours, {what} noise ({noise:.4f})"
+        print(line)
+    return int(failed)
+
+
+def _write(path: Path, reviews: list[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(review) + "\n" for review in reviews)
+
+
+def _reviews(split: str, count: int) -> list[dict[str, Any]]:
+    """So many of a split of the sample of `make data`."""
     program.import_tensorflow()
     from trainer.config import Data
     from trainer.data.sources import open_source
 
     source = open_source(Data(name="imdb_sample", data_dir=str(ROOT / "data")))
-    chosen = random.Random(SEED).sample(list(source.examples("train")), REVIEWS)
+    chosen = random.Random(SEED).sample(list(source.examples(split)), count)
     return [{"text": each.text, "label": int(each.label)} for each in chosen]
 
 
-def _plan(reviews: list[dict[str, Any]], weights: Path) -> list[list[int]]:
+def _plan(reviews: list[dict[str, Any]], weights: Path, length: int, seed: int) -> list[list[int]]:
     """The batches that we train on, and every tuned peer with us."""
     import numpy as np
 
     from configs import minilm_imdb
     from trainer.data.plan import TrainPlan, bucket_lengths
 
-    lengths = np.array([len(ids) for ids in peer.tokens(reviews, weights)])
+    lengths = np.array([len(ids) for ids in peer.tokens(reviews, weights, length)])
     config = minilm_imdb.get_config()
     buckets = bucket_lengths(lengths, config.data.buckets)
-    plan = TrainPlan(lengths, peer.BATCH, buckets, config.seed)
+    plan = TrainPlan(lengths, peer.BATCH, buckets, seed)
     steps = peer.EPOCHS * plan.steps_per_epoch
     return [plan.batch(step)[0].tolist() for step in range(steps)]
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import breakdown
 import keras
 import tensorflow as tf
 from bare import Bert, train_step
@@ -19,27 +20,23 @@ from trainer import runtime
 
 LEAST = 1.2  # times the steps of the bare loop
 SIDE, REPEATS = 2048, 3  # of the matrix product that MFU is measured by
-COLUMNS = ("date", "commit", "rows", "length", "ratio", "lowest", "highest", "mfu", "bare_mfu")
+COLUMNS = (
+    *("date", "commit", "precision", "rows", "length"),
+    *("ratio", "lowest", "highest", "mfu", "bare_mfu"),
+)
 
 
-def measure(shape: Shape, rounds: int, precision: str, record: Path | None) -> int:
+def measure(shape: Shape, rounds: int, precision: str, xla: str, record: Path | None) -> int:
     """Prints the ratio of every round and their median; returns 1 if it is below LEAST, else 0.
 
     Args:
-      shape: of the batch; the model is MiniLM's, as bare.py has it.
+      shape: of the model and the batch.
       rounds: ratios to take.
-      precision: config.runtime.precision.
+      precision, xla: of config.runtime; the bare step has the precision too.
       record: a .csv file that a line is added to.
     """
-    config = config_lib.Experiment(phases=[config_lib.Phase(steps=10**6, learning_rate=1e-5)])
-    config.runtime.precision, config.runtime.xla = precision, "chains"
-    config.model.head_width, config.model.attention_dropout = shape.width, 0.1
-    config.model.dropout = config.model.embedding_dropout = config.model.head_dropout = 0.1
-    strategy = runtime.start(config.runtime, 0)
-    step, batches = training(config, shape, strategy)
-    bare = train_step(Bert(), keras.optimizers.AdamW(1e-5, weight_decay=0.01))
-    batch = next(batches)
-    tensors = [tf.constant(batch[key]) for key in ("input_ids", "attention_mask", "label")]
+    step, batches = _ours(shape, precision, xla)
+    bare, tensors = _bare(shape, next(batches))
     matrix = tf.cast(tf.random.normal([SIDE, SIDE]), tf.bfloat16)
     multiply = tf.function(lambda: tf.reduce_sum(matrix @ matrix))
     calls: tuple[Callable[[], Any], ...] = (
@@ -60,10 +57,42 @@ def measure(shape: Shape, rounds: int, precision: str, record: Path | None) -> i
         rows.append(seconds)
         ours, theirs, _ = seconds
         print(f"round {number + 1:3} {ours * 1e3:12.1f} {theirs * 1e3:13.1f} {theirs / ours:9.2f}")
-    return report(shape, rows, record)
+    return report(shape, precision, rows, record)
 
 
-def report(shape: Shape, rows: Sequence[Sequence[float]], record: Path | None) -> int:
+def break_down(shape: Shape, steps: int, precision: str) -> None:
+    """Prints where the time of the bare step and of ours, plain and compiled, goes."""
+    calls = {}
+    for xla in ("off", "chains"):
+        step, batches = _ours(shape, precision, xla)
+
+        def call(step: Any = step, batches: Any = batches) -> Any:
+            return step.run(batches, tf.constant(1), tf.constant(False)).metrics.numpy()
+
+        calls[f"xla={xla}"] = call
+    bare, tensors = _bare(shape, next(batches))
+    calls = {"bare": lambda: bare(*tensors).numpy(), **calls}
+    for call in [*calls.values()] * 2:  # compiled, and warm
+        call()
+    breakdown.measure(calls, steps)
+
+
+def _ours(shape: Shape, precision: str, xla: str) -> tuple[Any, Any]:
+    config = config_lib.Experiment(phases=[config_lib.Phase(steps=10**6, learning_rate=1e-5)])
+    config.runtime.precision, config.runtime.xla = precision, xla
+    config.model.head_width, config.model.attention_dropout = shape.width, 0.1
+    config.model.dropout = config.model.embedding_dropout = config.model.head_dropout = 0.1
+    return training(config, shape, runtime.start(config.runtime, 0))
+
+
+def _bare(shape: Shape, batch: Any) -> tuple[Any, list[tf.Tensor]]:
+    bare = train_step(Bert(shape), keras.optimizers.AdamW(1e-5, weight_decay=0.01))
+    return bare, [tf.constant(batch[key]) for key in ("input_ids", "attention_mask", "label")]
+
+
+def report(
+    shape: Shape, precision: str, rows: Sequence[Sequence[float]], record: Path | None
+) -> int:
     """Prints what rows of seconds (ours, bare, products) say; returns the exit status."""
     ratios = [theirs / ours for ours, theirs, _ in rows]
     best = 2 * SIDE**3 * REPEATS / min(products for _, _, products in rows)
@@ -73,7 +102,7 @@ def report(shape: Shape, rows: Sequence[Sequence[float]], record: Path | None) -
     )
     median = statistics.median(ratios)
     print(
-        f"{shape.rows} rows of {shape.length} tokens: median {median:.2f}, lowest"
+        f"{shape.rows} rows of {shape.length} tokens in {precision}: median {median:.2f}, lowest"
         f" {min(ratios):.2f}, highest {max(ratios):.2f} times the bare step; MFU {ours:.3f}, of the"
         f" bare step {bare:.3f}, of {best / 1e9:.0f} GFLOP/s"
     )
@@ -86,7 +115,7 @@ def report(shape: Shape, rows: Sequence[Sequence[float]], record: Path | None) -
             if new:
                 table.writerow(COLUMNS)
             today = datetime.date.today().isoformat()
-            table.writerow([today, _commit(), shape.rows, shape.length, *values])
+            table.writerow([today, _commit(), precision, shape.rows, shape.length, *values])
     return int(median < LEAST)
 
 

@@ -119,3 +119,56 @@ def test_time_to_accuracy_runs(tmp_path):
     for point in result["peer"]["epochs"] + result["ours"]["checkpoints"]:
         assert 0 < point["seconds"] < 540
         assert 0 <= point["test_accuracy"] <= 1
+
+
+@pytest.mark.end_to_end
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["step", "--rounds=1", "--rows=2", "--length=16"], "2 rows of 16 tokens in "),
+        (["step", "--rounds=1", "--rows=2", "--length=16", "--breakdown"], "matrix products"),
+        (["input", "--config=configs/smoke.py", "--rounds=1"], "round 1: input alone"),
+        (["head", "--config=configs/smoke.py", "--rounds=1"], "cached: median"),
+        (["start", "--config=configs/smoke.py", "--rounds=1"], "resumed: median"),
+    ],
+)
+def test_each_benchmark_of_speed_runs(arguments, said):
+    """Whether it holds is another matter, at these sizes."""
+    done = benchmark(*arguments)
+    assert done.returncode in (0, 1), done.stderr
+    assert said in done.stdout
+
+
+@pytest.mark.end_to_end
+@pytest.mark.slow
+def test_starts_on_more_data(tmp_path):
+    """Made of the sample, which has the fields and labels of imdb_reviews."""
+    sys.path.insert(0, str(ROOT))
+    import data_scale
+
+    from trainer.config import Data
+
+    data = Data(name="imdb_sample", data_dir=str(ROOT / "data"), train="train[:200]")
+    flags = ["--config=configs/smoke.py", "--config.runtime.steps_per_call=1"]
+    flags += ["--config.save_every_steps=2"]
+    assert data_scale.measure(data, 3, flags, tmp_path) in (0, 1)
+    assert sum(1 for _ in (tmp_path / "train-3.jsonl").open()) == 600
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rounds=1"], "give at least 5, an epoch"),
+        (["--weights=nowhere"], "--weights=nowhere holds no model: make weights"),
+        (["--environments=nowhere"], "is not there: make bench makes it"),
+        (["--plot=plot.txt"], "--plot"),
+    ],
+)
+def test_mistakes_about_peers_are_told(arguments, said):
+    command = [sys.executable, "scripts/peers.py", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=540)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -1,5 +1,6 @@
 """What the benchmarks of speed make of their measurements."""
 
+import breakdown
 import peers
 import pytest
 import step_speed
@@ -13,19 +14,21 @@ def test_the_median_ratio_decides_and_is_kept(capsys, tmp_path, theirs, status):
     record = tmp_path / "speed.csv"
     rows = [(1.0, theirs, 0.5), (1.0, theirs + 1, 0.25), (2.0, theirs, 0.5)]
     for _ in range(2):
-        assert step_speed.report(TINY, rows, record) == status
+        assert step_speed.report(TINY, "float32", rows, record) == status
     said = capsys.readouterr().out
     assert f"median {theirs:.2f}, lowest {theirs / 2:.2f}, highest {theirs + 1:.2f} times" in said
     header, *lines = record.read_text().splitlines()
     assert header.split(",") == list(step_speed.COLUMNS)
-    assert [line.split(",")[2:5] for line in lines] == [["4", "16", f"{theirs:.3f}"]] * 2
+    assert [line.split(",")[2:6] for line in lines] == [["float32", "4", "16", f"{theirs:.3f}"]] * 2
 
 
 def test_mfu_is_of_the_best_rate_of_products(capsys):
     """Half of the time is that of the products of the shape, at the best rate."""
     rate = 2 * step_speed.SIDE**3 * step_speed.REPEATS / 0.5
     seconds = 2 * TINY.floating_point_operations() / rate
-    step_speed.report(TINY, [(seconds, 4 * seconds, 0.5), (seconds, 4 * seconds, 1.0)], None)
+    step_speed.report(
+        TINY, "float32", [(seconds, 4 * seconds, 0.5), (seconds, 4 * seconds, 1.0)], None
+    )
     assert "MFU 0.500, of the bare step 0.125" in capsys.readouterr().out
 
 
@@ -57,3 +60,36 @@ def test_what_is_promised(comes, tuned, mfu, status):
         {"system": "tfbert", "tuned": True, "thaw_is_faster": 9.0},
     ]
     assert peers.judge(rows) == status
+
+
+@pytest.mark.parametrize(("theirs", "status"), [((0.86, 0.87, 0.85), 0), ((0.81, 0.82, 0.8), 1)])
+def test_who_learns_the_same(capsys, theirs, status):
+    ours = [0.86, 0.85, 0.855]
+    assert peers.judge_learning({"thaw": ours, "bare": list(theirs)}) == status
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "Thaw: 0.8550 +- 0.0050"
+    assert said[1].startswith(f"bare TensorFlow loop: {sum(theirs) / 3:.4f} +- 0.0100; ")
+    # 4.604 x sqrt((0.01^2 + 0.005^2) / 3)
+    assert said[1].endswith(f"{'within' if not status else 'not within'} noise (0.0297)")
+
+
+def operation(name: str, start: float, end: float) -> breakdown.Event:
+    return breakdown.Event(name, start, end)
+
+
+def test_a_breakdown_sums_up_to_the_step():
+    """Two threads, 10 s of two steps: a product beside a softmax, a call and what it calls."""
+    one = [operation("a/MatMul:MatMul", 0, 4), operation("a/gelu/Erf:Erf", 6, 8)]
+    two = [operation("b/Softmax:Softmax", 2, 4), operation("while:While", 5, 8)]
+    two.append(operation("c/norm/Mul:Mul", 5, 6))
+    found = breakdown.by_kind([one, two], seconds=10, steps=2)
+    assert sum(found.values()) == pytest.approx(5)
+    expected = {
+        "matrix products": 1.5,
+        "rest of attention": 0.5,
+        "norms, residual sums": 0.5,
+        "activation": 0.5,
+        breakdown.OTHER: 0.5,
+        breakdown.NOTHING: 1.5,
+    }
+    assert {k: v for k, v in found.items() if v} == pytest.approx(expected)

@@ -1,0 +1,19 @@
+"""The machine that a benchmark runs on."""
+
+import platform
+import re
+from pathlib import Path
+
+_ABOUT = Path("/proc/cpuinfo")
+
+
+def processor() -> str:
+    """The name that it gives itself."""
+    named = re.search(r"^model name\s*: (.+)", _ABOUT.read_text(), re.MULTILINE)
+    return named[1].strip() if named else platform.processor()
+
+
+def best_precision() -> str:
+    """Of config.runtime: bfloat16 where a GPU or the processor computes in it, or float32."""
+    fast = Path("/dev/nvidia0").exists() or re.search(r"\b(\w+_)?bf16\b", _ABOUT.read_text())
+    return "mixed_bfloat16" if fast else "float32"
