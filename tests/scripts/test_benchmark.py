@@ -153,7 +153,8 @@ def test_starts_on_more_data(tmp_path):
     flags = ["--config=configs/smoke.py", "--config.runtime.steps_per_call=1"]
     flags += ["--config.save_every_steps=2"]
     assert data_scale.measure(data, 3, flags, tmp_path) in (0, 1)
-    assert sum(1 for _ in (tmp_path / "train-3.jsonl").open()) == 600
+    one, three = ((tmp_path / f"train-{n}.jsonl").read_text().splitlines() for n in (1, 3))
+    assert len(three) == 3 * len(one) > 0
 
 
 @pytest.mark.parametrize(
