@@ -1,7 +1,12 @@
 """tf.data: the planned rows, each on its shard, whatever the shards and the first step."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.python.framework import config as config_lib
 
 from trainer import config
 from trainer.data import cache, pipeline, plan
@@ -76,3 +81,25 @@ def test_a_batch_that_is_too_short_is_a_mistake(split):
     batches = [(np.arange(20), 8)]
     with pytest.raises(ValueError, match="shorter than one of its examples"):
         pipeline.evaluation_dataset(split, batches, 20, 0, 20)
+
+
+def peak_mb() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1000
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="resets the peak of memory")
+def test_what_is_not_needed_is_not_read(split, made, tmp_path):
+    """As a run has it: with deterministic operations tf.data hashes all tensors that it is given."""
+    path = tmp_path / "tokens.bin"
+    with path.open("wb") as file:
+        file.truncate(2**29)
+    split._tokens = cache.as_variable(np.memmap(path, np.uint16, mode="c"))
+    tf.config.experimental.enable_op_determinism()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        before = peak_mb()
+        next(iter(pipeline.train_dataset(split, made, 0, 2, 14, 0, 14)))
+        assert peak_mb() < before + 256
+    finally:
+        config_lib.disable_op_determinism()

@@ -4,7 +4,7 @@ import pytest
 from programs import losses
 
 pytestmark = pytest.mark.end_to_end
-# 2 rows take 32 KB of it, 8 rows 2 TB.
+# 2 rows take 64 KB of it, 8 rows 4 TB.
 PART = """
 import keras
 import tensorflow as tf
@@ -22,7 +22,7 @@ class Hungry(keras.Model):
         if not training:
             return logits
         rows = tf.cast(tf.shape(logits)[0], tf.int64)
-        return logits + tf.reduce_sum(tf.zeros([rows**13], logits.dtype))
+        return logits + 0 * tf.reduce_max(tf.tile(logits[0], [rows**13]))
 
 
 def hungry(config, vocab_size, classes):

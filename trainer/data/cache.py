@@ -49,9 +49,8 @@ class TokenSplit:
         self.labels, self.ids = arrays["labels"], arrays["ids"]
         self.lengths = np.diff(arrays["offsets"]).astype(np.int32)
         self._total = len(tokens)
-        self._tokens, self._offsets = as_tensor(tokens), as_tensor(arrays["offsets"])
-        self._second, self._labels = as_tensor(arrays["second"]), as_tensor(self.labels)
-        self._ids = as_tensor(self.ids)
+        self._tokens = as_variable(tokens)
+        self._columns = {name: as_variable(array) for name, array in arrays.items()}
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -61,9 +60,9 @@ class TokenSplit:
         real = rows >= 0
         at = tf.maximum(rows, 0)
         return {
-            "label": tf.where(real, tf.gather(self._labels, at), 0),
+            "label": tf.where(real, self._take("labels", at), 0),
             "weight": tf.cast(real, tf.float32),
-            "id": tf.where(real, tf.gather(self._ids, at), -1),
+            "id": tf.where(real, self._take("ids", at), -1),
         }
 
     def gather(self, rows: tf.Tensor, length: tf.Tensor) -> Batch:
@@ -83,19 +82,22 @@ class TokenSplit:
         """
         real = rows >= 0
         at = tf.maximum(rows, 0)
-        starts = tf.gather(self._offsets, at)
-        lengths = tf.where(real, tf.gather(self._offsets, at + 1) - starts, 0)
+        starts = self._take("offsets", at)
+        lengths = tf.where(real, self._take("offsets", at + 1) - starts, 0)
         place = tf.range(tf.cast(length, tf.int64))
         held = place < lengths[:, None]
         where = tf.minimum(starts[:, None] + place, self._total - 1)
-        tokens = tf.cast(tf.gather(self._tokens, where), tf.int32)
-        second = tf.cast(tf.gather(self._second, at), tf.int64)
+        tokens = tf.cast(tf.gather(self._tokens.read_value(), where), tf.int32)
+        second = tf.cast(self._take("second", at), tf.int64)
         return {
             "input_ids": tf.where(held, tokens, self._pad_id),
             "attention_mask": tf.cast(held | (~real[:, None] & (place == 0)), tf.int32),
             "token_type_ids": tf.cast(held & (place >= second[:, None]), tf.int32),
             **self.gather_labels(rows),
         }
+
+    def _take(self, name: str, rows: tf.Tensor) -> tf.Tensor:
+        return tf.gather(self._columns[name].read_value(), rows)
 
 
 def load_or_build(
@@ -171,6 +173,11 @@ def _map(folder: Path, name: str, dtype: np.dtype) -> np.ndarray:
     return np.asarray(np.memmap(folder / f"{name}.bin", dtype, mode="c"))
 
 
-def as_tensor(array: np.ndarray) -> tf.Tensor:
-    """The same memory as a tensor: nothing is read before it is used."""
-    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+def as_variable(array: np.ndarray) -> tf.Variable:
+    """A variable with the same memory: nothing is read before it is used.
+
+    Take its `read_value()`: what gathers from the variable itself copies it first. A tensor would
+    be read whole with every iterator of a dataset that uses it: tf.data hashes what it optimises.
+    """
+    with tf.device("CPU"):
+        return tf.Variable(tf.experimental.dlpack.from_dlpack(array.__dlpack__()), trainable=False)

@@ -19,7 +19,7 @@ def train_dataset(
     size: int,
     first_row: int,
     rows: int,
-    features: tf.Tensor | None = None,
+    features: tf.Variable | None = None,
 ) -> tf.data.Dataset:
     """For each step in [first_step, last_step) one batch: a worker's rows of the global batch.
 
@@ -54,7 +54,7 @@ def _dataset(
     size: int,
     first_row: int,
     rows: int,
-    features: tf.Tensor | None = None,
+    features: tf.Variable | None = None,
 ) -> tf.data.Dataset:
     if not 0 <= first_row <= first_row + rows <= size:
         raise ValueError(f"rows {first_row} + {rows} of {size}")
@@ -67,7 +67,7 @@ def _dataset(
         rows = mine[step - first]
         if features is None:
             return split.gather(rows, lengths[step - first]) | place
-        held = tf.gather(features, tf.maximum(rows, 0))
+        held = tf.gather(features.read_value(), tf.maximum(rows, 0))
         return {"features": held, **split.gather_labels(rows), **place}
 
     dataset = tf.data.Dataset.range(first, last).map(load, num_parallel_calls=2, deterministic=True)
