@@ -90,7 +90,7 @@ def peak_mb() -> float:
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="resets the peak of memory")
 def test_what_is_not_needed_is_not_read(split, made, tmp_path):
-    """As a run has it: with deterministic operations tf.data hashes all tensors that it is given."""
+    """As a run has it: with deterministic operations tf.data hashes all tensors it is given."""
     path = tmp_path / "tokens.bin"
     with path.open("wb") as file:
         file.truncate(2**29)
