@@ -57,7 +57,7 @@ times the import of tensorflow, keras and transformers, and the compilation of t
 its first call less its second.
 
 scale: starts on the training split of imdb_reviews and on 100 times as much, fresh and resumed.
-Reading and tokenising may grow with the data, memory to 1.2 times, a resumed start by a minute.
+Reading and tokenising may grow with the data, memory to 1.2 times, a resumed start by 10 seconds.
 
 Flags of launch.train such as --config.log_every_steps=20 are passed on to it by overhead,
 time-to-accuracy, input, head, start and scale.

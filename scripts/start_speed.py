@@ -61,7 +61,7 @@ def measure(flags: Sequence[str], rounds: int, workdir: Path) -> int:
 
 
 def start(flags: Sequence[str]) -> dict[str, float]:
-    """Seconds from the start of a process to the end of its first step, and of its parts."""
+    """Seconds from the start of a process to its first step's end, of its parts; MB at most."""
     began = time.time()
     command = [sys.executable, str(Path(__file__).absolute()), *flags]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -69,9 +69,10 @@ def start(flags: Sequence[str]) -> dict[str, float]:
     lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
     if not lines:
         raise RuntimeError(done.stderr)
-    before, first, second, peak = json.loads(lines[0].removeprefix(MARK))
+    before, first, second, peak, tokenising = json.loads(lines[0].removeprefix(MARK))
     return {
         "total": before - began + first,
+        "tokenising": tokenising,
         "compiling": first - second,
         "step": second,
         "peak_mb": peak,
@@ -82,10 +83,19 @@ def main() -> Any:
     """launch.train, until two steps are done and saved."""
     program.import_tensorflow()
     import trainer.loop
+    import trainer.run
+    from trainer.data.cache import load_or_build
     from trainer.step import TrainStep
 
     taken: list[float] = []
     begins: list[float] = []
+    tokenising = [0.0]
+
+    def tokenised(*arguments: Any) -> Any:
+        began = time.perf_counter()
+        split = load_or_build(*arguments)
+        tokenising[0] += time.perf_counter() - began
+        return split
 
     class Timed(TrainStep):
         def __init__(self, *args: Any, **kwargs: Any):
@@ -95,7 +105,8 @@ def main() -> Any:
             def call(*arguments: Any) -> Any:
                 if len(taken) == 2:  # both are saved by now
                     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-                    print(MARK + json.dumps([begins[0], *taken, peak]), flush=True)
+                    numbers = [begins[0], *taken, peak, *tokenising]
+                    print(MARK + json.dumps(numbers), flush=True)
                     os._exit(0)
                 begins.append(time.time())
                 began = time.perf_counter()
@@ -107,6 +118,7 @@ def main() -> Any:
             self.run = call
 
     trainer.loop.TrainStep = Timed
+    trainer.run.load_or_build = tokenised
     return train.main()
 
 
