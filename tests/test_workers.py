@@ -256,13 +256,14 @@ def test_where_each_stands(three, addresses):
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
         waiting = [pool.submit(worker.exchange, 0) for worker in (chief, one)]
         time.sleep(2.5 * module.BEAT_SECONDS)
-        assert chief.report() == (
-            f"at step 13, waiting for the others; worker 1 ({addresses[1]}) at step 13, waiting"
-            f" for the others; worker 2 ({addresses[2]}) at step 12"
-        )
-        assert two.report() == (
-            f"at step 12; worker 0 ({addresses[0]}) at step 13, waiting for the others"
-        )
+        reports = chief.report(), two.report()
         two.exchange(0)
         assert [each.result(10) for each in waiting] == [[0, 0, 0]] * 2
+    assert reports[0] == (
+        f"at step 13, waiting for the others; worker 1 ({addresses[1]}) at step 13, waiting for"
+        f" the others; worker 2 ({addresses[2]}) at step 12"
+    )
+    assert reports[1] == (
+        f"at step 12; worker 0 ({addresses[0]}) at step 13, waiting for the others"
+    )
     assert chief.report().startswith("at step 13; ")

@@ -227,7 +227,7 @@ class Workers:
 
     def report(self) -> str:
         """Where this worker stands, and the others, as far as it knows: who is behind, hangs."""
-        others = [f"{self.name(i)} at {peer.doing}" for i, peer in list(self._peers.items())]
+        others = [f"{self.name(i)} at {peer.doing}" for i, peer in sorted(self._peers.items())]
         return "; ".join([f"at {self._stands()}", *others])
 
     def _stands(self) -> str:
