@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import machine
+
 BATCH, LENGTH, RATE, DECAY = 16, 512, 2e-5, 0.01
 STEPS = 5  # of a round
 EPOCHS = 20  # more than anybody asks for
@@ -152,8 +154,9 @@ def hugging_face(job: Job, start: Start) -> Logits:
         data = data.select([row for rows in job.grouped for row in rows])
     padding = {"pad_to_multiple_of": MULTIPLE} if job.grouped else {}
     collator = transformers.DataCollatorWithPadding(tokenizer, **padding)
-    matrix = torch.randn(SIDE, SIDE, dtype=torch.bfloat16)
-    rounds = start(lambda: matrix @ matrix)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    matrix = torch.randn(SIDE, SIDE, dtype=getattr(torch, machine.best_type()), device=device)
+    rounds = start(lambda: float((matrix @ matrix).sum()))
 
     def collate(rows: Any) -> Any:
         batch = collator([{k: v for k, v in row.items() if k != "text"} for row in rows])
@@ -162,6 +165,8 @@ def hugging_face(job: Job, start: Start) -> Logits:
 
     class Stop(transformers.TrainerCallback):
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            if device == "cuda":
+                torch.cuda.synchronize()
             rounds.step(0.0)  # the Trainer keeps its losses on the device
 
     arguments = transformers.TrainingArguments(
@@ -174,7 +179,7 @@ def hugging_face(job: Job, start: Start) -> Logits:
         weight_decay=DECAY,
         bf16=job.precision == "mixed_bfloat16",
         fp16=job.precision == "mixed_float16",
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=device == "cpu",
         save_strategy="no",
         logging_strategy="no",
         report_to=[],
@@ -197,7 +202,7 @@ def hugging_face(job: Job, start: Start) -> Logits:
 
 
 def _product(tf: Any) -> Callable[[], Any]:
-    matrix = tf.cast(tf.random.normal([SIDE, SIDE]), tf.bfloat16)
+    matrix = tf.cast(tf.random.normal([SIDE, SIDE]), machine.best_type())
     multiply = tf.function(lambda: tf.reduce_sum(matrix @ matrix))
     multiply()
     return lambda: multiply().numpy()

@@ -10,8 +10,8 @@ processor has no instructions for bfloat16.
 
 Tokens count without padding, and input is in the time. MFU (Chowdhery et al., 2022, appendix B) is
 6 x parameters without embeddings + 12 x layers x length x width floating-point operations a token,
-over the best rate of bfloat16 products of 2048 x 2048 matrices that the process reached between its
-rounds.
+over the best rate of products of 2048 x 2048 matrices that the process reached between its rounds,
+in bfloat16, or float32 where that is faster, whatever it trains in.
 
 With --learn each trains on 4,000 reviews of up to 128 tokens instead, an epoch in the same batches
 at the same constant rate, for three seeds, and is scored on 1,000 others.

@@ -11,6 +11,7 @@ from typing import Any
 
 import breakdown
 import keras
+import machine
 import tensorflow as tf
 from bare import Bert, train_step
 from synthetic import Shape, training
@@ -37,7 +38,7 @@ def measure(shape: Shape, rounds: int, precision: str, xla: str, record: Path | 
     """
     step, batches = _ours(shape, precision, xla)
     bare, tensors = _bare(shape, next(batches))
-    matrix = tf.cast(tf.random.normal([SIDE, SIDE]), tf.bfloat16)
+    matrix = tf.cast(tf.random.normal([SIDE, SIDE]), machine.best_type())
     multiply = tf.function(lambda: tf.reduce_sum(matrix @ matrix))
     calls: tuple[Callable[[], Any], ...] = (
         lambda: step.run(batches, tf.constant(1), tf.constant(False)).metrics.numpy(),
