@@ -17,10 +17,10 @@ def extract(strategy, model, batches, tmp_path, stop=lambda: False) -> np.ndarra
     rows = [np.where(batch["id"] >= 0, batch["id"], -1) for batch in batches]
     extractor, counts = FeatureExtractor(strategy, model), []
     dataset = tiny.distributed(strategy, batches)
-    found = extractor.run(dataset, rows, 10, tmp_path, stop, counts.append).numpy()
+    found = extractor.run(dataset, rows, 10, tmp_path, stop, counts.append)
     assert counts == [4, 4, 2]
     assert not list(tmp_path.iterdir())  # nothing is left behind
-    return found
+    return found.get_value()["features"].numpy()
 
 
 def in_order() -> list[dict[str, np.ndarray]]:

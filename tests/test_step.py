@@ -69,6 +69,16 @@ def test_recomputed_blocks_give_the_same_losses(strategy_over, devices, how):
     np.testing.assert_allclose(recomputed.losses(3), plain.losses(3), rtol=1e-12)
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_blocks_are_recomputed_in_the_precision_they_were_computed_in(strategy_over, policy):
+    batches = tiny.batches(3, 8)
+    plain, recomputed = (
+        tiny.Trainer(strategy_over(1), batches, recompute=recompute, policy=policy)
+        for recompute in (False, True)
+    )
+    np.testing.assert_array_equal(recomputed.losses(3), plain.losses(3))
+
+
 def test_a_model_that_cannot_recompute_is_refused(strategy_over):
     with pytest.raises(UserError, match="does not take it: set it to false"):
         tiny.Trainer(strategy_over(1), tiny.batches(1, 4), make_model=poisoned, recompute=True)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.cache import as_variable
+from trainer.data.cache import unread
 from trainer.errors import UserError
 from trainer.evaluation import Interrupted
 from trainer.models.fusion import fusing
@@ -71,8 +71,8 @@ class FeatureExtractor:
         folder: Path,
         stop: Callable[[], bool],
         advance: Callable[[int], None],
-    ) -> tf.Variable:
-        """The features of a split's `count` examples, [count, D].
+    ) -> tf.experimental.Optional:
+        """The features of a split's `count` examples, "features" [count, D]; see `unread`.
 
         They lie in a file of `folder` that has no name and goes with this process, so that memory
         does not grow with the data.
@@ -99,7 +99,7 @@ class FeatureExtractor:
             kept[places[places >= 0]] = found[: len(places)][places >= 0]
             advance(int((places >= 0).sum()))
         assert kept is not None
-        return as_variable(kept)
+        return unread({"features": kept})
 
 
 def _file(folder: Path, dtype: np.dtype, shape: tuple[int, int]) -> np.ndarray:

@@ -140,7 +140,7 @@ class Loop:
         for step in range(self.step // every * every, self.step):  # before a resume
             monitor.throughput.add_earlier(*self._size(step)[:2])
         step_function: TrainStep | None = None
-        features: tf.Variable | None = None
+        features: tf.experimental.Optional | None = None
         try:
             while True:
                 phase_over = self.step >= self.phase_end
@@ -180,7 +180,7 @@ class Loop:
         ends = [self.phase_end, (self.step // epoch + 1) * epoch]
         return min([*ends, self.config.max_steps] if self.config.max_steps else ends)
 
-    def _features(self) -> tf.Variable | None:
+    def _features(self) -> tf.experimental.Optional | None:
         """What the encoder makes of the training examples, where the phase computes it once."""
         if not self.phase.settings.cache_features:
             return None

@@ -256,7 +256,7 @@ class Run:
         plan: TrainPlan,
         first_step: int,
         last_step: int,
-        features: tf.Variable | None = None,
+        features: tf.experimental.Optional | None = None,
     ) -> tf.data.Dataset:
         """Batches of the steps in [first_step, last_step): this worker's rows of them.
 
@@ -266,7 +266,7 @@ class Run:
         split, place = self.split("train"), self._place(size)
         return train_dataset(split, plan, first_step, last_step, size, *place, features)
 
-    def features(self, stop: Callable[[], bool]) -> tf.Variable:
+    def features(self, stop: Callable[[], bool]) -> tf.experimental.Optional:
         """What the encoder makes of each training example, [N, D]; see `FeatureExtractor.run`."""
         split = self.split("train")
         batches, dataset = self._in_order(split)

@@ -1,6 +1,7 @@
 """tf.data: the planned rows, each on its shard, whatever the shards and the first step."""
 
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -94,12 +95,34 @@ def test_what_is_not_needed_is_not_read(split, made, tmp_path):
     path = tmp_path / "tokens.bin"
     with path.open("wb") as file:
         file.truncate(2**29)
-    split._tokens = cache.as_variable(np.memmap(path, np.uint16, mode="c"))
+    tokens = np.memmap(path, np.uint16, mode="c")
+    split._columns = cache.unread(split._columns.get_value() | {"tokens": tokens})
     tf.config.experimental.enable_op_determinism()
     try:
         Path("/proc/self/clear_refs").write_text("5")
         before = peak_mb()
         next(iter(pipeline.train_dataset(split, made, 0, 2, 14, 0, 14)))
         assert peak_mb() < before + 256
+    finally:
+        config_lib.disable_op_determinism()
+
+
+def test_batches_are_made_ahead_of_use(split, made, tmp_path, monkeypatch):
+    """Where operations are deterministic tf.data does so only for functions without state."""
+    gather, log = split.gather, tmp_path / "log"
+
+    def told(rows, length):
+        tf.print("made", output_stream=f"file://{log}")
+        return gather(rows, length)
+
+    monkeypatch.setattr(split, "gather", told)
+    tf.config.experimental.enable_op_determinism()
+    try:
+        iterator = iter(pipeline.train_dataset(split, made, 0, 9, 14, 0, 14))
+        next(iterator)
+        deadline = time.monotonic() + 60
+        while (count := log.read_text().count("made")) < 9 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert count == 9
     finally:
         config_lib.disable_op_determinism()

@@ -49,8 +49,7 @@ class TokenSplit:
         self.labels, self.ids = arrays["labels"], arrays["ids"]
         self.lengths = np.diff(arrays["offsets"]).astype(np.int32)
         self._total = len(tokens)
-        self._tokens = as_variable(tokens)
-        self._columns = {name: as_variable(array) for name, array in arrays.items()}
+        self._columns = unread({"tokens": tokens, **arrays})
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -87,7 +86,7 @@ class TokenSplit:
         place = tf.range(tf.cast(length, tf.int64))
         held = place < lengths[:, None]
         where = tf.minimum(starts[:, None] + place, self._total - 1)
-        tokens = tf.cast(tf.gather(self._tokens.read_value(), where), tf.int32)
+        tokens = tf.cast(self._take("tokens", where), tf.int32)
         second = tf.cast(self._take("second", at), tf.int64)
         return {
             "input_ids": tf.where(held, tokens, self._pad_id),
@@ -96,8 +95,8 @@ class TokenSplit:
             **self.gather_labels(rows),
         }
 
-    def _take(self, name: str, rows: tf.Tensor) -> tf.Tensor:
-        return tf.gather(self._columns[name].read_value(), rows)
+    def _take(self, name: str, at: tf.Tensor) -> tf.Tensor:
+        return tf.gather(self._columns.get_value()[name], at)
 
 
 def load_or_build(
@@ -173,11 +172,14 @@ def _map(folder: Path, name: str, dtype: np.dtype) -> np.ndarray:
     return np.asarray(np.memmap(folder / f"{name}.bin", dtype, mode="c"))
 
 
-def as_variable(array: np.ndarray) -> tf.Variable:
-    """A variable with the same memory: nothing is read before it is used.
+def unread(arrays: dict[str, np.ndarray]) -> tf.experimental.Optional:
+    """The arrays as tensors of the same memory, of which nothing is read before it is used.
 
-    Take its `read_value()`: what gathers from the variable itself copies it first. A tensor would
-    be read whole with every iterator of a dataset that uses it: tf.data hashes what it optimises.
+    A dataset should have them in this form. With every iterator tf.data hashes all plain tensors
+    that it uses, whole; and where operations are deterministic it makes nothing ahead that reads a
+    variable.
     """
     with tf.device("CPU"):
-        return tf.Variable(tf.experimental.dlpack.from_dlpack(array.__dlpack__()), trainable=False)
+        return tf.experimental.Optional.from_value(
+            {n: tf.experimental.dlpack.from_dlpack(a.__dlpack__()) for n, a in arrays.items()}
+        )

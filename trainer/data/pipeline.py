@@ -19,7 +19,7 @@ def train_dataset(
     size: int,
     first_row: int,
     rows: int,
-    features: tf.Variable | None = None,
+    features: tf.experimental.Optional | None = None,
 ) -> tf.data.Dataset:
     """For each step in [first_step, last_step) one batch: a worker's rows of the global batch.
 
@@ -29,8 +29,8 @@ def train_dataset(
     Returns:
       Dicts of input_ids, attention_mask, token_type_ids int32 [rows, length]; label int32, weight
       float32 (0 for padding), id int64 (-1 for padding) [rows]; step and row_start (the place of
-      the first row in the global batch) int64 []. Where `features` [N, D] of the split's examples
-      are given, theirs, [rows, D], stand in the place of the tokens.
+      the first row in the global batch) int64 []. Where `features`, [N, D] of the split's
+      examples, are given, theirs, [rows, D], stand in the place of the tokens.
     """
     return _dataset(split, plan.batch, first_step, last_step, size, first_row, rows, features)
 
@@ -54,7 +54,7 @@ def _dataset(
     size: int,
     first_row: int,
     rows: int,
-    features: tf.Variable | None = None,
+    features: tf.experimental.Optional | None = None,
 ) -> tf.data.Dataset:
     if not 0 <= first_row <= first_row + rows <= size:
         raise ValueError(f"rows {first_row} + {rows} of {size}")
@@ -67,7 +67,7 @@ def _dataset(
         rows = mine[step - first]
         if features is None:
             return split.gather(rows, lengths[step - first]) | place
-        held = tf.gather(features.read_value(), tf.maximum(rows, 0))
+        held = tf.gather(features.get_value()["features"], tf.maximum(rows, 0))
         return {"features": held, **split.gather_labels(rows), **place}
 
     dataset = tf.data.Dataset.range(first, last).map(load, num_parallel_calls=2, deterministic=True)
