@@ -38,7 +38,7 @@ def measure(config: config_lib.Experiment, cache: Path, rounds: int) -> int:
         functions = []
         for index in range(2):
             loop.position.phase = index
-            functions.append(loop._step_function())
+            functions.append(loop.step_function())
         loop.position.phase = 0
         began = time.perf_counter()
         features = run.features(lambda: False)
@@ -48,7 +48,7 @@ def measure(config: config_lib.Experiment, cache: Path, rounds: int) -> int:
         kinds: list[tuple[str, Any, Any, int]] = [
             ("full", functions[1], None, STEPS),
             ("head", functions[0], None, STEPS),
-            ("cached", loop._step_function(), features, 20 * STEPS),
+            ("cached", loop.step_function(), features, 20 * STEPS),
         ]
         rates: dict[str, list[float]] = {kind[0]: [] for kind in kinds}
         for number in range(rounds + 1):

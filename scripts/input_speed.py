@@ -47,10 +47,10 @@ def batches(config: config_lib.Experiment, cache: Path, rounds: int) -> int:
         run = Run(config, Workdir(Path(folder) / "run"), cache, strategy, quiet, print)
         loop = Loop(run, print)
         loop.position.phase = len(loop.phases) - 1  # the whole model
-        step_function, steps = loop._step_function(), loop.plan.steps_per_epoch
+        step_function, steps = loop.step_function(), loop.plan.steps_per_epoch
 
         def tokens(first: int, last: int) -> int:
-            return sum(loop._size(step)[0] for step in range(first, last))
+            return sum(loop.size(step)[0] for step in range(first, last))
 
         ratios = []
         for number in range(rounds + 1):  # the first one compiles

@@ -2,8 +2,12 @@
 
 import platform
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+SIDE = 2048  # of the matrices whose product MFU is measured by
 _ABOUT = Path("/proc/cpuinfo")
 
 
@@ -22,3 +26,18 @@ def best_type() -> str:
 def best_precision() -> str:
     """Of config.runtime, on this machine."""
     return "mixed_bfloat16" if best_type() == "bfloat16" else "float32"
+
+
+def product_rate(multiply: Callable[[], Any], times: int = 5) -> float:
+    """The best floating-point operations a second of so many products of two [SIDE, SIDE].
+
+    Args:
+      multiply: one product, finished when it returns.
+      times: how many.
+    """
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        multiply()
+        seconds.append(time.perf_counter() - began)
+    return 2 * SIDE**3 / min(seconds)

@@ -51,7 +51,7 @@ class TimedLoop(Loop):
         self.twin = Loop(twin, say)
         for name, variable in self.variables.items():
             self.twin.variables[name].assign(variable.read_value())
-        self.bare_step = self.twin._step_function()
+        self.bare_step = self.twin.step_function()
         batches = run.train_batches(self.plan, 0, self.total_steps).cache()
         for _ in batches:  # fills the cache
             pass

@@ -23,7 +23,6 @@ import machine
 BATCH, LENGTH, RATE, DECAY = 16, 512, 2e-5, 0.01
 STEPS = 5  # of a round
 EPOCHS = 20  # more than anybody asks for
-SIDE, REPEATS = 2048, 5  # of the matrix product that MFU is measured by
 MULTIPLE = 8  # that a tuned peer pads to
 
 
@@ -31,7 +30,7 @@ class Rounds:
     """Stops a training after every round, until the next one is asked for.
 
     Args:
-      product: a matrix product of SIDE, finished when it returns.
+      product: see machine.product_rate.
       answers: where the rounds are told.
       steps: of a round.
     """
@@ -45,10 +44,7 @@ class Rounds:
     def _wait(self) -> None:
         if not sys.stdin.readline():
             os._exit(0)
-        began = time.perf_counter()
-        for _ in range(REPEATS):
-            self._product()
-        self._flops = 2 * SIDE**3 * REPEATS / (time.perf_counter() - began)
+        self._flops = machine.product_rate(self._product)
         self._done: list[tuple[int, int, int]] = []
         self._began = time.perf_counter()
 
@@ -90,6 +86,7 @@ class Job:
     reviews: Reviews
     weights: Path
     grouped: Plan
+    folder: Path  # for what a system writes
     length: int = LENGTH
     rate: float = RATE
     seed: int = 0
@@ -155,8 +152,9 @@ def hugging_face(job: Job, start: Start) -> Logits:
     padding = {"pad_to_multiple_of": MULTIPLE} if job.grouped else {}
     collator = transformers.DataCollatorWithPadding(tokenizer, **padding)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    matrix = torch.randn(SIDE, SIDE, dtype=getattr(torch, machine.best_type()), device=device)
-    rounds = start(lambda: float((matrix @ matrix).sum()))
+    side, dtype = machine.SIDE, getattr(torch, machine.best_type())
+    matrix = torch.randn(side, side, dtype=dtype, device=device)
+    rounds = start(lambda: float((matrix @ matrix)[0, 0]))
 
     def collate(rows: Any) -> Any:
         batch = collator([{k: v for k, v in row.items() if k != "text"} for row in rows])
@@ -170,7 +168,7 @@ def hugging_face(job: Job, start: Start) -> Logits:
             rounds.step(0.0)  # the Trainer keeps its losses on the device
 
     arguments = transformers.TrainingArguments(
-        "build/peers/trainer",
+        str(job.folder / "trainer"),
         num_train_epochs=1 if job.grouped else EPOCHS,
         per_device_train_batch_size=BATCH,
         learning_rate=job.rate,
@@ -202,10 +200,8 @@ def hugging_face(job: Job, start: Start) -> Logits:
 
 
 def _product(tf: Any) -> Callable[[], Any]:
-    matrix = tf.cast(tf.random.normal([SIDE, SIDE]), machine.best_type())
-    multiply = tf.function(lambda: tf.reduce_sum(matrix @ matrix))
-    multiply()
-    return lambda: multiply().numpy()
+    matrix = tf.cast(tf.random.normal([machine.SIDE] * 2), machine.best_type())
+    return lambda: (matrix @ matrix)[0, 0].numpy()
 
 
 def _dataset(tf: Any, reviews: Any, ids: Any, lengths: Any, plan: Plan, pack: Pack) -> Any:
@@ -341,7 +337,7 @@ def bare(job: Job, start: Start) -> Logits:
 
 
 def thaw(job: Job, start: Start) -> Logits:
-    """configs/minilm_imdb.py with this batch, length and rate; its own loop, without its logs."""
+    """The step of configs/minilm_imdb.py with this batch, length and rate."""
     import csv
     import tempfile
 
@@ -360,7 +356,7 @@ def thaw(job: Job, start: Start) -> Logits:
     from trainer.step import METRICS
     from trainer.workdir import Workdir
 
-    folder = Path(tempfile.mkdtemp())
+    folder = Path(tempfile.mkdtemp(dir=job.folder))
     others = [{"text": f"no review {i}", "label": i % 2} for i in range(4)]
     for name, held in (("train", job.reviews), ("validation", others[:2]), ("test", others[2:])):
         with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
@@ -373,6 +369,7 @@ def thaw(job: Job, start: Start) -> Logits:
         source="files",
         **files,
         max_length=job.length,
+        cut="head",
         buckets=config.data.buckets,
     )
     config.model.pretrained, config.seed = str(job.weights), job.seed
@@ -383,10 +380,14 @@ def thaw(job: Job, start: Start) -> Logits:
     strategy = runtime.start(config.runtime, config.seed)
     run = Run(config, Workdir(folder / "run"), folder / "cache", strategy, quiet, print)
     loop = Loop(run, print)
-    step_function, steps = loop._step_function(), len(job.grouped)
+    step_function, steps = loop.step_function(), len(job.grouped)
     rounds = start(_product(tf))
-    lengths = run.split("train").lengths
-    if any(loop.plan.batch(i)[0].tolist() != rows for i, rows in enumerate(job.grouped)):
+    lengths, first = run.split("train").lengths, next(iter(run.train_batches(loop.plan, 0, 1)))
+    ids = tokens(job.reviews, job.weights, job.length)
+    theirs = arrays(job.reviews, ids, job.grouped[0], first["input_ids"].shape[1])
+    if (first["input_ids"].numpy() != theirs[0]).any() or any(
+        loop.plan.batch(step)[0].tolist() != rows for step, rows in enumerate(job.grouped)
+    ):
         raise RuntimeError("the tuned peers get other batches than these")
     batches = iter(run.train_batches(loop.plan, 0, steps))
     for first in range(0, steps, STEPS):
@@ -441,7 +442,7 @@ def main() -> None:
 
     plan = json.loads((folder / "plan.json").read_text())
     grouped = plan if settings["tuned"] else []
-    job = Job(read("reviews.jsonl"), Path(settings["weights"]), grouped, **settings["job"])
+    job = Job(read("reviews.jsonl"), Path(settings["weights"]), grouped, folder, **settings["job"])
     steps = float("inf") if learn else STEPS
     logits = SYSTEMS[settings["system"]](job, lambda p: Rounds(p, answers, steps))
     if learn:

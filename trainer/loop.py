@@ -138,7 +138,7 @@ class Loop:
         self.monitor, self.stop = monitor, stop
         every = self.config.log_every_steps
         for step in range(self.step // every * every, self.step):  # before a resume
-            monitor.throughput.add_earlier(*self._size(step)[:2])
+            monitor.throughput.add_earlier(*self.size(step)[:2])
         step_function: TrainStep | None = None
         features: tf.experimental.Optional | None = None
         try:
@@ -158,7 +158,7 @@ class Loop:
                     break
                 if step_function is None:
                     monitor.message(self.phase.describe(self._shapes()))
-                    step_function, read_to = self._step_function(), self.step
+                    step_function, read_to = self.step_function(), self.step
                     features = self._features()
                 if self.step == read_to:
                     read_to = self._read_to()
@@ -185,10 +185,11 @@ class Loop:
         if not self.phase.settings.cache_features:
             return None
         self.run.workers.doing = f"the features that phase {self.phase.settings.name!r} trains on"
-        with self.monitor.throughput.part("compute"):
+        with self.monitor.throughput.part("evaluation"):  # of no step
             return self.run.features(self.stop)
 
-    def _step_function(self) -> TrainStep:
+    def step_function(self) -> TrainStep:
+        """The step of the phase that the run is in; nothing is compiled yet."""
         return TrainStep(
             self.run.strategy,
             self.run.model,
@@ -228,7 +229,7 @@ class Loop:
         if self.state.progress.failed.numpy():
             raise NotFinite(self._why_not_finite(step_function))
         for step in range(self.step, self.step + count):
-            self.monitor.throughput.add(*self._size(step), 1)
+            self.monitor.throughput.add(*self.size(step), 1)
         self.step += count
         if self.step % config.log_every_steps == 0:
             values = {f"train/{k}": v for k, v in zip(METRICS, metrics.tolist(), strict=True)}
@@ -252,14 +253,19 @@ class Loop:
         runtime = self.config.runtime
         longest = max(self.plan.batch(step)[1] for step in range(self.step, self.step + count))
         rows = self.run.rows_and_parts()[0] // self.parts
-        fewer = f"config.runtime.max_rows_per_device={max(rows // 2, 1)}, which changes no number"
-        less = "" if runtime.recompute else ", or config.runtime.recompute=True"
+        ways: list[str] = []
+        if rows > 1:
+            fewer = f"config.runtime.max_rows_per_device={rows // 2}"
+            ways.append(f"{fewer}, which changes no number")
+        if not runtime.recompute:
+            ways.append("config.runtime.recompute=True")
         return (
             f"{rows} rows of up to {longest} tokens do not fit in the memory of a device (steps"
-            f" {self.step} to {self.step + count - 1}): go on with {fewer}{less}"
+            f" {self.step} to {self.step + count - 1}):"
+            f" go on with {', or '.join(ways) or 'a smaller config.data.max_length'}"
         )
 
-    def _size(self, step: int) -> tuple[int, int, int]:
+    def size(self, step: int) -> tuple[int, int, int]:
         """Real tokens of a step's batch, places in it with the padding, and real examples."""
         rows, length = self.plan.batch(step)
         real = rows[rows >= 0]

@@ -1,7 +1,8 @@
 """What a run is made of: data, tokenizer, batches, model. Loaded and checked before it starts."""
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -272,7 +273,7 @@ class Run:
         batches, dataset = self._in_order(split)
         extractor = FeatureExtractor(self.strategy, self.model, self._fuses)
         rows = [each for each, _ in batches]
-        with self._progress("Encoding train", len(split)) as advance:
+        with self._progress("Encoding train", len(split)) as advance, self._fits():
             return extractor.run(dataset, rows, len(split), self.workdir.path, stop, advance)
 
     def _place(self, size: int) -> tuple[int, int]:
@@ -284,8 +285,19 @@ class Run:
         """Scores a split with the model's present weights; see `Evaluator.run`."""
         split = self.split(name)
         batches, dataset = self._in_order(split)
-        with self._progress(f"Evaluating {name}", len(split)) as advance:
+        with self._progress(f"Evaluating {name}", len(split)) as advance, self._fits():
             return self.evaluator.run(dataset, len(batches), len(split), stop, advance)
+
+    @contextlib.contextmanager
+    def _fits(self) -> Iterator[None]:
+        try:
+            yield
+        except tf.errors.ResourceExhaustedError as error:
+            size = self.config.evaluation.batch_size
+            raise UserError(
+                f"config.evaluation.batch_size={size} does not fit in the memory of a device: go on"
+                f" with {max(size // 2, 1)}, which changes no number"
+            ) from error
 
     def _in_order(self, split: TokenSplit) -> tuple[list[tuple[np.ndarray, int]], tf.data.Dataset]:
         """Each example of a split once: evaluation_batches, and this worker's rows of them."""
