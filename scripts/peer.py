@@ -22,7 +22,7 @@ import machine
 
 BATCH, LENGTH, RATE, DECAY = 16, 512, 2e-5, 0.01
 STEPS = 5  # of a round
-EPOCHS = 20  # more than anybody asks for
+EPOCHS = 100  # more than anybody asks for
 MULTIPLE = 8  # that a tuned peer pads to
 
 

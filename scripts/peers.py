@@ -112,6 +112,11 @@ class System:
         said = self._log.read().strip().splitlines() or ["without a word"]
         raise UserError(f"{self.label} ended with status {self._process.wait()}: {said[-1]}")
 
+    def warm_up(self) -> None:
+        """Each length may be compiled, or prepared, anew."""
+        for _ in range(EPOCH if self.tuned else 1):
+            self.round()
+
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -188,26 +193,34 @@ def main(arguments: Sequence[str]) -> int:
 
 def measure(flags: argparse.Namespace) -> int:
     """Runs the rounds, prints and writes the table."""
-    began, systems = time.perf_counter(), []
+    began, groups = time.perf_counter(), []
     with tempfile.TemporaryDirectory() as folder:
         reviews = _reviews("train", REVIEWS)
         _write(Path(folder) / "reviews.jsonl", reviews)
         plan = _plan(reviews, flags.weights, peer.LENGTH, SEED)
         (Path(folder) / "plan.json").write_text(json.dumps(plan))
-        for name in flags.only:
-            systems.append(_beside(name, Path(folder), flags))
-    rows = [_together([row for group in systems for row in group[0].rounds], "thaw", False)]
-    labels = ["Thaw"]
-    for group in systems:
-        ours = _rates(group[0].rounds)
-        for system in group[1:]:
+        ours = System("thaw", True, Path(folder), flags)
+        try:
+            ours.warm_up()
+            for name in flags.only:
+                # The tuned peer has the epoch to warm up, then the batches that we are at.
+                now = (EPOCH + len(ours.rounds)) * peer.STEPS
+                kept = plan[: EPOCH * peer.STEPS] + plan[now:]
+                (Path(folder) / "plan.json").write_text(json.dumps(kept))
+                groups.append(_beside(ours, name, Path(folder), flags))
+        finally:
+            ours.close()
+    rows, labels = [_together(ours.rounds, "thaw", False)], ["Thaw"]
+    for number, group in enumerate(groups):
+        beside = _rates(ours.rounds[number * flags.rounds : (number + 1) * flags.rounds])
+        for system in group:
             row = _together(system.rounds, system.name, system.tuned)
             theirs = _rates(system.rounds)
             if system.tuned:  # the same batches in each round
-                ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+                ratios = [a / b for a, b in zip(beside, theirs, strict=True)]
                 row["thaw_is_faster"] = statistics.median(ratios)
             else:
-                row["thaw_is_faster"] = statistics.median(ours) / statistics.median(theirs)
+                row["thaw_is_faster"] = statistics.median(beside) / statistics.median(theirs)
             rows.append(row)
             labels.append(system.label)
     where = {
@@ -225,24 +238,22 @@ def measure(flags: argparse.Namespace) -> int:
     return judge(rows)
 
 
-def _beside(name: str, folder: Path, flags: argparse.Namespace) -> list[System]:
-    """Us, and a peer as it comes and tuned, in turn: more at once would not fit in memory."""
-    systems: list[System] = []
+def _beside(ours: System, name: str, folder: Path, flags: argparse.Namespace) -> list[System]:
+    """A peer as it comes and tuned, and us, in turn: all peers would not fit in memory."""
+    theirs: list[System] = []
     try:
-        for kind, tuned in (("thaw", True), (name, False), (name, True)):
-            system = System(kind, tuned, folder, flags)
-            systems.append(system)
-            for _ in range(EPOCH if tuned else 1):  # each length may be compiled, or prepared, anew
-                system.round()
+        for tuned in (False, True):
+            theirs.append(System(name, tuned, folder, flags))
+            theirs[-1].warm_up()
         for number in range(flags.rounds):
-            for system in systems:
+            for system in (ours, *theirs):
                 system.rounds.append(system.round())
-            rates = (f"{s.label} {_rates(s.rounds)[-1]:,.0f} tokens/s" for s in systems)
+            rates = (f"{s.label} {_rates(s.rounds)[-1]:,.0f} tokens/s" for s in (ours, *theirs))
             print(f"round {number + 1}: {'; '.join(rates)}", flush=True)
     finally:
-        for system in systems:
+        for system in theirs:
             system.close()
-    return systems
+    return theirs
 
 
 def _rates(rounds: Sequence[dict[str, Any]]) -> list[float]:

@@ -247,3 +247,25 @@ def test_a_row_without_a_token_is_zero(kind):
 def test_max_pooling_of_negative_numbers():
     x = np.full((1, 3, D), -5.0, np.float32)
     np.testing.assert_array_equal(layers.Pooling("max")(x, np.array([[1, 1, 0]])), x[:, 0])
+
+
+def test_xla_does_not_undo_the_recomputation():
+    """As its control dependencies would let it: both times it computes the same."""
+    one = block.TransformerBlock(H, 2 * D)
+    x, mask = tf.constant(_normal(B, T, D)), tf.constant(_mask(T))
+    one(x, attention_mask=mask)
+
+    def products(apply) -> int:
+        @tf.function(jit_compile=True)
+        def gradients(x, mask):
+            values = [each.value for each in one.trainable_variables]
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                loss = tf.reduce_sum(apply(x, mask) ** 2)
+            return tape.gradient(loss, [x, *values])
+
+        hlo = gradients.experimental_get_compiler_ir(x, mask)(stage="optimized_hlo")
+        return hlo.count(" dot(") + hlo.count("__onednn$matmul")
+
+    kept = products(lambda x, mask: one(x, attention_mask=mask, training=True))
+    assert products(lambda x, mask: block.recomputed(one, x, mask)) == kept + 6
