@@ -257,6 +257,14 @@ def recomputed(block: TransformerBlock, x_BTD, attention_mask):
 
     It computes the block once more from it, with the same dropout: gradient checkpointing (Chen et
     al., 2016, "Training deep nets with sublinear memory cost").
+
+    Args:
+      block: whose weights the gradient is taken of too.
+      x_BTD: in the block's compute dtype.
+      attention_mask: int32 [B, T], 1 at real tokens, or None.
+
+    Returns:
+      What the block returns, [B, T, D] in its compute dtype.
     """
     with repeating() as again:
 
