@@ -296,7 +296,7 @@ class Run:
             size = self.config.evaluation.batch_size
             raise UserError(
                 f"config.evaluation.batch_size={size} does not fit in the memory of a device: go on"
-                f" with {max(size // 2, 1)}, which changes no number"
+                f" with {'a smaller config.data.max_length' if size == 1 else size // 2}"
             ) from error
 
     def _in_order(self, split: TokenSplit) -> tuple[list[tuple[np.ndarray, int]], tf.data.Dataset]:
