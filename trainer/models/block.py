@@ -74,21 +74,22 @@ class MultiHeadAttention(keras.layers.Layer):
             (query_BHTK,) = self._heads(query, self.query)
             key_BHSK, value_BHSK = self._heads(memory, self.key, self.value)
         query_BHTK *= tf.constant(1 / math.sqrt(query_BHTK.shape[-1]), query_BHTK.dtype)
-        if attention_mask is not None:
-            # As one more feature of queries and keys, the mask costs no pass over the scores.
-            mask_B1S1 = tf.cast(attention_mask, key_BHSK.dtype)[:, None, :, None]
-            bias_B1S1 = _masked(mask_B1S1.dtype) * (1 - mask_B1S1)
-            bias_BHS1 = tf.broadcast_to(bias_B1S1, tf.shape(key_BHSK[..., :1]))
-            key_BHSK = tf.concat([key_BHSK, bias_BHS1], -1)
-            query_BHTK = tf.concat([query_BHTK, tf.ones_like(query_BHTK[..., :1])], -1)
         band_TS = self._band(tf.shape(query_BHTK)[2], tf.shape(key_BHSK)[2], query.dtype)
         shape = tf.concat([tf.shape(query_BHTK)[:3], tf.shape(key_BHSK)[2:3]], 0)
         random = self.dropout.draw(shape, training)
         mixed_BHTK = attend(
-            query_BHTK, key_BHSK, value_BHSK, band_TS, *random, share=self.dropout.share
+            query_BHTK,
+            key_BHSK,
+            value_BHSK,
+            attention_mask,
+            band_TS,
+            *random,
+            share=self.dropout.share,
         )
         mixed_BTHK = tf.transpose(mixed_BHTK, [0, 2, 1, 3])
-        scores_BHTS = probabilities(query_BHTK, key_BHSK, band_TS) if return_scores else None
+        scores_BHTS = None
+        if return_scores:
+            scores_BHTS = probabilities(query_BHTK, key_BHSK, attention_mask, band_TS)
         return tf.reshape(mixed_BTHK, tf.shape(query)), scores_BHTS
 
     def _heads(self, x_BTD, *layers):
@@ -116,13 +117,27 @@ def _masked(dtype):
     return tf.constant(max(MASKED, float(tf.as_dtype(dtype).min) / 2), dtype)
 
 
-def probabilities(query_BHTK, key_BHSK, band_TS=None):
-    """Softmax over the keys of the scores, plus a band where there is one: [B, H, T, S]."""
+def probabilities(query_BHTK, key_BHSK, mask_BS=None, band_TS=None):
+    """Softmax over the keys of the scores [B, H, T, S].
+
+    Args:
+      query_BHTK: scaled.
+      key_BHSK: of the same dtype.
+      mask_BS: true or 1 where a key may be attended to, or None.
+      band_TS: added to the scores, or None.
+    """
+    if mask_BS is not None:
+        # As one more feature of queries and keys, the mask costs no pass over the scores.
+        mask_B1S1 = tf.cast(mask_BS, key_BHSK.dtype)[:, None, :, None]
+        bias_B1S1 = _masked(mask_B1S1.dtype) * (1 - mask_B1S1)
+        bias_BHS1 = tf.broadcast_to(bias_B1S1, tf.shape(key_BHSK[..., :1]))
+        key_BHSK = tf.concat([key_BHSK, bias_BHS1], -1)
+        query_BHTK = tf.concat([query_BHTK, tf.ones_like(query_BHTK[..., :1])], -1)
     scores_BHTS = tf.matmul(query_BHTK, key_BHSK, transpose_b=True)
     return tf.nn.softmax(scores_BHTS if band_TS is None else scores_BHTS + band_TS)
 
 
-def attend(query_BHTK, key_BHSK, value_BHSK, band_TS, *random_BHTS, share: float):
+def attend(query_BHTK, key_BHSK, value_BHSK, mask_BS, band_TS, *random_BHTS, share: float):
     """Mixes values by `probabilities`, of which dropout takes a share: [B, H, T, K].
 
     No share is taken where there are no random numbers. The backward pass sums probabilities times
@@ -132,7 +147,7 @@ def attend(query_BHTK, key_BHSK, value_BHSK, band_TS, *random_BHTS, share: float
 
     @tf.custom_gradient
     def apply(query_BHTK, key_BHSK, value_BHSK):
-        kept_BHTS = seen_BHTS = probabilities(query_BHTK, key_BHSK, band_TS)
+        kept_BHTS = seen_BHTS = probabilities(query_BHTK, key_BHSK, mask_BS, band_TS)
         if random_BHTS:
             kept_BHTS = fuse(fusion.drop, seen_BHTS, *random_BHTS, share=share)
         mixed_BHTK = tf.matmul(kept_BHTS, value_BHSK)
@@ -146,13 +161,18 @@ def attend(query_BHTK, key_BHSK, value_BHSK, band_TS, *random_BHTS, share: float
             scores_BHTS = fuse(_of_scores, *tensors, share=share)
             return (
                 tf.matmul(scores_BHTS, key_BHSK),
-                tf.matmul(scores_BHTS, query_BHTK, transpose_a=True),
-                tf.matmul(kept_BHTS, upstream_BHTK, transpose_a=True),
+                _transposed_product(scores_BHTS, query_BHTK),
+                _transposed_product(kept_BHTS, upstream_BHTK),
             )
 
         return mixed_BHTK, gradient
 
     return apply(query_BHTK, key_BHSK, value_BHSK)
+
+
+def _transposed_product(scores_BHTS, x_BHTK):
+    """The transposed scores times x, [B, H, S, K]; fastest with the small factor transposed."""
+    return tf.linalg.matrix_transpose(tf.matmul(x_BHTK, scores_BHTS, transpose_a=True))
 
 
 def _of_scores(probabilities, upstream, sums, *random, share: float):
