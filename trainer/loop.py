@@ -266,9 +266,11 @@ class Loop:
         )
 
     def size(self, step: int) -> tuple[int, int, int]:
-        """Real tokens of a step's batch, places in it with the padding, and real examples."""
+        """Real tokens that a step reads, places for them in its batch, and real examples."""
         rows, length = self.plan.batch(step)
         real = rows[rows >= 0]
+        if self.phase.settings.cache_features:
+            return 0, 0, len(real)
         tokens = int(self.run.split("train").lengths[real].sum())
         return tokens, len(rows) * length, len(real)
 

@@ -23,6 +23,8 @@ def test_a_cut_phase_goes_on_as_the_uncut(smoke, launch, tmp_path):
         ended = launch(*smoke, *flags, *ALWAYS, f"--workdir={workdir}")
         assert ended.status == 0, ended.stderr
     assert f"Resuming at step {HEAD // 2 + 1}" in ended.stderr
+    assert " examples/s" in ended.stderr  # of the head: no tokens are read
+    assert "tokens/s" not in ended.stderr
     assert_same_run(whole, cut)
     expected = losses(plain)
     assert len(expected) > 3

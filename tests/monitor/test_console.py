@@ -36,6 +36,13 @@ def test_lines_in_a_log_file():
     ]
 
 
+def test_steps_that_read_no_tokens_show_examples():
+    stream = io.StringIO()
+    values = {"train/loss": 0.5, "train/examples_per_second": 1234.5, "train/step_seconds": 0.5}
+    Console(200, 100, stream).training(200, "head", values)
+    assert stream.getvalue() == "step 200/200 (100%) head: loss 0.5000, 1,234 examples/s\n"
+
+
 def _shown_on_a_terminal(rows: int, columns: int) -> str:
     """What a terminal of that size gets to see of a short run."""
     master, slave = os.openpty()

@@ -40,6 +40,16 @@ def test_rates_leave_out_what_is_not_training():
         assert throughput.totals[name] == spent
 
 
+def test_steps_that_read_no_tokens_have_no_rate_of_them():
+    clock = Clock()
+    throughput = Throughput(clock)
+    clock.now = 2
+    throughput.add(tokens=0, padded_tokens=0, examples=8, steps=2)
+    rates = throughput.read()
+    assert rates["train/examples_per_second"] == 4.0
+    assert not {"train/tokens_per_second", "train/padding"} & set(rates)
+
+
 def test_each_reading_starts_afresh():
     clock = Clock()
     throughput = Throughput(clock)

@@ -136,10 +136,14 @@ def _shows_a_bar(stream: TextIO) -> bool:
 
 def _parts(values: Mapping[str, float]) -> list[str]:
     """The few values that tell a person how it goes, in words."""
+    rates = (
+        ("train/tokens_per_second", "{:,.0f} tokens/s"),
+        ("train/examples_per_second", "{:,.0f} examples/s"),  # where features were cached
+    )
     shown = (
         ("train/loss", "loss {:.4f}"),
         ("train/learning_rate", "rate {:.2e}"),
-        ("train/tokens_per_second", "{:,.0f} tokens/s"),
+        *[rate for rate in rates if rate[0] in values][:1],
         ("train/padding", "{:.1%} padding"),
     )
     return [form.format(values[key]) for key, form in shown if key in values]

@@ -85,8 +85,9 @@ class Throughput:
         seconds = sum(self.seconds[name] for name in STEP)
         rates: dict[str, float] = {}
         if self._steps and seconds > 0:
-            rates = {
-                "train/tokens_per_second": self._tokens / seconds,
+            if self._tokens:  # not where features were cached
+                rates["train/tokens_per_second"] = self._tokens / seconds
+            rates |= {
                 "train/examples_per_second": self._examples / seconds,
                 "train/step_seconds": seconds / self._steps,
             }
