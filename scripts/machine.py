@@ -1,25 +1,18 @@
 """The machine that a benchmark runs on."""
 
-import platform
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from trainer import processor
+
 SIDE = 2048  # of the matrices whose product MFU is measured by
-_ABOUT = Path("/proc/cpuinfo")
-
-
-def processor() -> str:
-    """The name that it gives itself."""
-    named = re.search(r"^model name\s*: (.+)", _ABOUT.read_text(), re.MULTILINE)
-    return named[1].strip() if named else platform.processor()
 
 
 def best_type() -> str:
     """Multiplied fastest: bfloat16 where a GPU or the processor computes in it, or float32."""
-    fast = Path("/dev/nvidia0").exists() or re.search(r"\b(\w+_)?bf16\b", _ABOUT.read_text())
+    fast = Path("/dev/nvidia0").exists() or processor.has_bfloat16()
     return "bfloat16" if fast else "float32"
 
 

@@ -341,7 +341,6 @@ def thaw(job: Job, start: Start) -> Logits:
     import csv
     import tempfile
 
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     from launch import main as program
 
     program.import_tensorflow()

@@ -40,6 +40,7 @@ import rich.console
 import rich.table
 
 from launch import main as program
+from trainer import processor
 from trainer.config import PRECISIONS
 from trainer.errors import UserError
 
@@ -89,7 +90,7 @@ class System:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"},
         )
         self.rounds: list[dict[str, Any]] = []
 
@@ -224,7 +225,7 @@ def measure(flags: argparse.Namespace) -> int:
             rows.append(row)
             labels.append(system.label)
     where = {
-        "processor": machine.processor(),
+        "processor": processor.name(),
         "cores": len(os.sched_getaffinity(0)),
         "date": datetime.date.today().isoformat(),
         "python": platform.python_version(),

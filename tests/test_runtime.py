@@ -4,8 +4,9 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
-from trainer import runtime
+from trainer import processor, runtime
 from trainer.config import Runtime
 from trainer.errors import UserError
 
@@ -88,6 +89,25 @@ def test_start_sets_devices_precision_and_the_seed_of_the_weights():
         "float64 float64",
         "True",
     ]
+
+
+@pytest.mark.parametrize(
+    ("has", "precision", "warned"),
+    [
+        (False, "mixed_bfloat16", True),
+        (True, "mixed_bfloat16", False),
+        (None, "mixed_bfloat16", False),
+        (False, "float32", False),
+    ],
+)
+def test_bfloat16_that_the_processor_has_no_instructions_for_is_said(
+    has, precision, warned, monkeypatch
+):
+    monkeypatch.setattr(processor, "has_bfloat16", lambda: has)
+    on_cpu = tf.distribute.OneDeviceStrategy("/cpu:0")
+    line = runtime.slower(on_cpu, Runtime(precision=precision))
+    assert bool(line) == warned
+    assert not warned or "--config.runtime.precision=float32" in line
 
 
 def _run(script: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import config as config_lib
+from trainer import processor
 from trainer.errors import UserError
 from trainer.workers import Workers
 
@@ -132,6 +133,17 @@ def describe(strategy: tf.distribute.Strategy, runtime: config_lib.Runtime) -> s
         f" {', '.join(names)}; {runtime.precision}; XLA {runtime.xla}, {on};"
         f" threads {'/'.join(threads)} (intra/inter)"
     )
+
+
+def slower(strategy: tf.distribute.Strategy, runtime: config_lib.Runtime) -> str | None:
+    """What of these settings costs time on this machine and gains nothing, in a line; or None."""
+    on_cpu = "CPU" in strategy.extended.worker_devices[0].upper()
+    if on_cpu and runtime.precision == "mixed_bfloat16" and processor.has_bfloat16() is False:
+        return (
+            "this processor has no instructions for bfloat16: a new run is faster with"
+            " --config.runtime.precision=float32"
+        )
+    return None
 
 
 def rows_and_parts(
