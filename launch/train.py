@@ -125,8 +125,8 @@ def _train(workers: Workers, signals: program.Signals, lock_seconds: float) -> i
         strategy = runtime.start(config.runtime, config.seed, workers)
         signals.take()
         program.say(runtime.describe(strategy, config.runtime))
-        if line := runtime.slower(strategy, config.runtime):
-            program.say(f"Note: {line}")
+        if slow := runtime.slower(strategy, config.runtime):
+            program.say(f"Note: {slow}")
         progress = bar if workers.is_chief else quiet
         run = Run(config, workdir, program.cache_dir(), strategy, progress, say, workers)
         if workdir.started:
