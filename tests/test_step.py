@@ -312,8 +312,13 @@ def test_frozen_parameters_cost_no_backward_and_no_all_reduce(strategy_over, mon
         assert reduced.pop() == len(trainer.step.names) + sums
         assert not reduced  # all in one
     # Five linear products and two of attention forward; backward twice as many, but for the head
-    # alone only the gradient of its kernel; and one for the bias of queries, keys and values.
-    assert products == {"head": (6, 2), "all": (16, 6)}
+    # alone only the gradient of its kernel. Sums are products with a vector: two in each of the
+    # three norms, four in its gradient; and one for the gradient of each of three biases.
+    norms, biases = 3, 3
+    assert products == {
+        "head": (5 + 1 + 2 * norms, 2),
+        "all": (3 * 5 + (2 + 4) * norms + biases, 3 * 2),
+    }
 
 
 # Not finite

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from trainer.models import fusion
-from trainer.models.fusion import fuse, statistics_dtype
+from trainer.models.fusion import add_bias, fuse, statistics_dtype
 from trainer.models.layers import MASKED, Dropout, LayerNorm, dense, product
 from trainer.models.random import repeating
 
@@ -73,7 +73,6 @@ class MultiHeadAttention(keras.layers.Layer):
         else:
             (query_BHTK,) = self._heads(query, self.query)
             key_BHSK, value_BHSK = self._heads(memory, self.key, self.value)
-        query_BHTK *= tf.constant(1 / math.sqrt(query_BHTK.shape[-1]), query_BHTK.dtype)
         band_TS = self._band(tf.shape(query_BHTK)[2], tf.shape(key_BHSK)[2], query.dtype)
         shape = tf.concat([tf.shape(query_BHTK)[:3], tf.shape(key_BHSK)[2:3]], 0)
         random = self.dropout.draw(shape, training)
@@ -93,11 +92,18 @@ class MultiHeadAttention(keras.layers.Layer):
         return tf.reshape(mixed_BTHK, tf.shape(query)), scores_BHTS
 
     def _heads(self, x_BTD, *layers):
-        """What some of the linear layers make of x, in one product: [B, H, T, K] of each."""
+        """What some of the linear layers make of x, in one product: [B, H, T, K] of each.
+
+        Queries are scaled by 1 / sqrt(K), which costs less on their kernel than on each token's.
+        """
         shape, width = tf.shape(x_BTD), layers[0].units
-        kernels = tf.concat([tf.convert_to_tensor(layer.kernel) for layer in layers], -1)
-        biases = tf.concat([tf.convert_to_tensor(layer.bias) for layer in layers], -1)
-        y = _add_bias(product(x_BTD, kernels), biases)
+        kernels = [tf.convert_to_tensor(layer.kernel) for layer in layers]
+        biases = [tf.convert_to_tensor(layer.bias) for layer in layers]
+        if layers[0] is self.query:
+            scale = tf.constant(1 / math.sqrt(width // self.heads), kernels[0].dtype)
+            kernels[0] *= scale
+            biases[0] *= scale
+        y = add_bias(product(x_BTD, tf.concat(kernels, -1)), tf.concat(biases, -1))
         y = tf.reshape(y, [shape[0], shape[1], len(layers), self.heads, width // self.heads])
         return tf.unstack(tf.transpose(y, [2, 0, 3, 1, 4]), len(layers))
 
@@ -181,18 +187,6 @@ def _of_scores(probabilities, upstream, sums, *random, share: float):
     if random:
         kept = fusion.drop(kept, *random, share=share)
     return tf.cast(tf.cast(probabilities, sums.dtype) * (kept - sums), probabilities.dtype)
-
-
-@tf.custom_gradient
-def _add_bias(x, bias):
-    """x [..., D] plus a bias [D]; its gradient is a product with ones, a fast sum of columns."""
-
-    def gradient(upstream):
-        rows = tf.reshape(upstream, [-1, upstream.shape[-1]])
-        ones = tf.ones([1, tf.shape(rows)[0]], rows.dtype)
-        return upstream, tf.matmul(ones, rows)[0]
-
-    return tf.nn.bias_add(x, bias), gradient
 
 
 class TransformerBlock(keras.layers.Layer):

@@ -104,7 +104,7 @@ class AdamW:
         root = tf.sqrt(1 - tf.pow(tf.constant(settings.beta2, tf.float64), count))
         tensors = (parameter.read_value(), gradient, first.read_value(), second.read_value())
         scalars = [tf.cast(scalar, dtype) for scalar in (factor, size, root, rate * decay)]
-        value, m, v, squares = fuse_constant(
+        change, m, v = fuse_constant(
             _adamw,
             *tensors,
             *scalars,
@@ -114,20 +114,20 @@ class AdamW:
         )
         first.assign(m)
         second.assign(v)
-        value = parameter.assign(value)
+        value = parameter.assign_add(change)
         if average is not None:
             # Early on the average follows closely, as TensorFlow's ExponentialMovingAverage does.
             kept = tf.cast(tf.minimum((1 + count) / (10 + count), settings.ema), dtype)
             average.assign(kept * average + (1 - kept) * value)
-        return tf.cast(squares, tf.float64)
+        return 2 * tf.cast(tf.nn.l2_loss(change), tf.float64)
 
 
 def _adamw(parameter, gradient, m, v, factor, size, root, decay, *, beta1, beta2, epsilon):
-    """New values of the parameter and of its moments, and the sum of squares of its change."""
+    """The change of the parameter, and new values of its moments."""
     beta1, beta2 = tf.constant(beta1, parameter.dtype), tf.constant(beta2, parameter.dtype)
     gradient = gradient * factor
     m = beta1 * m + (1 - beta1) * gradient
     v = beta2 * v + (1 - beta2) * tf.square(gradient)
     epsilon = tf.constant(epsilon, parameter.dtype)
     change = -size * m / (tf.sqrt(v) / root + epsilon) - decay * parameter
-    return parameter + change, m, v, tf.reduce_sum(tf.square(change))
+    return change, m, v
