@@ -1,5 +1,6 @@
 """A split's token ids on disk, made once, memory-mapped, gathered into padded batches."""
 
+import concurrent.futures
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from trainer import config
 from trainer.data import store
-from trainer.data.encode import Encoder, plain_backend
+from trainer.data.encode import Encoded, Encoder, plain_backend
 from trainer.data.progress import Advance, Progress
 from trainer.data.sources import Example, Source
 from trainer.data.tokenizers import vocabulary_size
@@ -137,10 +138,7 @@ def _write(
     cut_count = empty_count = total = 0
     files["offsets"].write(np.zeros(1, np.int64).tobytes())
     try:
-        while chunk := list(itertools.islice(examples, CHUNK)):
-            texts = [example.text for example in chunk]
-            pairs = [example.pair for example in chunk if example.pair is not None]
-            encoded = encoder.encode(texts, pairs or None)
+        for chunk, encoded in _encoded(examples, encoder):
             ends = total + np.cumsum([len(each.ids) for each in encoded], dtype=np.int64)
             total = int(ends[-1])
             columns: dict[str, Any] = {
@@ -164,6 +162,26 @@ def _write(
         "pad_id": encoder.pad_id,
         "dtype": dtype.name,
     }
+
+
+def _encoded(
+    examples: Iterator[Example], encoder: Encoder
+) -> Iterator[tuple[list[Example], list[Encoded]]]:
+    """Chunks and their tokens; the next is encoded while one is written and another is read."""
+
+    def encode(chunk: list[Example]) -> list[Encoded]:
+        pairs = [example.pair for example in chunk if example.pair is not None]
+        return encoder.encode([example.text for example in chunk], pairs or None)
+
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        before: tuple[list[Example], concurrent.futures.Future] | None = None
+        while chunk := list(itertools.islice(examples, CHUNK)):
+            ahead = chunk, thread.submit(encode, chunk)
+            if before:
+                yield before[0], before[1].result()
+            before = ahead
+        if before:
+            yield before[0], before[1].result()
 
 
 def _map(folder: Path, name: str, dtype: np.dtype) -> np.ndarray:

@@ -65,11 +65,15 @@ class TfdsRecords:
         data, number = self._data, 0
         names = [data.text, data.label] + ([data.text_pair] if data.text_pair else [])
         label_names = getattr(self._builder.info.features[data.label], "names", None)
+        options = tf.data.Options()
+        options.autotune.enabled = False  # its thread can hold up the end of an iterator for long
         with _quiet():
             batches = self._builder.as_dataset(
                 split=self._split,
                 decoders=tfds.decode.PartialDecoding(dict.fromkeys(names, True)),
-                read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+                read_config=tfds.ReadConfig(
+                    interleave_cycle_length=1, try_autocache=False, options=options
+                ),
                 shuffle_files=False,
             ).batch(READ_BATCH)
         for batch in self._read(batches):
