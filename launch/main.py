@@ -16,17 +16,17 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from trainer.processor import memory
+
 # Before TensorFlow is imported: only its errors, not what it says about the machine.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it misses PyTorch, we do not
 
+
 # TensorFlow keeps the memory that it frees: docs/speed.md. At most all that there is.
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
-os.environ.setdefault(
-    "TF_CPU_BFC_MEM_LIMIT_IN_MB",
-    str(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20),
-)
+os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(memory() // 2**20))
 
 from absl import app, flags, logging
 

@@ -187,9 +187,14 @@ def main(arguments: list[str]) -> int:
 
 def _step(flags: argparse.Namespace) -> int:
     program.import_tensorflow()
+    import bare
     import step_speed
     from synthetic import Shape
 
+    if flags.length > bare.LENGTH:
+        raise UserError(f"--length={flags.length}: there are {bare.LENGTH} positions")
+    if flags.record and not flags.record.parent.is_dir():
+        raise UserError(f"--record={flags.record}: the folder {flags.record.parent} is not there")
     shape = Shape(rows=flags.rows, length=flags.length, **MODELS[flags.model])
     if flags.breakdown:
         step_speed.break_down(shape, flags.rounds, flags.precision)

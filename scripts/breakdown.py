@@ -16,6 +16,7 @@ import tensorflow as tf
 # What "name:Type" of an operation is counted as; the first that fits.
 KINDS = (
     ("compiled chains", r"^ExecutorState::ProcessAsync::Start$"),  # what XLA runs has no other name
+    ("norms, residual sums", r"/sums(_\d+)?/"),  # by products with a vector
     ("products of attention", r":_?(Mkl)?BatchMatMul"),
     ("matrix products", r":(_?(Mkl|Fused|MklFused|MklNativeFused)?MatMul|Einsum)$"),
     ("random numbers", r"[Rr]andom"),
@@ -133,7 +134,7 @@ def show(columns: dict[str, dict[str, float]]) -> None:
     for name in columns:
         table.add_column(name, justify="right")
     whole = {name: sum(column.values()) for name, column in columns.items()}
-    for kind in [*(kind for kind, _ in KINDS), OTHER, NOTHING]:
+    for kind in next(iter(columns.values())):
         cells = [f"{c[kind] * 1e3:,.0f} ({c[kind] / whole[n]:.0%})" for n, c in columns.items()]
         table.add_row(kind, *cells)
     table.add_row("a step", *(f"{seconds * 1e3:,.0f}" for seconds in whole.values()))

@@ -53,13 +53,12 @@ def batches(config: config_lib.Experiment, cache: Path, rounds: int) -> int:
             return sum(loop.size(step)[0] for step in range(first, last))
 
         ratios = []
-        for number in range(rounds + 1):  # the first one compiles
-            first = number * STEPS
-            iterator = iter(run.train_batches(loop.plan, first, first + STEPS))
+        for number in range(rounds + 1):  # the first one compiles each length
+            iterator = iter(run.train_batches(loop.plan, 0, STEPS))
             began = time.perf_counter()
             arguments = (iterator, tf.constant(STEPS), tf.constant(False))
             step_function.run(*arguments).metrics.numpy()
-            training = tokens(first, first + STEPS) / (time.perf_counter() - began)
+            training = tokens(0, STEPS) / (time.perf_counter() - began)
             began = time.perf_counter()
             for _ in run.train_batches(loop.plan, 0, steps):
                 pass
@@ -114,7 +113,9 @@ def tokenising(data: config_lib.Data, weights: Path, python: Path, rounds: int) 
             assert peer.stdout
             peer.stdin.write(json.dumps(processes) + "\n")
             peer.stdin.flush()
-            return float(peer.stdout.readline())
+            if line := peer.stdout.readline():
+                return float(line)
+            raise UserError(f"datasets.map in {python} ended with status {peer.wait()}")
 
         def ours(number: int) -> float:
             began = time.perf_counter()

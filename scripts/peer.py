@@ -14,7 +14,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,9 @@ class Rounds:
       steps: of a round.
     """
 
-    def __init__(self, product: Callable[[], Any], answers: Any, steps: float = STEPS):
+    def __init__(self, product: Callable[[int], Any], answers: Any, steps: float = STEPS):
         self._product, self._answers, self._steps = product, answers, steps
-        self.made: collections.deque[tuple[int, int, int]] = collections.deque()
+        self.made: collections.deque[tuple[int, ...]] = collections.deque()
         self._began = time.perf_counter()
         self._wait()
 
@@ -45,12 +45,13 @@ class Rounds:
         if not sys.stdin.readline():
             os._exit(0)
         self._flops = machine.product_rate(self._product)
-        self._done: list[tuple[int, int, int]] = []
+        self._done: list[tuple[int, ...]] = []
         self._began = time.perf_counter()
 
-    def plan(self, examples: int, tokens: int, slots: int) -> None:
-        """Says what the next batch holds: slots are its tokens with padding."""
-        self.made.append((examples, tokens, slots))
+    def plan(self, lengths: Iterable[int], slots: int) -> None:
+        """Says what the next batch holds: the tokens of its examples, and with padding."""
+        tokens = [int(length) for length in lengths]
+        self.made.append((len(tokens), sum(tokens), sum(n * n for n in tokens), slots))
 
     def step(self, loss: float) -> None:
         """Says that a batch was trained; returns when the next one may be."""
@@ -58,9 +59,9 @@ class Rounds:
         if len(self._done) < self._steps:
             return
         seconds = time.perf_counter() - self._began
-        examples, tokens, slots = map(sum, zip(*self._done, strict=True))
-        found = {"seconds": seconds, "examples": examples, "tokens": tokens, "slots": slots}
-        found |= {"loss": loss, "flops": self._flops, "peak_mb": peak()}
+        sums = map(sum, zip(*self._done, strict=True))
+        found = dict(zip(("examples", "tokens", "squares", "slots"), sums, strict=True))
+        found |= {"seconds": seconds, "loss": loss, "flops": self._flops, "peak_mb": peak()}
         self._answers.write(json.dumps(found) + "\n")
         self._answers.flush()
         self._wait()
@@ -73,7 +74,7 @@ def peak() -> float:
 
 
 Reviews = list[dict[str, Any]]
-Start = Callable[[Callable[[], Any]], Rounds]
+Start = Callable[[Callable[[int], Any]], Rounds]
 Plan = list[list[int]]
 Pack = Callable[[Any, Any], Any]
 Logits = Callable[[Any, Any], Any]  # of int32 ids and mask [B, T], after the training
@@ -154,11 +155,11 @@ def hugging_face(job: Job, start: Start) -> Logits:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     side, dtype = machine.SIDE, getattr(torch, machine.best_type())
     matrix = torch.randn(side, side, dtype=dtype, device=device)
-    rounds = start(lambda: float((matrix @ matrix)[0, 0]))
+    rounds = start(lambda count: float([matrix @ matrix for _ in range(count)][-1][0, 0]))
 
     def collate(rows: Any) -> Any:
         batch = collator([{k: v for k, v in row.items() if k != "text"} for row in rows])
-        rounds.plan(len(rows), int(batch["attention_mask"].sum()), batch["input_ids"].numel())
+        rounds.plan(batch["attention_mask"].sum(1).tolist(), batch["input_ids"].numel())
         return batch
 
     class Stop(transformers.TrainerCallback):
@@ -199,9 +200,10 @@ def hugging_face(job: Job, start: Start) -> Logits:
 # Keras
 
 
-def _product(tf: Any) -> Callable[[], Any]:
+def products(tf: Any) -> Callable[[int], Any]:
+    """What machine.product_rate takes, in TensorFlow."""
     matrix = tf.cast(tf.random.normal([machine.SIDE] * 2), machine.best_type())
-    return lambda: (matrix @ matrix)[0, 0].numpy()
+    return lambda count: [matrix @ matrix for _ in range(count)][-1][0, 0].numpy()
 
 
 def _dataset(tf: Any, reviews: Any, ids: Any, lengths: Any, plan: Plan, pack: Pack) -> Any:
@@ -221,7 +223,7 @@ def _plan(ids: list[list[int]], lengths: list[int], grouped: Plan, rounds: Round
     made = grouped or random_batches(len(ids))
     for rows in made:
         slots = len(rows) * max(lengths[row] for row in rows)
-        rounds.plan(len(rows), sum(len(ids[row]) for row in rows), slots)
+        rounds.plan([len(ids[row]) for row in rows], slots)
     return made
 
 
@@ -244,7 +246,7 @@ def kerashub(job: Job, start: Start) -> Logits:
         optimizer=keras.optimizers.AdamW(job.rate, weight_decay=DECAY),
         jit_compile=False if job.grouped else "auto",
     )
-    rounds = start(_product(tf))
+    rounds = start(products(tf))
     ids = tokens(job.reviews, job.weights, job.length)
     lengths = [multiple_of(len(each), job.length) if job.grouped else job.length for each in ids]
     plan = _plan(ids, lengths, job.grouped, rounds)
@@ -294,7 +296,7 @@ def tf_bert(job: Job, start: Start) -> Logits:
     load_pytorch_state_dict_in_tf2_model(model, held, allow_missing_keys=True)
     loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=tf_keras.optimizers.AdamW(job.rate, weight_decay=DECAY), loss=loss)
-    rounds = start(_product(tf))
+    rounds = start(products(tf))
     ids = tokens(job.reviews, job.weights, job.length)
     lengths = [multiple_of(len(each), job.length) if job.grouped else len(each) for each in ids]
     plan = _plan(ids, lengths, job.grouped, rounds)
@@ -323,7 +325,7 @@ def bare(job: Job, start: Start) -> Logits:
     model = Bert(Shape())
     model.load(job.weights)
     step = train_step(model, keras.optimizers.AdamW(job.rate, weight_decay=DECAY))
-    rounds = start(_product(tf))
+    rounds = start(products(tf))
     ids = tokens(job.reviews, job.weights, job.length)
     lengths = [multiple_of(len(each), job.length) if job.grouped else job.length for each in ids]
     plan = _plan(ids, lengths, job.grouped, rounds)
@@ -380,7 +382,7 @@ def thaw(job: Job, start: Start) -> Logits:
     run = Run(config, Workdir(folder / "run"), folder / "cache", strategy, quiet, print)
     loop = Loop(run, print)
     step_function, steps = loop.step_function(), len(job.grouped)
-    rounds = start(_product(tf))
+    rounds = start(products(tf))
     lengths, first = run.split("train").lengths, next(iter(run.train_batches(loop.plan, 0, 1)))
     ids = tokens(job.reviews, job.weights, job.length)
     theirs = arrays(job.reviews, ids, job.grouped[0], first["input_ids"].shape[1])
@@ -392,7 +394,7 @@ def thaw(job: Job, start: Start) -> Logits:
     for first in range(0, steps, STEPS):
         for step in range(first, first + STEPS):
             rows, length = loop.plan.batch(step)
-            rounds.plan(len(rows), int(lengths[rows[rows >= 0]].sum()), len(rows) * length)
+            rounds.plan(lengths[rows[rows >= 0]], len(rows) * length)
         called = step_function.run(batches, tf.constant(STEPS), tf.constant(False))
         loss = float(called.metrics.numpy()[METRICS.index("loss")])
         for _ in range(STEPS):

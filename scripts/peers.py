@@ -5,13 +5,14 @@ AdamW, batches of 16 and dropout 0.1, in a process of its own (peer.py) that wai
 measured: we and a peer, as it comes and tuned, in turn, then we and the next. A round is 5 batches;
 after an epoch to warm up (of random batches, nearly all of 512 tokens: a round) 5 rounds or more
 follow. As it comes: the recipe that its documentation gives. Tuned: in our batches of like length,
-the same reviews in the same round, padded to a multiple of 8. All are in bfloat16, or in float32
-where the processor has no instructions for bfloat16.
+the same reviews in the same round, padded to a multiple of 8. We are in bfloat16, or in float32
+where the processor has no instructions for bfloat16; a peer is in that or in float32, in which it
+is faster tuned.
 
 Tokens count without padding, and input is in the time. MFU (Chowdhery et al., 2022, appendix B) is
-6 x parameters without embeddings + 12 x layers x length x width floating-point operations a token,
-over the best rate of products of 2048 x 2048 matrices that the process reached between its rounds,
-in bfloat16, or float32 where that is faster, whatever it trains in.
+6 x parameters without embeddings + 12 x layers x length x width floating-point operations a token
+of a text of that length, over the best rate of products of 2048 x 2048 matrices that the process
+reached between its rounds, in bfloat16, or float32 where that is faster, whatever it trains in.
 
 With --learn each trains on 4,000 reviews of up to 128 tokens instead, an epoch in the same batches
 at the same constant rate, for three seeds, and is scored on 1,000 others.
@@ -72,17 +73,19 @@ class System:
         tuned: bool,
         folder: Path,
         flags: argparse.Namespace,
+        precision: str,
         learn: dict[str, Any] | None = None,
     ):
-        self.name, self.tuned = name, tuned
+        self.name, self.tuned, self.precision = name, tuned, precision
         label, place = PEERS.get(name, ("Thaw", ""))
         self.label = label + (", tuned" if tuned and name in PEERS else "")
         python = Path(sys.executable)
         if place:
             python = flags.environments / place / "bin" / "python"
-        job = {"precision": flags.precision, **(learn or {})}
+        job = {"precision": precision, **(learn or {})}
         settings = {"system": name, "tuned": tuned, "learn": bool(learn), "job": job}
         settings |= {"folder": str(folder), "weights": str(flags.weights.absolute())}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_CPU_")}
         self._log = (folder / f"{name}{tuned:d}.log").open("w+")
         self._process = subprocess.Popen(
             [str(python), str(ROOT / "scripts" / "peer.py"), json.dumps(settings)],
@@ -90,7 +93,7 @@ class System:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"},
+            env={**environment, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"},
         )
         self.rounds: list[dict[str, Any]] = []
 
@@ -113,10 +116,11 @@ class System:
         said = self._log.read().strip().splitlines() or ["without a word"]
         raise UserError(f"{self.label} ended with status {self._process.wait()}: {said[-1]}")
 
-    def warm_up(self) -> None:
-        """Each length may be compiled, or prepared, anew."""
+    def warm_up(self) -> float:
+        """Each length may be compiled, or prepared, anew; returns the last round's tokens/s."""
         for _ in range(EPOCH if self.tuned else 1):
-            self.round()
+            last = self.round()
+        return last["tokens"] / last["seconds"]
 
     def close(self) -> None:
         self._process.kill()
@@ -131,7 +135,7 @@ def _together(rounds: Sequence[dict[str, Any]], name: str, tuned: bool) -> dict[
     )
     best = max(each["flops"] for each in rounds)
     mfu = [
-        rate * _operations(each["tokens"] / each["examples"]) / best
+        rate * _operations(each["squares"] / each["tokens"]) / best
         for rate, each in zip(rates, rounds, strict=True)
     ]
     return {
@@ -149,7 +153,7 @@ def _together(rounds: Sequence[dict[str, Any]], name: str, tuned: bool) -> dict[
 
 
 def _operations(length: float) -> float:
-    """Floating-point operations of training on a token of a text of so many."""
+    """Floating-point operations of training on a token of a text of so many, or a mean of them."""
     return 6 * PARAMETERS + 12 * LAYERS * length * WIDTH
 
 
@@ -162,7 +166,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--weights", type=Path, default=ROOT / "data" / "minilm")
     made.add_argument("--environments", type=Path, default=ROOT / "build" / "peers")
     made.add_argument("--precision", default=machine.best_precision(), choices=PRECISIONS)
-    made.add_argument("--only", nargs="*", default=list(PEERS), choices=list(PEERS))
+    made.add_argument("--only", nargs="+", default=list(PEERS), choices=list(PEERS))
     made.add_argument("--learn", action="store_true", help="do all learn the same? an hour or two")
     made.add_argument("--output", type=Path, default=Path("runs/benchmark/peers.json"))
     made.add_argument("--plot", type=Path, help="a .png file")
@@ -185,11 +189,21 @@ def main(arguments: Sequence[str]) -> int:
                 raise UserError(f"{python} is not there: make bench makes it")
         if flags.learn:
             return learn(flags)
-        flags.output.parent.mkdir(parents=True, exist_ok=True)
+        _check_output(flags.output)
         return measure(flags)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return program.USER_ERROR
+
+
+def _check_output(path: Path) -> None:
+    """Before half an hour is spent."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output={path} cannot be written: {error.strerror}") from error
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UserError(f"--output={path} cannot be written: name a file in a folder of yours")
 
 
 def measure(flags: argparse.Namespace) -> int:
@@ -200,7 +214,7 @@ def measure(flags: argparse.Namespace) -> int:
         _write(Path(folder) / "reviews.jsonl", reviews)
         plan = _plan(reviews, flags.weights, peer.LENGTH, SEED)
         (Path(folder) / "plan.json").write_text(json.dumps(plan))
-        ours = System("thaw", True, Path(folder), flags)
+        ours = System("thaw", True, Path(folder), flags, flags.precision)
         try:
             ours.warm_up()
             for name in flags.only:
@@ -211,11 +225,13 @@ def measure(flags: argparse.Namespace) -> int:
                 groups.append(_beside(ours, name, Path(folder), flags))
         finally:
             ours.close()
-    rows, labels = [_together(ours.rounds, "thaw", False)], ["Thaw"]
+    rows = [{**_together(ours.rounds, "thaw", False), "precision": ours.precision}]
+    labels = [ours.label]
     for number, group in enumerate(groups):
         beside = _rates(ours.rounds[number * flags.rounds : (number + 1) * flags.rounds])
         for system in group:
             row = _together(system.rounds, system.name, system.tuned)
+            row["precision"] = system.precision
             theirs = _rates(system.rounds)
             if system.tuned:  # the same batches in each round
                 ratios = [a / b for a, b in zip(beside, theirs, strict=True)]
@@ -229,7 +245,6 @@ def measure(flags: argparse.Namespace) -> int:
         "cores": len(os.sched_getaffinity(0)),
         "date": datetime.date.today().isoformat(),
         "python": platform.python_version(),
-        "precision": flags.precision,
     }
     flags.output.write_text(json.dumps({"machine": where, "rows": rows}, indent=2) + "\n")
     show(rows, labels)
@@ -243,8 +258,9 @@ def _beside(ours: System, name: str, folder: Path, flags: argparse.Namespace) ->
     """A peer as it comes and tuned, and us, in turn: all peers would not fit in memory."""
     theirs: list[System] = []
     try:
+        precision = _best_precision(name, folder, flags)
         for tuned in (False, True):
-            theirs.append(System(name, tuned, folder, flags))
+            theirs.append(System(name, tuned, folder, flags, precision))
             theirs[-1].warm_up()
         for number in range(flags.rounds):
             for system in (ours, *theirs):
@@ -257,6 +273,21 @@ def _beside(ours: System, name: str, folder: Path, flags: argparse.Namespace) ->
     return theirs
 
 
+def _best_precision(name: str, folder: Path, flags: argparse.Namespace) -> str:
+    """Ours or float32, in which the peer is faster once it is warm."""
+    if flags.precision == "float32":
+        return flags.precision
+    rates = {}
+    for precision in (flags.precision, "float32"):
+        system = System(name, True, folder, flags, precision)
+        try:
+            rates[precision] = system.warm_up()
+        finally:
+            system.close()
+    print(f"{name}: " + ", ".join(f"{rate:,.0f} tokens/s in {p}" for p, rate in rates.items()))
+    return max(rates, key=rates.__getitem__)
+
+
 def _rates(rounds: Sequence[dict[str, Any]]) -> list[float]:
     return [each["tokens"] / each["seconds"] for each in rounds]
 
@@ -266,6 +297,7 @@ def show(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> None:
     table = rich.table.Table(box=rich.box.MARKDOWN)
     for name in (
         "system",
+        "in",
         "tokens/s",
         "spread",
         "examples/s",
@@ -274,10 +306,11 @@ def show(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> None:
         "peak MB",
         "we are",
     ):
-        table.add_column(name, justify="left" if name == "system" else "right")
+        table.add_column(name, justify="left" if name in ("system", "in") else "right")
     for row, label in zip(rows, labels, strict=True):
         table.add_row(
             label,
+            row["precision"].removeprefix("mixed_"),
             f"{row['tokens_per_second']:,.0f}",
             f"{row['lowest']:,.0f} to {row['highest']:,.0f}",
             f"{row['examples_per_second']:.2f}",
@@ -340,7 +373,7 @@ def learn(flags: argparse.Namespace) -> int:
             how = {"length": length, "rate": LEARN["rate"], "seed": seed}
             for system, found in scores.items():
                 began = time.perf_counter()
-                process = System(system, True, folder, flags, how)
+                process = System(system, True, folder, flags, flags.precision, how)
                 try:
                     found.append(process.round()["accuracy"])
                 finally:

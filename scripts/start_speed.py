@@ -17,6 +17,7 @@ from typing import Any
 
 from launch import main as program
 from launch import train
+from trainer.errors import UserError
 
 IMPORTS, COMPILING = 1.5, 1.0  # times each that a start may take
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,7 +69,8 @@ def start(flags: Sequence[str]) -> dict[str, float]:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
     if not lines:
-        raise RuntimeError(done.stderr)
+        said = done.stderr.strip().splitlines() or ["without a word"]
+        raise UserError(f"launch.train ended: {said[-1].removeprefix('error: ')}")
     before, first, second, peak, tokenising = json.loads(lines[0].removeprefix(MARK))
     return {
         "total": before - began + first,

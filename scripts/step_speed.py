@@ -14,14 +14,15 @@ import keras
 import machine
 import tensorflow as tf
 from bare import Bert, train_step
+from peer import products
 from synthetic import Shape, training
 
 from trainer import config as config_lib
-from trainer import runtime
+from trainer import processor, runtime
 
 LEAST = 1.2  # times the steps of the bare loop
 COLUMNS = (
-    *("date", "commit", "precision", "rows", "length"),
+    *("date", "commit", "processor", "precision", "rows", "length"),
     *("ratio", "lowest", "highest", "mfu", "bare_mfu"),
 )
 
@@ -37,7 +38,7 @@ def measure(shape: Shape, rounds: int, precision: str, xla: str, record: Path | 
     """
     step, batches = _ours(shape, precision, xla)
     bare, tensors = _bare(shape, next(batches))
-    matrix = tf.cast(tf.random.normal([machine.SIDE] * 2), machine.best_type())
+    product = products(tf)
     calls: tuple[Callable[[], Any], ...] = (
         lambda: step.run(batches, tf.constant(1), tf.constant(False)).metrics.numpy(),
         lambda: bare(*tensors).numpy(),
@@ -53,7 +54,7 @@ def measure(shape: Shape, rounds: int, precision: str, xla: str, record: Path | 
             call()
             seconds.append(time.perf_counter() - began)
         rows.append(seconds)
-        best = max(best, machine.product_rate(lambda: (matrix @ matrix)[0, 0].numpy()))
+        best = max(best, machine.product_rate(product))
         ours, theirs = seconds
         print(f"round {number + 1:3} {ours * 1e3:12.1f} {theirs * 1e3:13.1f} {theirs / ours:9.2f}")
     return report(shape, precision, rows, best, record)
@@ -79,6 +80,7 @@ def break_down(shape: Shape, steps: int, precision: str) -> None:
 def _ours(shape: Shape, precision: str, xla: str) -> tuple[Any, Any]:
     config = config_lib.Experiment(phases=[config_lib.Phase(steps=10**6, learning_rate=1e-5)])
     config.runtime.precision, config.runtime.xla = precision, xla
+    config.runtime.deterministic = False  # which would hold for the bare step too
     config.model.head_width, config.model.attention_dropout = shape.width, 0.1
     config.model.dropout = config.model.embedding_dropout = config.model.head_dropout = 0.1
     return training(config, shape, runtime.start(config.runtime, 0))
@@ -117,7 +119,8 @@ def report(
             if new:
                 table.writerow(COLUMNS)
             today = datetime.date.today().isoformat()
-            table.writerow([today, _commit(), precision, shape.rows, shape.length, *values])
+            where = [today, _commit(), processor.name(), precision]
+            table.writerow([*where, shape.rows, shape.length, *values])
     return int(median < LEAST)
 
 

@@ -4,6 +4,7 @@ By the real step on a pretrained model's architecture with 2 blocks of 8 numbers
 """
 
 import collections
+import re
 
 import keras
 import numpy as np
@@ -152,9 +153,9 @@ RANDOM = "StatelessRandomUniformFullIntV2"
 def count(graph: tf.Graph) -> tuple[int, int]:
     """How many matrix products and how many draws of random numbers it holds, in all branches."""
     defined = graph.as_graph_def()
-    found = collections.Counter(node.op for node in defined.node)
-    for function in defined.library.function:
-        found.update(node.op for node in function.node_def)
+    nodes = [*defined.node, *(n for f in defined.library.function for n in f.node_def)]
+    products = [node.op for node in nodes if not re.search(r"\bsums(_\d+)?/", node.name)]
+    found = collections.Counter(products)
     return sum(found[op] for op in MATRIX_PRODUCTS), found[RANDOM]
 
 
@@ -164,9 +165,8 @@ def products_and_draws(run: tiny.Trainer) -> tuple[int, int]:
 
 
 # A block has 4 linear products (queries, keys and values are one) and 2 of attention; the head 2
-# linear layers. The gradient of a product takes one for each of its factors, that of the bias of
-# queries, keys and values is one too.
-BLOCK, BIAS, HEAD_FORWARD = 6, 1, 2
+# linear layers. The gradient of a product takes one for each of its factors.
+BLOCK, HEAD_FORWARD = 6, 2
 FORWARD = 2 * BLOCK + HEAD_FORWARD
 DRAWS_OF_BLOCK = 3
 
@@ -175,8 +175,8 @@ DRAWS_OF_BLOCK = 3
     ("train", "backward", "draws"),
     [
         (HEAD, 2 + 1, 1),  # nothing below the head is asked for a gradient
-        (TOP, 2 * 2 + (2 * BLOCK - 1 + BIAS), 1 + DRAWS_OF_BLOCK),  # nor below block_1
-        (ALL, 2 * 2 + 2 * (2 * BLOCK + BIAS), 1 + 2 * DRAWS_OF_BLOCK + 1),
+        (TOP, 2 * 2 + (2 * BLOCK - 1), 1 + DRAWS_OF_BLOCK),  # nor below block_1
+        (ALL, 2 * 2 + 2 * 2 * BLOCK, 1 + 2 * DRAWS_OF_BLOCK + 1),
     ],
     ids=["head", "head and block_1", "all"],
 )

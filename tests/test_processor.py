@@ -1,4 +1,4 @@
-"""What is read of /proc/cpuinfo."""
+"""What is read of /proc/cpuinfo and of control groups."""
 
 import platform
 
@@ -27,3 +27,11 @@ def test_the_name_is_the_model_or_what_python_says(tmp_path):
     assert processor.name(tmp_path / "cpuinfo") == "AMD EPYC 9555"
     assert processor.name(tmp_path / "not there") == platform.processor()
     assert processor.has_bfloat16(tmp_path / "not there") is None
+
+
+def test_a_container_has_the_memory_that_it_may_use(tmp_path):
+    limit = tmp_path / "memory.max"
+    whole = processor.memory(limit)
+    for text, bytes_ in (("max\n", whole), (f"{2**30}\n", 2**30), (f"{2**60}\n", whole)):
+        limit.write_text(text)
+        assert processor.memory(limit) == bytes_

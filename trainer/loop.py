@@ -27,7 +27,7 @@ from trainer.report import Report, keep, make_report
 from trainer.run import Run
 from trainer.samples import Samples
 from trainer.state import Best, Position, TrainState
-from trainer.step import METRICS, TrainStep
+from trainer.step import METRICS, TrainStep, can_recompute
 
 
 class NotFinite(Exception):
@@ -257,7 +257,7 @@ class Loop:
         if rows > 1:
             fewer = f"config.runtime.max_rows_per_device={rows // 2}"
             ways.append(f"{fewer}, which changes no number")
-        if not runtime.recompute:
+        if not runtime.recompute and can_recompute(self.run.model):
             ways.append("config.runtime.recompute=True")
         return (
             f"{rows} rows of up to {longest} tokens do not fit in the memory of a device (steps"

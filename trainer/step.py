@@ -67,6 +67,11 @@ class Masking:
         return {**batch, "input_ids": tf.where(kept, ids, self.mask_id)}
 
 
+def can_recompute(model: keras.Model) -> bool:
+    """Whether its call takes `recompute`, as `models.classifier.Encoder.call` does."""
+    return "recompute" in inspect.signature(model.call).parameters
+
+
 def own_rows(batch: Batch, strategy: tf.distribute.Strategy) -> Batch:
     """This replica's rows of its worker's batch, by position. Call it in the replica context."""
     here = local_replicas(strategy)
@@ -127,12 +132,12 @@ class TrainStep:
         self.names = list(phase.factors)
         self.variables = [state.parameters[name] for name in self.names]
         self.samples = Samples({n: int(np.prod(state.parameters[n].shape)) for n in self.names})
-        takes, self._options = inspect.signature(model.call).parameters, {}
-        if "frozen_levels" in takes:
+        self._options = {}
+        if "frozen_levels" in inspect.signature(model.call).parameters:
             # What lies below all that trains is a fixed function: it runs without dropout.
             self._options["frozen_levels"] = frozen_levels(list(state.parameters), self.names)
         if recompute:
-            if "recompute" not in takes:
+            if not can_recompute(model):
                 raise UserError(
                     "config.runtime.recompute: the model's call does not take it: set it to false"
                 )

@@ -135,7 +135,7 @@ def add_bias(x, bias):
     """x [..., D] plus a bias [D]."""
 
     def gradient(upstream):
-        return upstream, _sum_of_rows(upstream)
+        return upstream, _column_sums(upstream)
 
     return tf.nn.bias_add(x, bias), gradient
 
@@ -146,15 +146,15 @@ def _norm(x, gamma, beta, epsilon):
 
     @tf.custom_gradient
     def apply(x, gamma, beta):
-        centred = x - _times(x, mean)
-        scale = tf.math.rsqrt(_times(tf.square(centred), mean) + tf.constant(epsilon, x.dtype))
+        centred = x - _row_dot(x, mean)
+        scale = tf.math.rsqrt(_row_dot(tf.square(centred), mean) + tf.constant(epsilon, x.dtype))
         normal = centred * scale
 
         def gradient(upstream):
             of_gamma = upstream * normal
-            shift, slope = _times(upstream, gamma * mean), _times(of_gamma, gamma * mean)
+            shift, slope = _row_dot(upstream, gamma * mean), _row_dot(of_gamma, gamma * mean)
             of_x = scale * (upstream * gamma - shift - normal * slope)
-            return of_x, _sum_of_rows(of_gamma), _sum_of_rows(upstream)
+            return of_x, _column_sums(of_gamma), _column_sums(upstream)
 
         return normal * gamma + beta, gradient
 
@@ -164,16 +164,18 @@ def _norm(x, gamma, beta, epsilon):
 # On a CPU, XLA and TensorFlow sum faster by a product with a vector than by a reduction.
 
 
-def _times(x, vector):
+def _row_dot(x, vector):
     """x [..., D] times a vector [D]: [..., 1]."""
-    sums = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), vector[:, None])
+    with tf.name_scope("sums"):
+        sums = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), vector[:, None])
     return tf.reshape(sums, tf.concat([tf.shape(x)[:-1], [1]], 0))
 
 
-def _sum_of_rows(x):
+def _column_sums(x):
     """The sum of x [..., D] over all but the last axis: [D]."""
     rows = tf.reshape(x, [-1, x.shape[-1]])
-    return tf.matmul(tf.ones([1, tf.shape(rows)[0]], rows.dtype), rows)[0]
+    with tf.name_scope("sums"):
+        return tf.matmul(tf.ones([1, tf.shape(rows)[0]], rows.dtype), rows)[0]
 
 
 def keep(random, share: float):
