@@ -26,7 +26,9 @@ from trainer.config import (
 def get_config() -> Experiment:
     """The experiment."""
     return Experiment(
-        data=Data(name="imdb_sample", data_dir="data", max_length=384, cut="head+tail"),
+        data=Data(
+            name="imdb_sample", data_dir="data", max_length=384, cut="head+tail", buckets=24
+        ),
         tokenizer=Tokenizer(kind="wordpiece", vocab_size=8000),
         model=Model(
             width=128,
@@ -46,6 +48,6 @@ def get_config() -> Experiment:
         optimizer=Optimizer(beta2=0.98, ema=0.999),
         phases=[Phase(name="all", epochs=3, learning_rate=1e-3, warmup_steps=200)],
         evaluation=Evaluation(every_epochs=0.5, metric="loss"),
-        runtime=Runtime(precision="mixed_bfloat16"),
+        runtime=Runtime(precision="mixed_bfloat16", xla="chains"),
         global_batch_size=32,
     )
