@@ -85,6 +85,9 @@ def test_table_shows_what_counts(capsys):
         (["overhead", "--config=nowhere.py"], "error: --config=nowhere.py is not there"),
         (["time-to-accuracy", "--config=configs/smoke.py", "--output=docs"], "is not empty"),
         (["overhead", "--rounds=0"], "invalid"),
+        (["step", "--length=600"], "error: --length=600: there are 512 positions"),
+        (["step", "--record=nowhere/x.csv"], "the folder nowhere is not there"),
+        (["start", "--config=configs/smoke.py", "--config.typo=1"], "error: launch.train ended: "),
     ],
 )
 def test_mistakes_are_told(arguments, said):
@@ -164,6 +167,7 @@ def test_starts_on_more_data(tmp_path):
         (["--weights=nowhere"], "--weights=nowhere holds no model: make weights"),
         (["--environments=nowhere"], "is not there: make bench makes it"),
         (["--plot=plot.txt"], "--plot"),
+        (["--output=docs"], "--output=docs cannot be written: name a file"),
     ],
 )
 def test_mistakes_about_peers_are_told(arguments, said):
