@@ -34,7 +34,7 @@ def fuse(chain: Callable[..., tf.Tensor], *tensors: tf.Tensor, **settings: Any) 
     XLA compiles it for every shape of its tensors anew, in some 0.1 s.
 
     Args:
-      chain: a function of a module, of elementwise operations and of reductions of rows.
+      chain: a function of a module, of elementwise operations and products with a vector.
       tensors: what it may be differentiated by, where that is of floating point.
       settings: hashable, and constant in the compiled loop.
     """
@@ -205,6 +205,6 @@ ACTIVATIONS = {
 
 
 def statistics_dtype(dtype) -> tf.DType:
-    """float32 for the half precisions, otherwise the type itself: for sums and softmax."""
+    """float32 for the half precisions, otherwise the type itself: for sums."""
     dtype = tf.as_dtype(dtype)
     return tf.float32 if dtype in (tf.float16, tf.bfloat16) else dtype
