@@ -183,14 +183,13 @@ def main(arguments: Sequence[str]) -> int:
             raise UserError(f"--weights={flags.weights} holds no model: make weights")
         if flags.plot:
             plots.check("--plot", flags.plot)
+        if not flags.learn:
+            _check_output(flags.output)
         for name in flags.only:
             python = flags.environments / PEERS[name][1] / "bin" / "python"
             if PEERS[name][1] and not python.is_file():
                 raise UserError(f"{python} is not there: make bench makes it")
-        if flags.learn:
-            return learn(flags)
-        _check_output(flags.output)
-        return measure(flags)
+        return learn(flags) if flags.learn else measure(flags)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return program.USER_ERROR
