@@ -66,6 +66,7 @@ time-to-accuracy, input, head, start and scale.
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import machine
@@ -74,6 +75,7 @@ from launch import main as program
 from trainer import config as config_lib
 from trainer.errors import UserError
 
+Run = Callable[[argparse.Namespace, list[str]], int]
 MODELS = {  # shapes
     "minilm": {"depth": 6, "width": 384, "heads": 12, "ffn_width": 1536},  # Wang et al., 2020
     "bert-base": {"depth": 12, "width": 768, "heads": 12, "ffn_width": 3072},  # Devlin et al., 2019
@@ -81,74 +83,73 @@ MODELS = {  # shapes
 
 
 def parser() -> argparse.ArgumentParser:
-    """The commands and their flags."""
+    """The commands and their flags; `run` is what a command does with them."""
     whole = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = whole.add_subparsers(dest="command", required=True)
+    commands = whole.add_subparsers(required=True)
+    precisions = config_lib.PRECISIONS
 
-    one = commands.add_parser("overhead", help="launch.train against the bare compiled step")
-    one.add_argument("--config", type=Path, default=Path("configs/quickstart.py"))
+    def command(run: Run, text: str, config: str = "") -> argparse.ArgumentParser:
+        name = run.__name__.strip("_").replace("_", "-")
+        made = commands.add_parser(name, help=text)
+        made.set_defaults(run=run)
+        if config:
+            made.add_argument("--config", type=Path, default=Path(f"configs/{config}.py"))
+        return made
+
+    one = command(_overhead, "launch.train against the bare compiled step", "quickstart")
     one.add_argument("--rounds", type=_positive, default=5, help="ratios to take (5)")
     one.add_argument("--steps", type=_positive, default=200, help="of a round (200)")
     one.add_argument("--warmup", type=_positive, default=40, help="steps before them (40)")
 
-    two = commands.add_parser("time-to-accuracy", help="launch.train against Keras fit")
-    two.add_argument("--config", type=Path, default=Path("configs/transformer_imdb.py"))
-    two.add_argument("--data_dir", type=Path, help="TFDS folder with imdb_reviews (the sample)")
-    two.add_argument("--limit", type=int, default=0, help="reviews of a split, for a quick look")
-    two.add_argument("--peer_epochs", type=_positive, default=10, help="at most (10)")
-    two.add_argument("--output", type=Path, default=Path("runs/benchmark"), help="a new folder")
+    one = command(_time_to_accuracy, "launch.train against Keras fit", "transformer_imdb")
+    one.add_argument("--data_dir", type=Path, help="TFDS folder with imdb_reviews (the sample)")
+    one.add_argument("--limit", type=int, default=0, help="reviews of a split, for a quick look")
+    one.add_argument("--peer_epochs", type=_positive, default=10, help="at most (10)")
+    one.add_argument("--output", type=Path, default=Path("runs/benchmark"), help="a new folder")
 
-    three = commands.add_parser("scaling", help="one worker against two")
-    three.add_argument("--rows", type=_positive, default=32, help="of each worker (32)")
-    three.add_argument("--length", type=_positive, default=128, help="tokens of a row (128)")
-    three.add_argument("--rounds", type=_positive, default=5, help="ratios to take (5)")
-    three.add_argument("--steps", type=_positive, default=4, help="of each measurement (4)")
-    three.add_argument("--precision", default="float32", choices=config_lib.PRECISIONS)
-    three.add_argument("--pack_mebibytes", type=_positive, default=4, help="config.runtime's (4)")
-    three.add_argument("--gpu_teraflops", type=_above_0, default=100.0, help="assumed, sustained")
-    three.add_argument(
-        "--gpu_gigabytes", type=_above_0, default=25.0, help="assumed, of a link, a s"
-    )
-    three.add_argument("--gpu_microseconds", type=_above_0, default=10.0, help="assumed, a message")
-    three.add_argument("--output", type=Path, default=Path("runs/benchmark/scaling.json"))
+    one = command(_scaling, "one worker against two")
+    one.add_argument("--rows", type=_positive, default=32, help="of each worker (32)")
+    one.add_argument("--length", type=_positive, default=128, help="tokens of a row (128)")
+    one.add_argument("--rounds", type=_positive, default=5, help="ratios to take (5)")
+    one.add_argument("--steps", type=_positive, default=4, help="of each measurement (4)")
+    one.add_argument("--precision", default="float32", choices=precisions)
+    one.add_argument("--pack_mebibytes", type=_positive, default=4, help="config.runtime's (4)")
+    one.add_argument("--gpu_teraflops", type=_above_0, default=100.0, help="assumed, sustained")
+    one.add_argument("--gpu_gigabytes", type=_above_0, default=25.0, help="assumed, of a link, a s")
+    one.add_argument("--gpu_microseconds", type=_above_0, default=10.0, help="assumed, a message")
+    one.add_argument("--output", type=Path, default=Path("runs/benchmark/scaling.json"))
 
-    four = commands.add_parser("step", help="our step against one written by hand")
-    four.add_argument("--model", default="minilm", choices=MODELS, help="its shape (minilm)")
-    four.add_argument("--rows", type=_positive, default=16, help="of a batch (16)")
-    four.add_argument("--length", type=_positive, default=256, help="tokens of a row (256)")
-    four.add_argument("--rounds", type=_positive, default=9, help="ratios to take (9)")
-    best = machine.best_precision()
-    four.add_argument("--precision", default=best, choices=config_lib.PRECISIONS)
-    four.add_argument("--xla", default="chains", choices=config_lib.XLA, help="of our step")
-    four.add_argument("--breakdown", action="store_true", help="where the time goes, by profiler")
-    four.add_argument("--record", type=Path, help="a .csv file to add a line to")
+    one = command(_step, "our step against one written by hand")
+    one.add_argument("--model", default="minilm", choices=MODELS, help="its shape (minilm)")
+    one.add_argument("--rows", type=_positive, default=16, help="of a batch (16)")
+    one.add_argument("--length", type=_positive, default=256, help="tokens of a row (256)")
+    one.add_argument("--rounds", type=_positive, default=9, help="ratios to take (9)")
+    one.add_argument("--precision", default=machine.best_precision(), choices=precisions)
+    one.add_argument("--xla", choices=config_lib.XLA, help="of our step (chains)")
+    one.add_argument("--breakdown", action="store_true", help="where the time goes, by profiler")
+    one.add_argument("--record", type=Path, help="a .csv file to add a line to")
 
-    minilm = Path("configs/minilm_sample.py")
-    five = commands.add_parser("input", help="the input alone against the training rate")
-    five.add_argument("--config", type=Path, default=minilm)
-    five.add_argument("--rounds", type=_positive, default=5, help="ratios to take (5)")
+    one = command(_input, "the input alone against the training rate", "minilm_sample")
+    one.add_argument("--rounds", type=_positive, default=5, help="ratios to take (5)")
 
-    six = commands.add_parser("tokenising", help="the token cache against datasets.map")
-    six.add_argument("--data_dir", type=Path, required=True, help="TFDS folder of imdb_reviews")
-    six.add_argument("--weights", type=Path, default=Path("data/minilm"))
-    six.add_argument("--python", type=Path, default=Path("build/peers/torch/bin/python"))
-    six.add_argument("--rounds", type=_positive, default=3, help="ratios to take (3)")
+    one = command(_tokenising, "the token cache against datasets.map")
+    one.add_argument("--data_dir", type=Path, required=True, help="TFDS folder of imdb_reviews")
+    one.add_argument("--weights", type=Path, default=Path("data/minilm"))
+    one.add_argument("--python", type=Path, default=Path("build/peers/torch/bin/python"))
+    one.add_argument("--rounds", type=_positive, default=3, help="ratios to take (3)")
 
-    seven = commands.add_parser("head", help="a phase of the head against the whole model's")
-    seven.add_argument("--config", type=Path, default=minilm)
-    seven.add_argument("--rounds", type=_positive, default=5, help="ratios to take (5)")
+    one = command(_head, "a phase of the head against the whole model's", "minilm_sample")
+    one.add_argument("--rounds", type=_positive, default=5, help="ratios to take (5)")
 
-    eight = commands.add_parser("start", help="from the start to the first step")
-    eight.add_argument("--config", type=Path, default=minilm)
-    eight.add_argument("--rounds", type=_positive, default=3, help="ratios to take (3)")
+    one = command(_start, "from the start to the first step", "minilm_sample")
+    one.add_argument("--rounds", type=_positive, default=3, help="ratios to take (3)")
 
-    nine = commands.add_parser("scale", help="starts on many times as much data")
-    nine.add_argument("--config", type=Path, default=Path("configs/minilm_imdb.py"))
-    nine.add_argument("--data_dir", type=Path, required=True, help="TFDS folder of imdb_reviews")
-    nine.add_argument("--times", type=_positive, default=100, help="as much data (100)")
-    nine.add_argument("--folder", type=Path, required=True, help="a new one, for 8 GB")
+    one = command(_scale, "starts on many times as much data", "minilm_imdb")
+    one.add_argument("--data_dir", type=Path, required=True, help="TFDS folder of imdb_reviews")
+    one.add_argument("--times", type=_positive, default=100, help="as much data (100)")
+    one.add_argument("--folder", type=Path, required=True, help="a new one, for 8 GB")
     return whole
 
 
@@ -156,36 +157,42 @@ def main(arguments: list[str]) -> int:
     """Runs a command; returns the exit status."""
     flags, changes = parser().parse_known_args(arguments)
     try:
-        if flags.command in ("scaling", "step", "tokenising") and changes:
-            raise UserError(f"{flags.command} has no flag {changes[0]}: --help lists them")
-        if flags.command in ("scaling", "step"):
-            return _scaling(flags) if flags.command == "scaling" else _step(flags)
-        if flags.command == "tokenising":
-            return _tokenising(flags)
-        if not flags.config.is_file():
+        if "config" not in flags and changes:
+            raise UserError(f"{arguments[0]} has no flag {changes[0]}: --help lists them")
+        if "config" in flags and not flags.config.is_file():
             raise UserError(f"--config={flags.config} is not there")
-        if flags.command in ("input", "head", "start", "scale"):
-            return _of_a_run(flags, changes)
-        if flags.command == "overhead":
-            program.import_tensorflow()
-            import overhead
-
-            with tempfile.TemporaryDirectory() as folder:
-                workdir = Path(folder) / "run"
-                return overhead.measure(
-                    flags.config, changes, flags.rounds, flags.steps, flags.warmup, workdir
-                )
-        import time_to_accuracy
-
-        return time_to_accuracy.compare(
-            flags.config, changes, flags.data_dir, flags.limit, flags.peer_epochs, flags.output
-        )
+        return flags.run(flags, changes)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return program.USER_ERROR
 
 
-def _step(flags: argparse.Namespace) -> int:
+def _overhead(flags: argparse.Namespace, changes: list[str]) -> int:
+    program.import_tensorflow()
+    import overhead
+
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = (flags.rounds, flags.steps, flags.warmup)
+        return overhead.measure(flags.config, changes, *sizes, Path(folder) / "run")
+
+
+def _time_to_accuracy(flags: argparse.Namespace, changes: list[str]) -> int:
+    import time_to_accuracy
+
+    how = (flags.data_dir, flags.limit, flags.peer_epochs, flags.output)
+    return time_to_accuracy.compare(flags.config, changes, *how)
+
+
+def _scaling(flags: argparse.Namespace, _: list[str]) -> int:
+    import scaling
+
+    gpus = scaling.Network(flags.gpu_microseconds * 1e-6, flags.gpu_gigabytes * 1e9)
+    shape = scaling.Shape(rows=flags.rows, length=flags.length)
+    options = (flags.rounds, flags.steps, flags.precision, flags.pack_mebibytes)
+    return scaling.measure(shape, *options, gpus, flags.gpu_teraflops, flags.output)
+
+
+def _step(flags: argparse.Namespace, _: list[str]) -> int:
     program.import_tensorflow()
     import bare
     import step_speed
@@ -196,13 +203,26 @@ def _step(flags: argparse.Namespace) -> int:
     if flags.record and not flags.record.parent.is_dir():
         raise UserError(f"--record={flags.record}: the folder {flags.record.parent} is not there")
     shape = Shape(rows=flags.rows, length=flags.length, **MODELS[flags.model])
-    if flags.breakdown:
-        step_speed.break_down(shape, flags.rounds, flags.precision)
-        return 0
-    return step_speed.measure(shape, flags.rounds, flags.precision, flags.xla, flags.record)
+    if not flags.breakdown:
+        xla = flags.xla or "chains"
+        return step_speed.measure(shape, flags.rounds, flags.precision, xla, flags.record)
+    if flags.xla or flags.record:
+        raise UserError(
+            "--breakdown shows xla=off and chains, and records nothing: leave out"
+            " --xla and --record"
+        )
+    step_speed.break_down(shape, flags.rounds, flags.precision)
+    return 0
 
 
-def _tokenising(flags: argparse.Namespace) -> int:
+def _input(flags: argparse.Namespace, changes: list[str]) -> int:
+    program.import_tensorflow()
+    import input_speed
+
+    return _in_process(input_speed.batches, flags, changes)
+
+
+def _tokenising(flags: argparse.Namespace, _: list[str]) -> int:
     program.import_tensorflow()
     import input_speed
 
@@ -210,38 +230,44 @@ def _tokenising(flags: argparse.Namespace) -> int:
     return input_speed.tokenising(data, flags.weights, flags.python, flags.rounds)
 
 
-def _of_a_run(flags: argparse.Namespace, changes: list[str]) -> int:
+def _head(flags: argparse.Namespace, changes: list[str]) -> int:
     program.import_tensorflow()
     import head_speed
-    import input_speed
-    import overhead
+
+    return _in_process(head_speed.measure, flags, changes)
+
+
+def _start(flags: argparse.Namespace, changes: list[str]) -> int:
+    program.import_tensorflow()
     import start_speed
 
-    calls = ("--config.runtime.steps_per_call=1", "--config.save_every_steps=2")
-    arguments = [f"--config={flags.config}", *calls, *changes]
-    if flags.command == "scale":
-        import data_scale
-
-        if flags.folder.exists():
-            raise UserError(f"--folder={flags.folder} is there already: choose another")
-        flags.folder.mkdir(parents=True)
-        data = config_lib.Data(data_dir=str(flags.data_dir), validation_share=0.0)
-        return data_scale.measure(data, flags.times, arguments, flags.folder)
     with tempfile.TemporaryDirectory() as folder:
-        if flags.command == "start":
-            return start_speed.measure(arguments, flags.rounds, Path(folder))
+        return start_speed.measure(_first_steps(flags, changes), flags.rounds, Path(folder))
+
+
+def _scale(flags: argparse.Namespace, changes: list[str]) -> int:
+    program.import_tensorflow()
+    import data_scale
+
+    if flags.folder.exists():
+        raise UserError(f"--folder={flags.folder} is there already: choose another")
+    flags.folder.mkdir(parents=True)
+    data = config_lib.Data(data_dir=str(flags.data_dir), validation_share=0.0)
+    return data_scale.measure(data, flags.times, _first_steps(flags, changes), flags.folder)
+
+
+def _first_steps(flags: argparse.Namespace, changes: list[str]) -> list[str]:
+    """Flags of a launch.train that saves soon."""
+    calls = ("--config.runtime.steps_per_call=1", "--config.save_every_steps=2")
+    return [f"--config={flags.config}", *calls, *changes]
+
+
+def _in_process(measure: Callable[..., int], flags: argparse.Namespace, changes: list[str]) -> int:
+    import overhead
+
+    with tempfile.TemporaryDirectory() as folder:
         config = overhead.read_config(flags.config, changes, Path(folder) / "run")
-        measure = input_speed.batches if flags.command == "input" else head_speed.measure
         return measure(config, program.cache_dir(), flags.rounds)
-
-
-def _scaling(flags: argparse.Namespace) -> int:
-    import scaling
-
-    gpus = scaling.Network(flags.gpu_microseconds * 1e-6, flags.gpu_gigabytes * 1e9)
-    shape = scaling.Shape(rows=flags.rows, length=flags.length)
-    options = (flags.rounds, flags.steps, flags.precision, flags.pack_mebibytes)
-    return scaling.measure(shape, *options, gpus, flags.gpu_teraflops, flags.output)
 
 
 def _above_0(text: str) -> float:

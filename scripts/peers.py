@@ -19,6 +19,7 @@ at the same constant rate, for three seeds, and is scored on 1,000 others.
 """
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -39,6 +40,7 @@ import plots
 import rich.box
 import rich.console
 import rich.table
+import scipy.stats
 
 from launch import main as program
 from trainer import processor
@@ -59,9 +61,7 @@ PEERS = {
 COMES, TUNED = 2.0, 1.4  # times the best peer
 LEAST_MFU = 0.42
 LEARN = {"reviews": 4000, "scored": 1000, "length": 128, "rate": 1e-4, "seeds": 3}
-# Student's t for 3 seeds of each of two systems (4 degrees of freedom), two-sided, at 1 %.
-STUDENT = 4.604
-POINT = 0.01  # however noisy
+CHANCE = 0.05  # that systems which learn the same differ as much (one-way analysis of variance)
 
 
 class System:
@@ -86,7 +86,7 @@ class System:
         settings = {"system": name, "tuned": tuned, "learn": bool(learn), "job": job}
         settings |= {"folder": str(folder), "weights": str(flags.weights.absolute())}
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_CPU_")}
-        self._log = (folder / f"{name}{tuned:d}.log").open("w+")
+        self._log = (folder / f"{name}{tuned:d}{precision}.log").open("w+")
         self._process = subprocess.Popen(
             [str(python), str(ROOT / "scripts" / "peer.py"), json.dumps(settings)],
             stdin=subprocess.PIPE,
@@ -255,36 +255,28 @@ def measure(flags: argparse.Namespace) -> int:
 
 def _beside(ours: System, name: str, folder: Path, flags: argparse.Namespace) -> list[System]:
     """A peer as it comes and tuned, and us, in turn: all peers would not fit in memory."""
-    theirs: list[System] = []
-    try:
-        precision = _best_precision(name, folder, flags)
-        for tuned in (False, True):
-            theirs.append(System(name, tuned, folder, flags, precision))
-            theirs[-1].warm_up()
+    with contextlib.ExitStack() as stack:
+
+        def start(tuned: bool, precision: str) -> tuple[float, System]:
+            system = System(name, tuned, folder, flags, precision)
+            stack.callback(system.close)
+            rate = system.warm_up()
+            print(f"{system.label}: {rate:,.0f} tokens/s in {precision}", flush=True)
+            return rate, system
+
+        precisions = dict.fromkeys((flags.precision, "float32"))
+        found = [start(True, precision) for precision in precisions]
+        _, tuned = max(found, key=lambda each: each[0])
+        for _, system in found:
+            if system is not tuned:
+                system.close()
+        theirs = [start(False, tuned.precision)[1], tuned]
         for number in range(flags.rounds):
             for system in (ours, *theirs):
                 system.rounds.append(system.round())
             rates = (f"{s.label} {_rates(s.rounds)[-1]:,.0f} tokens/s" for s in (ours, *theirs))
             print(f"round {number + 1}: {'; '.join(rates)}", flush=True)
-    finally:
-        for system in theirs:
-            system.close()
     return theirs
-
-
-def _best_precision(name: str, folder: Path, flags: argparse.Namespace) -> str:
-    """Ours or float32, in which the peer is faster once it is warm."""
-    if flags.precision == "float32":
-        return flags.precision
-    rates = {}
-    for precision in (flags.precision, "float32"):
-        system = System(name, True, folder, flags, precision)
-        try:
-            rates[precision] = system.warm_up()
-        finally:
-            system.close()
-    print(f"{name}: " + ", ".join(f"{rate:,.0f} tokens/s in {p}" for p, rate in rates.items()))
-    return max(rates, key=rates.__getitem__)
 
 
 def _rates(rounds: Sequence[dict[str, Any]]) -> list[float]:
@@ -383,19 +375,15 @@ def learn(flags: argparse.Namespace) -> int:
 
 
 def judge_learning(scores: dict[str, list[float]]) -> int:
-    """Prints the mean accuracies; returns 1 if one is off ours by more than noise or POINT."""
-    ours, failed = scores["thaw"], 0
+    """Prints the mean accuracies; returns 1 if they differ by more than the seeds' noise."""
+    ours = statistics.mean(scores["thaw"])
     for name, found in scores.items():
-        mean, spread = statistics.mean(found), statistics.stdev(found)
-        line = f"{PEERS.get(name, ('Thaw', ''))[0]}: {mean:.4f} +- {spread:.4f}"
-        if name != "thaw":
-            difference = mean - statistics.mean(ours)
-            noise = STUDENT * ((spread**2 + statistics.stdev(ours) ** 2) / len(found)) ** 0.5
-            failed |= abs(difference) > min(noise, POINT)
-            what = "within" if abs(difference) <= noise else "not within"
-            line += f"; {difference:+.4f} beside ours, {what} noise ({noise:.4f})"
-        print(line)
-    return int(failed)
+        mean, label = statistics.mean(found), PEERS.get(name, ("Thaw", ""))[0]
+        line = f"{label}: {mean:.4f} +- {statistics.stdev(found):.4f}"
+        print(line if name == "thaw" else f"{line}; {mean - ours:+.4f} beside ours")
+    chance = scipy.stats.f_oneway(*scores.values()).pvalue
+    print(f"differences as large are by chance with probability {chance:.2f}; {CHANCE} must be")
+    return int(chance < CHANCE)
 
 
 def _write(path: Path, reviews: list[dict[str, Any]]) -> None:

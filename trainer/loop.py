@@ -24,7 +24,7 @@ from trainer.monitor.monitor import Monitor
 from trainer.objectives.metrics import better, softmax
 from trainer.phases import PhasePlan, plan_phases
 from trainer.report import Report, keep, make_report
-from trainer.run import Run
+from trainer.run import SHORTER, Run
 from trainer.samples import Samples
 from trainer.state import Best, Position, TrainState
 from trainer.step import METRICS, TrainStep, can_recompute
@@ -55,6 +55,11 @@ class Loop:
         for phase in self.phases:
             if phase.settings.cache_features:
                 check_features(phase, run.model, config.objective.mask_share)
+                if phase.total_steps < self.plan.steps_per_epoch:
+                    say(
+                        f"Note: config.phases[{phase.index}].cache_features computes more than it"
+                        " saves in a phase of less than an epoch: leave it out"
+                    )
         with run.strategy.scope():
             self.state = TrainState(config.optimizer, config.runtime.precision, run.parameters)
         self.variables = run.weights() | self.state.variables()
@@ -262,14 +267,18 @@ class Loop:
         return (
             f"{rows} rows of up to {longest} tokens do not fit in the memory of a device (steps"
             f" {self.step} to {self.step + count - 1}):"
-            f" go on with {', or '.join(ways) or 'a smaller config.data.max_length'}"
+            f" {'go on with ' + ', or '.join(ways) if ways else SHORTER}"
         )
 
     def size(self, step: int) -> tuple[int, int, int]:
-        """Real tokens that a step reads, places for them in its batch, and real examples."""
+        """Real tokens that a step reads, places for them in its batch, and real examples.
+
+        The step is one of this phase, or of the one before.
+        """
         rows, length = self.plan.batch(step)
         real = rows[rows >= 0]
-        if self.phase.settings.cache_features:
+        before = step < self.position.phase_start
+        if self.phases[self.position.phase - before].settings.cache_features:
             return 0, 0, len(real)
         tokens = int(self.run.split("train").lengths[real].sum())
         return tokens, len(rows) * length, len(real)

@@ -34,6 +34,7 @@ from trainer.workdir import Workdir
 from trainer.workers import Workers
 
 # What an encoder computes, besides the shapes of its weights.
+SHORTER = "start another --workdir with a smaller config.data.max_length"
 ENCODER_FIELDS = (
     *("factory", "heads", "activation", "norm", "causal", "attention_window"),
     *("positions", "position_scale", "embedding_norm"),
@@ -293,18 +294,23 @@ class Run:
         try:
             yield
         except tf.errors.ResourceExhaustedError as error:
-            size = self.config.evaluation.batch_size
+            replicas = self.strategy.num_replicas_in_sync
+            rows = self._evaluation_size() // replicas
             raise UserError(
-                f"config.evaluation.batch_size={size} does not fit in the memory of a device: go on"
-                f" with {'a smaller config.data.max_length' if size == 1 else size // 2}"
+                f"config.evaluation.batch_size={rows * replicas} does not fit in the memory of a"
+                f" device: {f'go on with {rows // 2 * replicas}' if rows > 1 else SHORTER}"
             ) from error
 
     def _in_order(self, split: TokenSplit) -> tuple[list[tuple[np.ndarray, int]], tf.data.Dataset]:
         """Each example of a split once: evaluation_batches, and this worker's rows of them."""
-        replicas = self.strategy.num_replicas_in_sync
-        size = -(-self.config.evaluation.batch_size // replicas) * replicas
+        size = self._evaluation_size()
         batches = evaluation_batches(split.lengths, size, self._buckets(split.lengths))
         return batches, evaluation_dataset(split, batches, size, *self._place(size))
+
+    def _evaluation_size(self) -> int:
+        """Rows of a global batch: as many on each replica."""
+        replicas = self.strategy.num_replicas_in_sync
+        return -(-self.config.evaluation.batch_size // replicas) * replicas
 
     def rows_and_parts(self) -> tuple[int, int]:
         """Rows on each replica, and the micro-batches they are cut into."""

@@ -19,7 +19,7 @@ class Hungry(keras.Model):
 
     def call(self, inputs, training=False, **how):
         logits = self.inner(inputs, training=training, **how)
-        if not training:
+        if training != TRAINING:
             return logits
         rows = tf.cast(tf.shape(logits)[0], tf.int64)
         return logits + 0 * tf.reduce_max(tf.tile(logits[0], [rows**13]))
@@ -30,24 +30,38 @@ def hungry(config, vocab_size, classes):
 """
 
 
-def test_a_batch_that_does_not_fit_names_one_that_does(smoke, launch, tmp_path):
-    (tmp_path / "part.py").write_text(PART)
-    flags = (
+def flags(smoke, folder, training: bool) -> list[str]:
+    (folder / "part.py").write_text(f"TRAINING = {training}\n{PART}")
+    return [
         *smoke,
-        f"--workdir={tmp_path / 'run'}",
+        f"--workdir={folder / 'run'}",
         "--config.model.factory=part:hungry",
         "--config.global_batch_size=8",
         "--config.max_steps=4",
         "--config.log_every_steps=1",
         "--config.phases[0].train=('.*',)",
-    )
-    ended = launch(*flags, path=[tmp_path])
+    ]
+
+
+def test_a_batch_that_does_not_fit_names_one_that_does(smoke, launch, tmp_path):
+    small = flags(smoke, tmp_path, training=True)
+    ended = launch(*small, path=[tmp_path])
     assert ended.status == 2, ended.stderr
     assert "Traceback" not in ended.stderr
     assert ended.stderr.splitlines()[-1].startswith("error: 8 rows of up to"), ended.stderr
     # It cannot recompute: its call has no such argument.
     said = "go on with config.runtime.max_rows_per_device=4, which changes no number"
     assert ended.stderr.splitlines()[-1].endswith(said)
-    ended = launch(*flags, "--config.runtime.max_rows_per_device=2", path=[tmp_path])
+    ended = launch(*small, "--config.runtime.max_rows_per_device=2", path=[tmp_path])
     assert ended.status == 0, ended.stderr
     assert list(losses(tmp_path / "run")) == [1, 2, 3, 4]
+
+
+def test_an_evaluation_that_does_not_fit_names_one_that_does(smoke, launch, tmp_path):
+    """15 rows on 2 devices are 16."""
+    how = ["--config.evaluation.batch_size=15", "--config.runtime.cpu_devices=2"]
+    ended = launch(*flags(smoke, tmp_path, training=False), *how, path=[tmp_path])
+    assert ended.status == 2, ended.stderr
+    assert ended.stderr.splitlines()[-1] == (
+        "error: config.evaluation.batch_size=16 does not fit in the memory of a device: go on with 8"
+    )

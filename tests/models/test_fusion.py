@@ -69,6 +69,14 @@ def test_in_bfloat16_it_is_rounded_once(number, on):
         np.testing.assert_allclose(mine, theirs, rtol=0.05, atol=0.2)
 
 
+@pytest.mark.parametrize("number", range(len(CHAINS)), ids=CHAINS)
+def test_the_sums_of_gpus_are_those_of_cpus(monkeypatch, number):
+    expected = _run(number, "float64", False)
+    monkeypatch.setattr(fusion, "_on_gpu", lambda: True)
+    for ours, theirs in zip(_run(number, "float64", False), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
 def test_one_trace_for_all_layers_and_shapes():
     """A chain that was compiled once for each layer would be compiled again and again."""
     chain = fusion._forward(fusion.activate, (("activation", "silu"),))

@@ -250,23 +250,25 @@ def test_max_pooling_of_negative_numbers():
 
 
 def test_xla_does_not_undo_the_recomputation():
-    """As its control dependencies would let it: both times it computes the same."""
-    one = block.TransformerBlock(H, 2 * D)
+    """As its control dependencies would let it: both times it computes, and draws, the same."""
+    one = block.TransformerBlock(H, 2 * D, attention_dropout=0.1, ffn_output_dropout=0.1)
     x, mask = tf.constant(_normal(B, T, D)), tf.constant(_mask(T))
     one(x, attention_mask=mask)
 
-    def products(apply) -> int:
+    def operations(apply) -> tuple[int, int]:
         @tf.function(jit_compile=True)
-        def gradients(x, mask):
+        def gradients(x, mask, step):
             values = [each.value for each in one.trainable_variables]
-            with tf.GradientTape() as tape:
+            with random_scope(0, step, tf.constant(0, tf.int64)), tf.GradientTape() as tape:
                 tape.watch(x)
                 loss = tf.reduce_sum(apply(x, mask) ** 2)
-            return tape.gradient(loss, [x, *values])
+                return tape.gradient(loss, [x, *values])
 
-        hlo = gradients.experimental_get_compiler_ir(x, mask)(stage="optimized_hlo")
-        return hlo.count(" dot(") + hlo.count("__onednn$matmul")
+        step = tf.constant(1, tf.int64)
+        hlo = gradients.experimental_get_compiler_ir(x, mask, step)(stage="optimized_hlo")
+        return hlo.count(" dot(") + hlo.count("__onednn$matmul"), hlo.count(" xor(")
 
-    kept = products(lambda x, mask: one(x, attention_mask=mask, training=True))
-    again = products(lambda x, mask: block.recomputed(one, x, mask))
+    kept, drawn = operations(lambda x, mask: one(x, attention_mask=mask, training=True))
+    again, drawn_again = operations(lambda x, mask: block.recomputed(one, x, mask))
     assert again == kept + 6 + 2 * 2  # and two sums in each norm
+    assert drawn_again == 2 * drawn > 0  # Philox consists of them

@@ -86,6 +86,8 @@ def test_table_shows_what_counts(capsys):
         (["time-to-accuracy", "--config=configs/smoke.py", "--output=docs"], "is not empty"),
         (["overhead", "--rounds=0"], "invalid"),
         (["step", "--length=600"], "error: --length=600: there are 512 positions"),
+        (["step", "--breakdown", "--xla=off"], "leave out --xla and --record"),
+        (["scaling", "--config.seed=1"], "error: scaling has no flag --config.seed=1"),
         (["step", "--record=nowhere/x.csv"], "the folder nowhere is not there"),
         (["start", "--config=configs/smoke.py", "--config.typo=1"], "error: launch.train ended: "),
     ],

@@ -60,17 +60,17 @@ def test_what_is_promised(comes, tuned, mfu, status):
     assert peers.judge(rows) == status
 
 
-@pytest.mark.parametrize(
-    ("theirs", "status"), [((0.86, 0.87, 0.85), 0), ((0.84, 0.85, 0.83), 1), ((0.81, 0.82, 0.8), 1)]
-)
-def test_who_learns_the_same(capsys, theirs, status):
+@pytest.mark.parametrize(("shift", "status"), [(0.0, 0), (0.006, 0), (0.03, 1)])
+def test_who_learns_the_same(capsys, shift, status):
     ours = [0.86, 0.85, 0.855]
-    assert peers.judge_learning({"thaw": ours, "bare": list(theirs)}) == status
+    scores = {"thaw": ours, "bare": [each - shift for each in ours], "tfbert": ours}
+    assert peers.judge_learning(scores) == status
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "Thaw: 0.8550 +- 0.0050"
-    assert said[1].startswith(f"bare TensorFlow loop: {sum(theirs) / 3:.4f} +- 0.0100; ")
-    # 4.604 x sqrt((0.01^2 + 0.005^2) / 3)
-    assert said[1].endswith(f"{'not within' if theirs[0] < 0.82 else 'within'} noise (0.0297)")
+    bare = f"bare TensorFlow loop: {0.855 - shift:.4f} +- 0.0050; {0 - shift:+.4f} beside ours"
+    assert said[1] == bare
+    f = shift**2 / 0.005**2  # of 2 and 6 degrees of freedom
+    assert f"with probability {(1 + f / 3) ** -3:.2f}; 0.05 must be" in said[3]
 
 
 def operation(name: str, start: float, end: float) -> breakdown.Event:

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from trainer.models import fusion
-from trainer.models.fusion import add_bias, fuse, statistics_dtype
+from trainer.models.fusion import add_bias, fuse, fuse_constant, statistics_dtype
 from trainer.models.layers import MASKED, Dropout, LayerNorm, dense, product
 from trainer.models.random import repeating
 
@@ -159,9 +159,7 @@ def attend(query_BHTK, key_BHSK, value_BHSK, mask_BS, band_TS, *random_BHTS, sha
         mixed_BHTK = tf.matmul(kept_BHTS, value_BHSK)
 
         def gradient(upstream_BHTK):
-            wide = statistics_dtype(upstream_BHTK.dtype)
-            products_BHTK = tf.cast(upstream_BHTK, wide) * tf.cast(mixed_BHTK, wide)
-            sums_BHT1 = tf.reduce_sum(products_BHTK, -1, keepdims=True)
+            sums_BHT1 = fuse_constant(_dot, upstream_BHTK, mixed_BHTK)
             upstream_BHTS = tf.matmul(upstream_BHTK, value_BHSK, transpose_b=True)
             tensors = (seen_BHTS, upstream_BHTS, sums_BHT1, *random_BHTS)
             scores_BHTS = fuse(_of_scores, *tensors, share=share)
@@ -179,6 +177,12 @@ def attend(query_BHTK, key_BHSK, value_BHSK, mask_BS, band_TS, *random_BHTS, sha
 def _transposed_product(scores_BHTS, x_BHTK):
     """The transposed scores times x, [B, H, S, K]; fastest with the small factor transposed."""
     return tf.linalg.matrix_transpose(tf.matmul(x_BHTK, scores_BHTS, transpose_a=True))
+
+
+def _dot(x, y):
+    """Over the last axis."""
+    wide = statistics_dtype(x.dtype)
+    return tf.reduce_sum(tf.cast(x, wide) * tf.cast(y, wide), -1, keepdims=True)
 
 
 def _of_scores(probabilities, upstream, sums, *random, share: float):
@@ -289,13 +293,11 @@ def recomputed(block: TransformerBlock, x_BTD, attention_mask):
                     return block(x_BTD, attention_mask=attention_mask, training=True)
 
             def gradient(upstream_BTD):
-                # Only once the gradient is there: or TensorFlow would keep the first result. XLA
-                # knows no order but that of data, and cannot tell that this is 1.
-                some = tf.reshape(upstream_BTD, [-1])[0]
-                one = tf.where(tf.math.is_nan(some), some, tf.ones_like(some))
-                with tf.control_dependencies([upstream_BTD]):
-                    kept_BTD = x_BTD * one
-                with again(), tf.GradientTape(watch_accessed_variables=False) as tape:
+                # Only once the gradient is there: or TensorFlow and XLA, which cannot tell that
+                # this is 0, would keep what they computed first.
+                zero = tf.cast(tf.math.is_nan(tf.reshape(upstream_BTD, [-1])[0]), tf.int64)
+                kept_BTD = x_BTD * tf.cast(1 - zero, x_BTD.dtype)
+                with again(zero), tf.GradientTape(watch_accessed_variables=False) as tape:
                     tape.watch([kept_BTD, *values])
                     result_BTD = call(kept_BTD)
                 return tape.gradient(result_BTD, [kept_BTD, *values], upstream_BTD)

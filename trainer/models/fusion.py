@@ -95,7 +95,7 @@ def _compiled(chain: Callable[..., tf.Tensor], settings: tuple) -> Callable[...,
 def activate(x_ND, bias_D, *, activation: str):
     """`ACTIVATIONS[activation]` of the sum."""
     wide = statistics_dtype(x_ND.dtype)
-    hidden = tf.cast(x_ND, wide) + tf.cast(bias_D, wide)
+    hidden = add_bias(tf.cast(x_ND, wide), tf.cast(bias_D, wide))
     return tf.cast(ACTIVATIONS[activation](hidden), x_ND.dtype)
 
 
@@ -161,12 +161,20 @@ def _norm(x, gamma, beta, epsilon):
     return apply(x, gamma, beta)
 
 
-# On a CPU, XLA and TensorFlow sum faster by a product with a vector than by a reduction.
+# On a CPU, XLA and TensorFlow sum faster by a product with a vector than by a reduction; on a GPU
+# products may be in TensorFloat-32, and end a chain.
+
+
+@functools.cache
+def _on_gpu() -> bool:
+    return bool(tf.config.list_logical_devices("GPU"))
 
 
 def _row_dot(x, vector):
     """x [..., D] times a vector [D]: [..., 1]."""
     with tf.name_scope("sums"):
+        if _on_gpu():
+            return tf.reduce_sum(x * vector, -1, keepdims=True)
         sums = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), vector[:, None])
     return tf.reshape(sums, tf.concat([tf.shape(x)[:-1], [1]], 0))
 
@@ -175,6 +183,8 @@ def _column_sums(x):
     """The sum of x [..., D] over all but the last axis: [D]."""
     rows = tf.reshape(x, [-1, x.shape[-1]])
     with tf.name_scope("sums"):
+        if _on_gpu():
+            return tf.reduce_sum(rows, 0)
         return tf.matmul(tf.ones([1, tf.shape(rows)[0]], rows.dtype), rows)[0]
 
 

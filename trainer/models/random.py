@@ -7,9 +7,9 @@ whether one device draws all of them or sixty-four draw a few each.
 """
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import tensorflow as tf
 
@@ -20,7 +20,7 @@ _VALUES_PER_COUNT = 16  # one count of Philox yields 4 x 32 bits: 16 values of 8
 _active = threading.local()  # each replica is traced in a thread of its own
 
 
-@dataclass
+@dataclasses.dataclass
 class _Scope:
     seed: int
     step: tf.Tensor
@@ -46,21 +46,25 @@ def random_scope(seed: int, step: tf.Tensor, row_start: tf.Tensor) -> Iterator[N
 
 
 @contextlib.contextmanager
-def repeating() -> Iterator[Callable[[], contextlib.AbstractContextManager[None]]]:
-    """Gives a scope in which the masks drawn inside this one are drawn once more."""
+def repeating() -> Iterator[Callable[[tf.Tensor], contextlib.AbstractContextManager[None]]]:
+    """Gives a scope in which the masks drawn inside this one are drawn once more.
+
+    Its argument, an int64 scalar, is 0: what it is computed from must be there before they are.
+    """
     scope: _Scope | None = getattr(_active, "scope", None)
     first = scope.draws if scope else 0
 
     @contextlib.contextmanager
-    def again() -> Iterator[None]:
+    def again(zero: tf.Tensor) -> Iterator[None]:
         if not scope:
             yield
             return
-        before, scope.draws = scope.draws, first
+        before = dataclasses.replace(scope)
+        scope.draws, scope.step = first, scope.step + zero
         try:
             yield
         finally:
-            scope.draws = before
+            scope.draws, scope.step = before.draws, before.step
 
     yield again
 
