@@ -227,13 +227,19 @@ class Run:
     def plan(self) -> TrainPlan:
         """The batches of training."""
         lengths = self.split("train").lengths
-        buckets = self._buckets(lengths)
+        buckets = self._buckets(int(lengths.max()))
         return TrainPlan(lengths, self.config.global_batch_size, buckets, self.config.seed)
 
-    def _buckets(self, lengths: np.ndarray) -> tuple[int, ...]:
-        """The lengths that batches are padded to; none is longer than the model's positions."""
+    def _buckets(self, longest: int) -> tuple[int, ...]:
+        """The lengths that batches are padded to; none is longer than the model's positions.
+
+        Those that suit the training split serve all: what is compiled for one serves the next.
+        """
         data = self.config.data
-        return tuple(min(b, data.max_length) for b in bucket_lengths(lengths, data.buckets))
+        buckets = bucket_lengths(self.split("train").lengths, data.buckets)
+        if longest > buckets[-1]:
+            buckets += (data.max_length,)
+        return tuple(min(b, data.max_length) for b in buckets)
 
     def masking(self) -> Masking | None:
         """What happens to the input tokens while training.
@@ -304,7 +310,7 @@ class Run:
     def _in_order(self, split: TokenSplit) -> tuple[list[tuple[np.ndarray, int]], tf.data.Dataset]:
         """Each example of a split once: evaluation_batches, and this worker's rows of them."""
         size = self._evaluation_size()
-        batches = evaluation_batches(split.lengths, size, self._buckets(split.lengths))
+        batches = evaluation_batches(split.lengths, size, self._buckets(int(split.lengths.max())))
         return batches, evaluation_dataset(split, batches, size, *self._place(size))
 
     def _evaluation_size(self) -> int:
