@@ -4,7 +4,8 @@
   python -m launch.train --config=configs/minilm_sample.py --workdir=runs/bert
 
 On 2 cores of an AMD EPYC (Zen 5, bfloat16) this printed test accuracy 0.9046 on the 5,000 reviews,
-after 9 min 52 s. A step of the head's phase took 0.47 s, one with everything thawed 1.12 s.
+after 9 min 52 s, before batches were padded to 24 lengths and chains compiled; a step of the head's
+phase took 0.47 s, one with everything thawed 1.12 s.
 """
 
 from configs import minilm_imdb
