@@ -382,7 +382,7 @@ def judge_learning(scores: dict[str, list[float]]) -> int:
         line = f"{label}: {mean:.4f} +- {statistics.stdev(found):.4f}"
         print(line if name == "thaw" else f"{line}; {mean - ours:+.4f} beside ours")
     chance = scipy.stats.f_oneway(*scores.values()).pvalue
-    print(f"differences as large are by chance with probability {chance:.2f}; {CHANCE} must be")
+    print(f"probability of such differences by chance: {chance:.2f}; at least {CHANCE} is needed")
     return int(chance < CHANCE)
 
 

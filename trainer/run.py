@@ -1,6 +1,7 @@
 """What a run is made of: data, tokenizer, batches, model. Loaded and checked before it starts."""
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,8 +34,8 @@ from trainer.step import Masking
 from trainer.workdir import Workdir
 from trainer.workers import Workers
 
-# What an encoder computes, besides the shapes of its weights.
 SHORTER = "start another --workdir with a smaller config.data.max_length"
+# What an encoder computes, besides the shapes of its weights.
 ENCODER_FIELDS = (
     *("factory", "heads", "activation", "norm", "causal", "attention_window"),
     *("positions", "position_scale", "embedding_norm"),
@@ -235,11 +236,14 @@ class Run:
 
         Those that suit the training split serve all: what is compiled for one serves the next.
         """
-        data = self.config.data
-        buckets = bucket_lengths(self.split("train").lengths, data.buckets)
+        buckets = self._train_buckets
         if longest > buckets[-1]:
-            buckets += (data.max_length,)
-        return tuple(min(b, data.max_length) for b in buckets)
+            buckets += bucket_lengths(np.array([longest]), 1)
+        return tuple(min(b, self.config.data.max_length) for b in buckets)
+
+    @functools.cached_property
+    def _train_buckets(self) -> tuple[int, ...]:
+        return bucket_lengths(self.split("train").lengths, self.config.data.buckets)
 
     def masking(self) -> Masking | None:
         """What happens to the input tokens while training.

@@ -70,7 +70,7 @@ def test_who_learns_the_same(capsys, shift, status):
     bare = f"bare TensorFlow loop: {0.855 - shift:.4f} +- 0.0050; {0 - shift:+.4f} beside ours"
     assert said[1] == bare
     f = shift**2 / 0.005**2  # of 2 and 6 degrees of freedom
-    assert f"with probability {(1 + f / 3) ** -3:.2f}; 0.05 must be" in said[3]
+    assert f"by chance: {(1 + f / 3) ** -3:.2f}; at least 0.05 is needed" in said[3]
 
 
 def operation(name: str, start: float, end: float) -> breakdown.Event:
