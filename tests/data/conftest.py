@@ -1,6 +1,7 @@
 """Small real data: CSV files, TFDS records, and a tokenizer trained on them."""
 
 import csv
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -86,8 +87,8 @@ def tfds_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def imdb_dir() -> Path:
-    """The real IMDB reviews, where they are."""
-    folder = Path(__file__).parents[3] / "shared" / "tfds"
+    """The TFDS folder of the real reviews that IMDB= names, or the one beside the checkout."""
+    folder = Path(os.environ.get("IMDB", Path(__file__).parents[3] / "shared" / "tfds"))
     if not (folder / "imdb_reviews").is_dir():
-        pytest.skip(f"the real IMDB reviews are not in {folder}")
+        pytest.skip(f"IMDB= names no TFDS folder with imdb_reviews, nor is there one in {folder}")
     return folder

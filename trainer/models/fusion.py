@@ -34,7 +34,8 @@ def fuse(chain: Callable[..., tf.Tensor], *tensors: tf.Tensor, **settings: Any) 
     XLA compiles it for every shape of its tensors anew, in some 0.1 s.
 
     Args:
-      chain: a function of a module, of elementwise operations, sums of rows and products with a vector.
+      chain: a function of a module, of elementwise operations, sums of rows and products with a
+        vector.
       tensors: what it may be differentiated by, where that is of floating point.
       settings: hashable, and constant in the compiled loop.
     """
