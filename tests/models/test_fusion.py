@@ -72,9 +72,25 @@ def test_in_bfloat16_it_is_rounded_once(number, on):
 @pytest.mark.parametrize("number", range(len(CHAINS)), ids=CHAINS)
 def test_the_sums_of_gpus_are_those_of_cpus(monkeypatch, number):
     expected = _run(number, "float64", False)
-    monkeypatch.setattr(fusion, "_on_gpu", lambda: True)
+    monkeypatch.setattr(fusion, "on_gpu", lambda: True)
     for ours, theirs in zip(_run(number, "float64", False), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [512, 4096])
+def test_the_sum_over_rows_is_no_product(rows):
+    """XLA merges one of few rows with what makes them, which is then made a number at a time."""
+
+    @tf.function(jit_compile=True)
+    def derivatives(x, bias, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch([x, bias])
+            y = fusion.activate(x, bias, activation="gelu")
+        return tape.gradient(y, [x, bias], output_gradients=upstream)
+
+    x = tf.ones([rows, D])
+    compiled = derivatives.experimental_get_compiler_ir(x, x[0], x)(stage="optimized_hlo")
+    assert "dot(" not in compiled
 
 
 def test_one_trace_for_all_layers_and_shapes():

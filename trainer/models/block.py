@@ -10,8 +10,8 @@ import keras
 import tensorflow as tf
 
 from trainer.models import fusion
-from trainer.models.fusion import add_bias, fuse, fuse_constant, statistics_dtype
-from trainer.models.layers import MASKED, Dropout, LayerNorm, dense, product
+from trainer.models.fusion import fuse, fuse_constant, statistics_dtype
+from trainer.models.layers import MASKED, Dropout, LayerNorm, add_bias, dense, product
 from trainer.models.random import repeating
 
 

@@ -96,7 +96,7 @@ def _compiled(chain: Callable[..., tf.Tensor], settings: tuple) -> Callable[...,
 def activate(x_ND, bias_D, *, activation: str):
     """`ACTIVATIONS[activation]` of the sum."""
     wide = statistics_dtype(x_ND.dtype)
-    hidden = add_bias(tf.cast(x_ND, wide), tf.cast(bias_D, wide))
+    hidden = _add_bias(tf.cast(x_ND, wide), tf.cast(bias_D, wide))
     return tf.cast(ACTIVATIONS[activation](hidden), x_ND.dtype)
 
 
@@ -127,18 +127,13 @@ def residual_norm(x_ND, y_ND, bias_D, gamma_D, beta_D, *random_ND, share: float,
 
 
 def _residual(x, y, bias, random=None, *, share, dtype):
-    y = add_bias(tf.cast(y, dtype), tf.cast(bias, dtype))
+    y = _add_bias(tf.cast(y, dtype), tf.cast(bias, dtype))
     return tf.cast(x, dtype) + (y if random is None else drop(y, random, share=share))
 
 
 @tf.custom_gradient
-def add_bias(x, bias):
-    """x [..., D] plus a bias [D]."""
-
-    def gradient(upstream):
-        return upstream, _column_sums(upstream)
-
-    return tf.nn.bias_add(x, bias), gradient
+def _add_bias(x, bias):
+    return x + bias, lambda upstream: (upstream, _column_sums(upstream))
 
 
 def _norm(x, gamma, beta, epsilon):
@@ -162,31 +157,28 @@ def _norm(x, gamma, beta, epsilon):
     return apply(x, gamma, beta)
 
 
-# On a CPU, XLA and TensorFlow sum faster by a product with a vector than by a reduction; on a GPU
-# products may be in TensorFloat-32, and end a chain.
-
-
 @functools.cache
-def _on_gpu() -> bool:
+def on_gpu() -> bool:
+    """Whether sums are reductions: there products may be in TensorFloat-32, and end a chain."""
     return bool(tf.config.list_logical_devices("GPU"))
 
 
 def _row_dot(x, vector):
-    """x [..., D] times a vector [D]: [..., 1]."""
+    """x [..., D] times a vector [D]: [..., 1]; on a CPU XLA sums rows faster by a product."""
     with tf.name_scope("sums"):
-        if _on_gpu():
+        if on_gpu():
             return tf.reduce_sum(x * vector, -1, keepdims=True)
         sums = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), vector[:, None])
     return tf.reshape(sums, tf.concat([tf.shape(x)[:-1], [1]], 0))
 
 
 def _column_sums(x):
-    """The sum of x [..., D] over all but the last axis: [D]."""
-    rows = tf.reshape(x, [-1, x.shape[-1]])
+    """The sum of x [..., D] over all but the last axis: [D].
+
+    No product: XLA merges one with fewer than 4,096 rows with what makes them, ten times as slow.
+    """
     with tf.name_scope("sums"):
-        if _on_gpu():
-            return tf.reduce_sum(rows, 0)
-        return tf.matmul(tf.ones([1, tf.shape(rows)[0]], rows.dtype), rows)[0]
+        return tf.reduce_sum(tf.reshape(x, [-1, x.shape[-1]]), 0)
 
 
 def keep(random, share: float):
