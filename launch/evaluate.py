@@ -13,6 +13,9 @@ from launch import main as program
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "What to score.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the TFDS dataset is now, if it moved.")
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", None, "Rows at once, instead of the run's.", lower_bound=1
+)
 _CPU_DEVICES = flags.DEFINE_integer(
     "cpu_devices", None, "Use this many logical CPU devices.", lower_bound=1
 )
@@ -31,6 +34,7 @@ def main() -> None:
     config, _ = workdir.read()
     if _DATA_DIR.value:
         config.data.data_dir = _DATA_DIR.value
+    config.evaluation.batch_size = _BATCH_SIZE.value or config.evaluation.batch_size
     config.runtime.cpu_devices = _CPU_DEVICES.value or 0
     if _CPU_DEVICES.value:
         config.runtime.gpus = ()

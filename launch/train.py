@@ -140,7 +140,8 @@ def _train(workers: Workers, signals: program.Signals, lock_seconds: float) -> i
             workers.part()
             return 0
         if workers.is_chief:
-            workdir.begin(config, run.derived(), run.tokenizer, lock_seconds)
+            derived = run.derived() | {"buckets": run.buckets}
+            workdir.begin(config, derived, run.tokenizer, lock_seconds)
     except NotYet as error:
         program.say(f"error: {error}")
         workers.leave(LOST, str(error))

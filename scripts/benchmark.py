@@ -70,6 +70,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import machine
+import plots
 
 from launch import main as program
 from trainer import config as config_lib
@@ -200,8 +201,8 @@ def _step(flags: argparse.Namespace, _: list[str]) -> int:
 
     if flags.length > bare.LENGTH:
         raise UserError(f"--length={flags.length}: there are {bare.LENGTH} positions")
-    if flags.record and not flags.record.parent.is_dir():
-        raise UserError(f"--record={flags.record}: the folder {flags.record.parent} is not there")
+    if flags.record:
+        plots.check_table("--record", flags.record)
     shape = Shape(rows=flags.rows, length=flags.length, **MODELS[flags.model])
     if not flags.breakdown:
         xla = flags.xla or "chains"
@@ -249,11 +250,14 @@ def _scale(flags: argparse.Namespace, changes: list[str]) -> int:
     program.import_tensorflow()
     import data_scale
 
+    from trainer.data.sources import open_source
+
     if flags.folder.exists():
         raise UserError(f"--folder={flags.folder} is there already: choose another")
-    flags.folder.mkdir(parents=True)
     data = config_lib.Data(data_dir=str(flags.data_dir), validation_share=0.0)
-    return data_scale.measure(data, flags.times, _first_steps(flags, changes), flags.folder)
+    source = open_source(data)
+    flags.folder.mkdir(parents=True)
+    return data_scale.measure(source, flags.times, _first_steps(flags, changes), flags.folder)
 
 
 def _first_steps(flags: argparse.Namespace, changes: list[str]) -> list[str]:

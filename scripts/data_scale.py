@@ -8,23 +8,21 @@ from pathlib import Path
 
 import start_speed
 
-from trainer import config as config_lib
-from trainer.data.sources import open_source
+from trainer.data.sources import Source
 
 MEMORY = 1.2  # times the peak of the run on one share
 SECONDS = 10.0  # that a resumed start may take longer
 
 
-def measure(data: config_lib.Data, times: int, flags: Sequence[str], folder: Path) -> int:
+def measure(source: Source, times: int, flags: Sequence[str], folder: Path) -> int:
     """Prints both starts; returns 0 if memory and the resumed start stay within their limits.
 
     Args:
-      data: of a TFDS dataset; its training split is repeated, each time with ids of its own.
+      source: its training split is repeated, each time with ids of its own.
       times: how often.
       flags: of launch.train, but for data and workdir.
       folder: an empty folder, for some 3 GB of text and tokens a million reviews.
     """
-    source = open_source(data)
     examples = [(each.text, each.label) for each in source.examples("train")]
     held = [(each.text, each.label) for each in itertools.islice(source.examples("test"), 1000)]
     found = []

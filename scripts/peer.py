@@ -322,7 +322,7 @@ def bare(job: Job, start: Start) -> Logits:
 
     keras.utils.set_random_seed(job.seed)
     keras.config.set_dtype_policy(job.precision)
-    model = Bert(Shape())
+    model = Bert(Shape.of(job.weights))
     model.load(job.weights)
     step = train_step(model, keras.optimizers.AdamW(job.rate, weight_decay=DECAY))
     rounds = start(products(tf))

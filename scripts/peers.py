@@ -6,15 +6,15 @@ measured: we and a peer, as it comes and tuned, in turn, then we and the next. A
 after an epoch to warm up (of random batches, nearly all of 512 tokens: a round) 5 rounds or more
 follow. As it comes: the recipe that its documentation gives. Tuned: in our batches of like length,
 the same reviews in the same round, padded to a multiple of 8. We are in bfloat16, or in float32
-where the processor has no instructions for bfloat16; a peer is in that or in float32, in which it
-is faster tuned.
+where the processor has no instructions for bfloat16; a peer is in whichever of our precision and
+float32 it is faster in when tuned.
 
 Tokens count without padding, and input is in the time. MFU (Chowdhery et al., 2022, appendix B) is
 6 x parameters without embeddings + 12 x layers x length x width floating-point operations a token
 of a text of that length, over the best rate of products of 2048 x 2048 matrices that the process
 reached between its rounds, in bfloat16, or float32 where that is faster, whatever it trains in.
 
-With --learn each trains on 4,000 reviews of up to 128 tokens instead, an epoch in the same batches
+With --learn each trains on 4,000 reviews of up to 64 tokens instead, an epoch in the same batches
 at the same constant rate, for three seeds, and is scored on 1,000 others.
 """
 
@@ -41,6 +41,7 @@ import rich.box
 import rich.console
 import rich.table
 import scipy.stats
+from synthetic import Shape
 
 from launch import main as program
 from trainer import processor
@@ -50,8 +51,6 @@ from trainer.errors import UserError
 ROOT = Path(__file__).resolve().parents[1]
 REVIEWS, SEED = 400, 0
 EPOCH = REVIEWS // (peer.BATCH * peer.STEPS)  # rounds
-LAYERS, WIDTH, FFN = 6, 384, 1536
-PARAMETERS = LAYERS * (4 * WIDTH**2 + 2 * WIDTH * FFN)  # without embeddings, norms and biases
 PEERS = {
     "huggingface": ("Hugging Face Trainer, PyTorch", "torch"),
     "kerashub": ("KerasHub, Keras fit", "keras"),
@@ -60,8 +59,8 @@ PEERS = {
 }
 COMES, TUNED = 2.0, 1.4  # times the best peer
 LEAST_MFU = 0.42
-LEARN = {"reviews": 4000, "scored": 1000, "length": 128, "rate": 1e-4, "seeds": 3}
-CHANCE = 0.05  # that systems which learn the same differ as much (one-way analysis of variance)
+LEARN = {"reviews": 4000, "scored": 1000, "length": 64, "rate": 1e-4, "seeds": 3}
+CHANCE = 0.05  # of a difference, between systems that learn the same
 
 
 class System:
@@ -127,7 +126,9 @@ class System:
         self._process.wait()
 
 
-def _together(rounds: Sequence[dict[str, Any]], name: str, tuned: bool) -> dict[str, Any]:
+def _together(
+    rounds: Sequence[dict[str, Any]], shape: Shape, name: str, tuned: bool
+) -> dict[str, Any]:
     """The row of a system: medians over its rounds of tokens/s and MFU, and sums."""
     rates = _rates(rounds)
     examples, tokens, slots, seconds = (
@@ -135,7 +136,7 @@ def _together(rounds: Sequence[dict[str, Any]], name: str, tuned: bool) -> dict[
     )
     best = max(each["flops"] for each in rounds)
     mfu = [
-        rate * _operations(each["squares"] / each["tokens"]) / best
+        rate * shape.of_a_token(each["squares"] / each["tokens"]) / best
         for rate, each in zip(rates, rounds, strict=True)
     ]
     return {
@@ -152,22 +153,17 @@ def _together(rounds: Sequence[dict[str, Any]], name: str, tuned: bool) -> dict[
     }
 
 
-def _operations(length: float) -> float:
-    """Floating-point operations of training on a token of a text of so many, or a mean of them."""
-    return 6 * PARAMETERS + 12 * LAYERS * length * WIDTH
-
-
 def parser() -> argparse.ArgumentParser:
     """The flags."""
     made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("--rounds", type=int, default=EPOCH, help=f"of each system ({EPOCH})")
-    made.add_argument("--weights", type=Path, default=ROOT / "data" / "minilm")
+    made.add_argument("--weights", type=Path, default=ROOT / "data" / "minilm", help="of a BERT")
     made.add_argument("--environments", type=Path, default=ROOT / "build" / "peers")
     made.add_argument("--precision", default=machine.best_precision(), choices=PRECISIONS)
     made.add_argument("--only", nargs="+", default=list(PEERS), choices=list(PEERS))
-    made.add_argument("--learn", action="store_true", help="do all learn the same? an hour or two")
+    made.add_argument("--learn", action="store_true", help="do all learn the same? an hour")
     made.add_argument("--output", type=Path, default=Path("runs/benchmark/peers.json"))
     made.add_argument("--plot", type=Path, help="a .png file")
     return made
@@ -177,35 +173,35 @@ def main(arguments: Sequence[str]) -> int:
     """Measures; returns 0, 1 (a promise does not hold) or 2 (a mistake of the user)."""
     flags = parser().parse_args(arguments)
     try:
-        if flags.rounds < EPOCH:
-            raise UserError(f"--rounds={flags.rounds}: give at least {EPOCH}, an epoch")
+        most = EPOCH * (peer.EPOCHS - 1) // len(flags.only)
+        if not EPOCH <= flags.rounds <= most:
+            raise UserError(
+                f"--rounds={flags.rounds}: give {EPOCH}, an epoch, to {most}, for all peers"
+            )
+        for name in ("rounds", "output", "plot"):
+            if flags.learn and getattr(flags, name) != parser().get_default(name):
+                raise UserError(f"--learn has no rounds, --output or --plot: leave out --{name}")
         if not (flags.weights / "model.safetensors").is_file():
             raise UserError(f"--weights={flags.weights} holds no model: make weights")
+        try:
+            shape = Shape.of(flags.weights)
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"--weights={flags.weights} is no BERT's folder: {error!r}") from error
         if flags.plot:
             plots.check("--plot", flags.plot)
         if not flags.learn:
-            _check_output(flags.output)
+            plots.check_table("--output", flags.output)
         for name in flags.only:
             python = flags.environments / PEERS[name][1] / "bin" / "python"
             if PEERS[name][1] and not python.is_file():
                 raise UserError(f"{python} is not there: make bench makes it")
-        return learn(flags) if flags.learn else measure(flags)
+        return learn(flags) if flags.learn else measure(flags, shape)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return program.USER_ERROR
 
 
-def _check_output(path: Path) -> None:
-    """Before half an hour is spent."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output={path} cannot be written: {error.strerror}") from error
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UserError(f"--output={path} cannot be written: name a file in a folder of yours")
-
-
-def measure(flags: argparse.Namespace) -> int:
+def measure(flags: argparse.Namespace, shape: Shape) -> int:
     """Runs the rounds, prints and writes the table."""
     began, groups = time.perf_counter(), []
     with tempfile.TemporaryDirectory() as folder:
@@ -224,12 +220,12 @@ def measure(flags: argparse.Namespace) -> int:
                 groups.append(_beside(ours, name, Path(folder), flags))
         finally:
             ours.close()
-    rows = [{**_together(ours.rounds, "thaw", False), "precision": ours.precision}]
+    rows = [{**_together(ours.rounds, shape, "thaw", False), "precision": ours.precision}]
     labels = [ours.label]
     for number, group in enumerate(groups):
         beside = _rates(ours.rounds[number * flags.rounds : (number + 1) * flags.rounds])
         for system in group:
-            row = _together(system.rounds, system.name, system.tuned)
+            row = _together(system.rounds, shape, system.name, system.tuned)
             row["precision"] = system.precision
             theirs = _rates(system.rounds)
             if system.tuned:  # the same batches in each round
@@ -375,15 +371,24 @@ def learn(flags: argparse.Namespace) -> int:
 
 
 def judge_learning(scores: dict[str, list[float]]) -> int:
-    """Prints the mean accuracies; returns 1 if they differ by more than the seeds' noise."""
+    """Prints the mean accuracies; returns 1 if one differs from ours by more than noise.
+
+    By Dunnett's test (1955, "A multiple comparison procedure for comparing several treatments with
+    a control"), which takes the noise of the seeds from all systems.
+    """
     ours = statistics.mean(scores["thaw"])
-    for name, found in scores.items():
-        mean, label = statistics.mean(found), PEERS.get(name, ("Thaw", ""))[0]
-        line = f"{label}: {mean:.4f} +- {statistics.stdev(found):.4f}"
-        print(line if name == "thaw" else f"{line}; {mean - ours:+.4f} beside ours")
-    chance = scipy.stats.f_oneway(*scores.values()).pvalue
-    print(f"probability of such differences by chance: {chance:.2f}; at least {CHANCE} is needed")
-    return int(chance < CHANCE)
+    peers = {name: found for name, found in scores.items() if name != "thaw"}
+    test = scipy.stats.dunnett(*peers.values(), control=scores["thaw"], random_state=SEED)
+    print(f"Thaw: {ours:.4f} +- {statistics.stdev(scores['thaw']):.4f}")
+    for (name, found), chance in zip(peers.items(), test.pvalue, strict=True):
+        mean = statistics.mean(found)
+        print(
+            f"{PEERS[name][0]}: {mean:.4f} +- {statistics.stdev(found):.4f}; {mean - ours:+.4f}"
+            f" beside ours, by chance with a probability of {chance:.2f}"
+        )
+    differ = bool((test.pvalue < CHANCE).any())
+    print(f"{'does not hold' if differ else 'holds'}: all at least {CHANCE}")
+    return int(differ)
 
 
 def _write(path: Path, reviews: list[dict[str, Any]]) -> None:

@@ -1,5 +1,6 @@
-"""What the programs that draw have in common."""
+"""What the programs that draw, or write a table, have in common."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,16 @@ def check(flag: str, path: Path) -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise UserError(f"{flag} needs matplotlib: pip install matplotlib") from error
+
+
+def check_table(flag: str, path: Path) -> None:
+    """Makes its folder; raises UserError for a file that cannot be written, before any work."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{flag}={path} cannot be written: {error.strerror}") from error
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UserError(f"{flag}={path} cannot be written: name a file in a folder of yours")
 
 
 def save(flag: str, picture: Any, path: Path) -> None:

@@ -1,6 +1,8 @@
 """The step of trainer.step on random token ids, for benchmarks."""
 
 import dataclasses
+import json
+from pathlib import Path
 from typing import Any
 
 
@@ -16,11 +18,26 @@ class Shape:
     rows: int = 32  # of each worker
     length: int = 128
 
+    @classmethod
+    def of(cls, weights: Path) -> "Shape":
+        """That of a BERT in a Hugging Face folder."""
+        held = json.loads((weights / "config.json").read_text())
+        return cls(
+            held["num_hidden_layers"],
+            held["hidden_size"],
+            held["num_attention_heads"],
+            held["intermediate_size"],
+            held["vocab_size"],
+        )
+
     def floating_point_operations(self) -> float:
-        """Of forward and backward on one worker's rows: 6 a weight and token, and attention."""
+        """Of forward and backward on one worker's rows."""
+        return self.of_a_token(self.length) * self.rows * self.length
+
+    def of_a_token(self, length: float) -> float:
+        """The same of a token in a text of that length: 6 a weight, and attention."""
         weights = self.depth * (4 * self.width**2 + 2 * self.width * self.ffn_width)
-        attention = 12 * self.depth * self.width * self.length
-        return float((6 * weights + attention) * self.rows * self.length)
+        return float(6 * weights + 12 * self.depth * self.width * length)
 
 
 def training(config: Any, shape: Shape, strategy: Any, index: int = 0) -> tuple[Any, Any]:

@@ -55,11 +55,6 @@ class Loop:
         for phase in self.phases:
             if phase.settings.cache_features:
                 check_features(phase, run.model, config.objective.mask_share)
-                if phase.total_steps < self.plan.steps_per_epoch:
-                    say(
-                        f"Note: config.phases[{phase.index}].cache_features computes more than it"
-                        " saves in a phase of less than an epoch: leave it out"
-                    )
         with run.strategy.scope():
             self.state = TrainState(config.optimizer, config.runtime.precision, run.parameters)
         self.variables = run.weights() | self.state.variables()
@@ -67,10 +62,21 @@ class Loop:
         self.position = Position()
         self.step = 0
         self._saved_at = 0  # the step of the checkpoint that the run goes on from
+        if not run.workdir.started:
+            self._note(say)
         self._resume(say)
         if run.workers.count > 1:
             beginning = {"step to go on from": self.step, "weights to begin with": self._sha256()}
             run.workers.compare(beginning, "give every worker the same files")
+
+    def _note(self, say: Callable[[str], None]) -> None:
+        """What could be set better, while it can be."""
+        for phase in self.phases:
+            if phase.settings.cache_features and phase.total_steps < self.plan.steps_per_epoch:
+                say(
+                    f"Note: config.phases[{phase.index}].cache_features computes more than it"
+                    " saves in a phase of less than an epoch: leave it out"
+                )
 
     def _resume(self, say: Callable[[str], None]) -> None:
         store = self.run.workdir.checkpoints

@@ -236,13 +236,16 @@ class Run:
 
         Those that suit the training split serve all: what is compiled for one serves the next.
         """
-        buckets = self._train_buckets
+        buckets = self.buckets
         if longest > buckets[-1]:
             buckets += bucket_lengths(np.array([longest]), 1)
         return tuple(min(b, self.config.data.max_length) for b in buckets)
 
     @functools.cached_property
-    def _train_buckets(self) -> tuple[int, ...]:
+    def buckets(self) -> tuple[int, ...]:
+        """The lengths that suit the training split; the workdir of a run holds them."""
+        if self.workdir.started:
+            return tuple(self.workdir.read()[1]["buckets"])
         return bucket_lengths(self.split("train").lengths, self.config.data.buckets)
 
     def masking(self) -> Masking | None:

@@ -21,7 +21,7 @@ def test_help_of_evaluate():
     ended = run("--help", program="launch.evaluate")
     assert ended.status == 0
     assert "python -m launch.evaluate --workdir=" in ended.stdout
-    for flag in ("--workdir", "--split", "--data_dir", "--cpu_devices", "--cache_dir"):
+    for flag in ("--workdir", "--split", "--data_dir", "--batch_size", "--cpu_devices", "--cache_dir"):
         assert f"\n  {flag}: " in ended.stdout
     assert "<train|validation|test>" in ended.stdout
 
@@ -38,6 +38,17 @@ def test_evaluate_gives_what_train_gave(launch, few):
         assert scores.pop("step") == result["best_step"]
         expected = result[split]
         assert {name: scores[name] for name in expected} == expected
+
+
+def test_evaluate_reads_only_the_split_that_it_scores(launch, few, tmp_path):
+    assert launch(*few.flags).status == 0
+    expected = json.loads((few.workdir / "result.json").read_text())["test"]
+    flags = (f"--workdir={few.workdir}", f"--cache_dir={tmp_path / 'cold'}", "--batch_size=3")
+    ended = launch(*flags, program="launch.evaluate")
+    assert ended.status == 0, ended.stderr
+    scores = json.loads(ended.stdout)
+    assert {name: scores[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert len([each for each in (tmp_path / "cold").rglob("*") if each.is_dir()]) == 1
 
 
 def test_evaluate_on_more_devices(launch, few):

@@ -88,7 +88,7 @@ def test_table_shows_what_counts(capsys):
         (["step", "--length=600"], "error: --length=600: there are 512 positions"),
         (["step", "--breakdown", "--xla=off"], "leave out --xla and --record"),
         (["scaling", "--config.seed=1"], "error: scaling has no flag --config.seed=1"),
-        (["step", "--record=nowhere/x.csv"], "the folder nowhere is not there"),
+        (["step", "--record=docs"], "error: --record=docs cannot be written: name a file"),
         (["start", "--config=configs/smoke.py", "--config.typo=1"], "error: launch.train ended: "),
     ],
 )
@@ -97,6 +97,15 @@ def test_mistakes_are_told(arguments, said):
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_mistake_leaves_no_folder(tmp_path):
+    """Which would be in the way of the command put right."""
+    done = benchmark("scale", f"--data_dir={tmp_path / 'typo'}", f"--folder={tmp_path / 'new'}")
+    assert done.returncode == 2
+    assert "typo" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.end_to_end
@@ -153,11 +162,12 @@ def test_starts_on_more_data(tmp_path):
     import data_scale
 
     from trainer.config import Data
+    from trainer.data.sources import open_source
 
-    data = Data(name="imdb_sample", data_dir=str(ROOT / "data"), train="train[:200]")
+    source = open_source(Data(name="imdb_sample", data_dir=str(ROOT / "data"), train="train[:200]"))
     flags = ["--config=configs/smoke.py", "--config.runtime.steps_per_call=1"]
     flags += ["--config.save_every_steps=2"]
-    assert data_scale.measure(data, 3, flags, tmp_path) in (0, 1)
+    assert data_scale.measure(source, 3, flags, tmp_path) in (0, 1)
     one, three = ((tmp_path / f"train-{n}.jsonl").read_text().splitlines() for n in (1, 3))
     assert len(three) == 3 * len(one) > 0
 
@@ -165,8 +175,11 @@ def test_starts_on_more_data(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--rounds=1"], "give at least 5, an epoch"),
+        (["--rounds=1"], "give 5, an epoch, to 123, for all peers"),
+        (["--rounds=496", "--only", "bare"], "give 5, an epoch, to 495"),
+        (["--learn", "--plot=x.png"], "leave out --plot"),
         (["--weights=nowhere"], "--weights=nowhere holds no model: make weights"),
+        (["--weights=data/gpt2"], "no BERT's folder"),
         (["--environments=nowhere"], "is not there: make bench makes it"),
         (["--plot=plot.txt"], "--plot"),
         (["--output=docs"], "--output=docs cannot be written: name a file"),

@@ -37,12 +37,12 @@ def rounds(rate: float) -> list[dict]:
 
 
 def test_a_row_of_the_table():
-    row = peers._together(rounds(4000.0), "bare", tuned=True)
+    row = peers._together(rounds(4000.0), Shape(), "bare", tuned=True)
     assert (row["tokens_per_second"], row["lowest"], row["highest"]) == (4000, 2000, 4000)
     assert row["padding"] == pytest.approx(0.2)
     assert row["examples_per_second"] == pytest.approx(240 / 16)
-    assert row["mfu"] == pytest.approx(4000 * peers._operations(250) / 1e12)
-    assert peers._operations(200) == 6 * 10_616_832 + 12 * 6 * 200 * 384
+    assert row["mfu"] == pytest.approx(4000 * Shape().of_a_token(250) / 1e12)
+    assert Shape().of_a_token(200) == 6 * 10_616_832 + 12 * 6 * 200 * 384
 
 
 @pytest.mark.parametrize(
@@ -60,17 +60,27 @@ def test_what_is_promised(comes, tuned, mfu, status):
     assert peers.judge(rows) == status
 
 
-@pytest.mark.parametrize(("shift", "status"), [(0.0, 0), (0.006, 0), (0.03, 1)])
+@pytest.mark.parametrize(("shift", "status"), [(0.0, 0), (0.006, 0), (0.02, 1), (-0.02, 1)])
 def test_who_learns_the_same(capsys, shift, status):
     ours = [0.86, 0.85, 0.855]
     scores = {"thaw": ours, "bare": [each - shift for each in ours], "tfbert": ours}
     assert peers.judge_learning(scores) == status
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "Thaw: 0.8550 +- 0.0050"
-    bare = f"bare TensorFlow loop: {0.855 - shift:.4f} +- 0.0050; {0 - shift:+.4f} beside ours"
-    assert said[1] == bare
-    f = shift**2 / 0.005**2  # of 2 and 6 degrees of freedom
-    assert f"by chance: {(1 + f / 3) ** -3:.2f}; at least 0.05 is needed" in said[3]
+    bare = f"bare TensorFlow loop: {0.855 - shift:.4f} +- 0.0050; {0 - shift:+.4f} beside ours, "
+    assert said[1].startswith(bare)
+    assert "TFBertModel, Keras 2 fit: 0.8550 +- 0.0050; +0.0000 beside ours" in said[2]
+    assert said[3] == f"{'does not hold' if status else 'holds'}: all at least 0.05"
+
+
+def test_with_one_peer_it_is_the_t_test(capsys):
+    """Of 4 degrees of freedom, whose distribution has a closed form."""
+    ours = [0.86, 0.85, 0.855]
+    peers.judge_learning({"thaw": ours, "bare": [each + 0.006 for each in ours]})
+    t = 0.006 / (0.005 * (2 / 3) ** 0.5)
+    x = t / (4 + t**2) ** 0.5
+    chance = 1 - 1.5 * (x - x**3 / 3)
+    assert f"with a probability of {chance:.2f}" in capsys.readouterr().out
 
 
 def operation(name: str, start: float, end: float) -> breakdown.Event:
