@@ -53,8 +53,8 @@ head: examples a second of a phase that trains the head alone, and of one with c
 against the phase that trains everything: at least 2.2 and 20 times.
 
 start: from the start of launch.train to the end of its first step, fresh and resumed; at most 1.5
-times the import of tensorflow, keras and transformers, and the compilation of the step, which is
-its first call less its second.
+times the import of tensorflow, keras and transformers, the compilation of the step, which is its
+first call less its second, and the step itself, which is the second.
 
 scale: starts on the training split of imdb_reviews and on 100 times as much, fresh and resumed.
 Reading and tokenising may grow with the data, memory to 1.2 times, a resumed start by 10 seconds.
