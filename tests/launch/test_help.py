@@ -5,13 +5,15 @@ import json
 import pytest
 from programs import run
 
+FLAGS = ("--workdir", "--cpu_devices", "--cache_dir")
+
 
 def test_help_of_train():
     ended = run("--help")
     assert ended.status == 0
     assert ended.stderr == ""
     assert ended.stdout.startswith("Trains a model: one config file, one workdir")
-    for flag in ("--config", "--workdir", "--cpu_devices", "--cache_dir"):
+    for flag in (*FLAGS, "--config"):
         assert f"\n  {flag}: " in ended.stdout
     assert "python -m launch.train --config=configs/quickstart.py" in ended.stdout
     assert len(ended.stdout.splitlines()) < 40
@@ -21,7 +23,7 @@ def test_help_of_evaluate():
     ended = run("--help", program="launch.evaluate")
     assert ended.status == 0
     assert "python -m launch.evaluate --workdir=" in ended.stdout
-    for flag in ("--workdir", "--split", "--data_dir", "--batch_size", "--cpu_devices", "--cache_dir"):
+    for flag in (*FLAGS, "--split", "--data_dir", "--batch_size"):
         assert f"\n  {flag}: " in ended.stdout
     assert "<train|validation|test>" in ended.stdout
 
