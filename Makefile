@@ -34,7 +34,7 @@ help:
 	@echo '  make test-bare    a SavedModel in an environment of only TensorFlow'
 	@echo '  make torture      run the slow tests: kills, restarts, long comparisons'
 	@echo '  make test-parity  compare pretrained models with PyTorch itself'
-	@echo '  make bench        fine-tune as fast as others do? Half an hour, side by side'
+	@echo '  make bench        fine-tune as fast as others do? Half an hour or more, side by side'
 	@echo '  make bench-learning do all of them learn the same? 4,000 reviews, three seeds, an hour'
 	@echo '  make bench-quick  our step against one written by hand, in three minutes'
 	@echo '  make lint         ruff and mypy, changing nothing'

@@ -64,6 +64,7 @@ time-to-accuracy, input, head, start and scale.
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -201,17 +202,17 @@ def _step(flags: argparse.Namespace, _: list[str]) -> int:
 
     if flags.length > bare.LENGTH:
         raise UserError(f"--length={flags.length}: there are {bare.LENGTH} positions")
+    if flags.breakdown and (flags.xla or flags.record):
+        raise UserError(
+            "--breakdown shows xla=off and chains, and records nothing: leave out"
+            " --xla and --record"
+        )
     if flags.record:
         plots.check_table("--record", flags.record)
     shape = Shape(rows=flags.rows, length=flags.length, **MODELS[flags.model])
     if not flags.breakdown:
         xla = flags.xla or "chains"
         return step_speed.measure(shape, flags.rounds, flags.precision, xla, flags.record)
-    if flags.xla or flags.record:
-        raise UserError(
-            "--breakdown shows xla=off and chains, and records nothing: leave out"
-            " --xla and --record"
-        )
     step_speed.break_down(shape, flags.rounds, flags.precision)
     return 0
 
@@ -257,7 +258,11 @@ def _scale(flags: argparse.Namespace, changes: list[str]) -> int:
     data = config_lib.Data(data_dir=str(flags.data_dir), validation_share=0.0)
     source = open_source(data)
     flags.folder.mkdir(parents=True)
-    return data_scale.measure(source, flags.times, _first_steps(flags, changes), flags.folder)
+    try:
+        return data_scale.measure(source, flags.times, _first_steps(flags, changes), flags.folder)
+    except UserError:
+        shutil.rmtree(flags.folder)
+        raise
 
 
 def _first_steps(flags: argparse.Namespace, changes: list[str]) -> list[str]:

@@ -181,11 +181,12 @@ def main(arguments: Sequence[str]) -> int:
         for name in ("rounds", "output", "plot"):
             if flags.learn and getattr(flags, name) != parser().get_default(name):
                 raise UserError(f"--learn has no rounds, --output or --plot: leave out --{name}")
-        if not (flags.weights / "model.safetensors").is_file():
-            raise UserError(f"--weights={flags.weights} holds no model: make weights")
+        for name in ("model.safetensors", "tokenizer.json", "config.json"):
+            if not (flags.weights / name).is_file():
+                raise UserError(f"--weights={flags.weights} holds no {name}: make weights")
         try:
             shape = Shape.of(flags.weights)
-        except (OSError, ValueError, KeyError) as error:
+        except (ValueError, KeyError) as error:
             raise UserError(f"--weights={flags.weights} is no BERT's folder: {error!r}") from error
         if flags.plot:
             plots.check("--plot", flags.plot)

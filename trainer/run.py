@@ -244,8 +244,9 @@ class Run:
     @functools.cached_property
     def buckets(self) -> tuple[int, ...]:
         """The lengths that suit the training split; the workdir of a run holds them."""
-        if self.workdir.started:
-            return tuple(self.workdir.read()[1]["buckets"])
+        held = self.workdir.read()[1].get("buckets") if self.workdir.started else None
+        if held:
+            return tuple(held)
         return bucket_lengths(self.split("train").lengths, self.config.data.buckets)
 
     def masking(self) -> Masking | None:
@@ -309,9 +310,11 @@ class Run:
         except tf.errors.ResourceExhaustedError as error:
             replicas = self.strategy.num_replicas_in_sync
             rows = self._evaluation_size() // replicas
+            half = rows // 2 * replicas
+            fewer = f"go on with {half} (--batch_size={half} of launch.evaluate)"
             raise UserError(
                 f"config.evaluation.batch_size={rows * replicas} does not fit in the memory of a"
-                f" device: {f'go on with {rows // 2 * replicas}' if rows > 1 else SHORTER}"
+                f" device: {fewer if rows > 1 else SHORTER}"
             ) from error
 
     def _in_order(self, split: TokenSplit) -> tuple[list[tuple[np.ndarray, int]], tf.data.Dataset]:

@@ -62,5 +62,8 @@ def test_an_evaluation_that_does_not_fit_names_one_that_does(smoke, launch, tmp_
     how = ["--config.evaluation.batch_size=15", "--config.runtime.cpu_devices=2"]
     ended = launch(*flags(smoke, tmp_path, training=False), *how, path=[tmp_path])
     assert ended.status == 2, ended.stderr
-    said = "config.evaluation.batch_size=16 does not fit in the memory of a device: go on with 8"
+    said = (
+        "config.evaluation.batch_size=16 does not fit in the memory of a device: go on with 8"
+        " (--batch_size=8 of launch.evaluate)"
+    )
     assert ended.stderr.splitlines()[-1] == f"error: {said}"

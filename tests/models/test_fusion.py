@@ -83,10 +83,11 @@ def test_the_sum_over_rows_is_no_product(rows):
 
     @tf.function(jit_compile=True)
     def derivatives(x, bias, upstream):
-        with tf.GradientTape() as tape:
-            tape.watch([x, bias])
-            y = fusion.activate(x, bias, activation="gelu")
-        return tape.gradient(y, [x, bias], output_gradients=upstream)
+        with fusion.fusing(True):
+            with tf.GradientTape() as tape:
+                tape.watch([x, bias])
+                y = fusion.activate(x, bias, activation="gelu")
+            return tape.gradient(y, [x, bias], output_gradients=upstream)
 
     x = tf.ones([rows, D])
     compiled = derivatives.experimental_get_compiler_ir(x, x[0], x)(stage="optimized_hlo")

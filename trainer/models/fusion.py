@@ -70,10 +70,11 @@ def _compiled(chain: Callable[..., tf.Tensor], settings: tuple) -> Callable[...,
 
     def derivatives(upstream, *tensors):
         floating = [each for each in tensors if each.dtype.is_floating]
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(floating)
-            result = call(*tensors)
-        return tape.gradient(result, floating, output_gradients=upstream)
+        with fusing(True):
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(floating)
+                result = call(*tensors)
+            return tape.gradient(result, floating, output_gradients=upstream)
 
     forward = _forward(chain, settings)
     backward = tf.function(derivatives, jit_compile=True, autograph=False)
@@ -175,10 +176,20 @@ def _row_dot(x, vector):
 def _column_sums(x):
     """The sum of x [..., D] over all but the last axis: [D].
 
-    No product: XLA merges one with fewer than 4,096 rows with what makes them, ten times as slow.
+    Compiled by no product: XLA merges one of fewer than 4,096 rows with what makes them, which is
+    then made a number at a time.
     """
+    if not (on_gpu() or getattr(_active, "on", False)):
+        return summed(x)
     with tf.name_scope("sums"):
         return tf.reduce_sum(tf.reshape(x, [-1, x.shape[-1]]), 0)
+
+
+def summed(x):
+    """The same by a product, which is fastest where TensorFlow runs it on a CPU."""
+    rows = tf.reshape(x, [-1, x.shape[-1]])
+    with tf.name_scope("sums"):
+        return tf.matmul(tf.ones([1, tf.shape(rows)[0]], rows.dtype), rows)[0]
 
 
 def keep(random, share: float):

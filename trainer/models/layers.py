@@ -213,10 +213,6 @@ def add_bias(x, bias):
 
     @tf.custom_gradient
     def apply(x, bias):
-        def gradient(upstream):  # the sum over the rows, faster than TensorFlow's
-            rows = tf.reshape(upstream, [-1, upstream.shape[-1]])
-            return upstream, tf.matmul(tf.ones([1, tf.shape(rows)[0]], rows.dtype), rows)[0]
-
-        return tf.nn.bias_add(x, bias), gradient
+        return tf.nn.bias_add(x, bias), lambda upstream: (upstream, fusion.summed(upstream))
 
     return apply(x, bias)
