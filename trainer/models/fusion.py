@@ -65,7 +65,7 @@ def _forward(chain: Callable[..., Any], settings: tuple) -> Callable[..., Any]:
 
 
 @functools.cache
-def _compiled(chain: Callable[..., tf.Tensor], settings: tuple) -> Callable[..., tf.Tensor]:
+def _backward(chain: Callable[..., tf.Tensor], settings: tuple) -> Callable[..., Any]:
     call = functools.partial(chain, **dict(settings))
 
     def derivatives(upstream, *tensors):
@@ -76,8 +76,12 @@ def _compiled(chain: Callable[..., tf.Tensor], settings: tuple) -> Callable[...,
                 result = call(*tensors)
             return tape.gradient(result, floating, output_gradients=upstream)
 
-    forward = _forward(chain, settings)
-    backward = tf.function(derivatives, jit_compile=True, autograph=False)
+    return tf.function(derivatives, jit_compile=True, autograph=False)
+
+
+@functools.cache
+def _compiled(chain: Callable[..., tf.Tensor], settings: tuple) -> Callable[..., tf.Tensor]:
+    forward, backward = _forward(chain, settings), _backward(chain, settings)
 
     @tf.custom_gradient
     def apply(*tensors):
@@ -160,7 +164,7 @@ def _norm(x, gamma, beta, epsilon):
 
 @functools.cache
 def on_gpu() -> bool:
-    """Whether sums are reductions: there products may be in TensorFloat-32, and end a chain."""
+    """Whether there is one: its products may be in TensorFloat-32, and end a chain."""
     return bool(tf.config.list_logical_devices("GPU"))
 
 
