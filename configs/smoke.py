@@ -1,4 +1,4 @@
-"""A small run on the sample, for tests: two phases, dropout, evaluations, many checkpoints.
+"""A small run on a part of the sample, for tests: two phases, dropout, evaluations, many checkpoints.
 
 python -m launch.train --config=configs/smoke.py --workdir=runs/smoke
 """
@@ -18,7 +18,15 @@ from trainer.config import (
 def get_config() -> Experiment:
     """The experiment."""
     return Experiment(
-        data=Data(name="imdb_sample", data_dir="data", max_length=128, buckets=3),
+        data=Data(
+            name="imdb_sample",
+            data_dir="data",
+            train="train[:6000]",
+            test="test[:1000]",
+            validation_share=0.3,
+            max_length=128,
+            buckets=3,
+        ),
         tokenizer=Tokenizer(vocab_size=4000),
         model=Model(
             width=64,
@@ -34,7 +42,7 @@ def get_config() -> Experiment:
         optimizer=Optimizer(beta2=0.98),
         phases=[
             Phase(name="head", train=("head/.*",), steps=40, learning_rate=3e-4, warmup_steps=10),
-            Phase(name="all", steps=360, learning_rate=3e-4, warmup_steps=20, schedule="linear"),
+            Phase(name="all", steps=200, learning_rate=3e-4, warmup_steps=20, schedule="linear"),
         ],
         evaluation=Evaluation(every_steps=100),
         global_batch_size=32,

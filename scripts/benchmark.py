@@ -8,7 +8,7 @@
   python scripts/benchmark.py tokenising --data_dir=FOLDER
   python scripts/benchmark.py head
   python scripts/benchmark.py start
-  python scripts/benchmark.py scale --data_dir=FOLDER --folder=FOLDER
+  python scripts/benchmark.py scale --data_dir=FOLDER
 
 overhead: what a step of launch.train costs beside the bare compiled step, which is TrainStep.run
 on batches that are in memory already, with as many steps a call. launch.train runs as it is: input,
@@ -64,7 +64,6 @@ time-to-accuracy, input, head, start and scale.
 """
 
 import argparse
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -151,7 +150,7 @@ def parser() -> argparse.ArgumentParser:
     one = command(_scale, "starts on many times as much data", "minilm_imdb")
     one.add_argument("--data_dir", type=Path, required=True, help="TFDS folder of imdb_reviews")
     one.add_argument("--times", type=_positive, default=100, help="as much data (100)")
-    one.add_argument("--folder", type=Path, required=True, help="a new one, for 8 GB")
+    one.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="for 8 GB")
     return whole
 
 
@@ -253,16 +252,13 @@ def _scale(flags: argparse.Namespace, changes: list[str]) -> int:
 
     from trainer.data.sources import open_source
 
-    if flags.folder.exists():
-        raise UserError(f"--folder={flags.folder} is there already: choose another")
+    if not flags.folder.is_dir():
+        raise UserError(f"--folder={flags.folder} is not there: name a folder with 8 GB to spare")
     data = config_lib.Data(data_dir=str(flags.data_dir), validation_share=0.0)
     source = open_source(data)
-    flags.folder.mkdir(parents=True)
-    try:
-        return data_scale.measure(source, flags.times, _first_steps(flags, changes), flags.folder)
-    except UserError:
-        shutil.rmtree(flags.folder)
-        raise
+    with tempfile.TemporaryDirectory(dir=flags.folder) as folder:
+        starts = _first_steps(flags, changes)
+        return data_scale.measure(source, flags.times, starts, Path(folder))
 
 
 def _first_steps(flags: argparse.Namespace, changes: list[str]) -> list[str]:

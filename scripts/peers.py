@@ -184,10 +184,7 @@ def main(arguments: Sequence[str]) -> int:
         for name in ("model.safetensors", "tokenizer.json", "config.json"):
             if not (flags.weights / name).is_file():
                 raise UserError(f"--weights={flags.weights} holds no {name}: make weights")
-        try:
-            shape = Shape.of(flags.weights)
-        except (ValueError, KeyError) as error:
-            raise UserError(f"--weights={flags.weights} is no BERT's folder: {error!r}") from error
+        shape = Shape.of(flags.weights)
         if flags.plot:
             plots.check("--plot", flags.plot)
         if not flags.learn:

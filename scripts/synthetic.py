@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from trainer.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
@@ -20,15 +22,17 @@ class Shape:
 
     @classmethod
     def of(cls, weights: Path) -> "Shape":
-        """That of a BERT in a Hugging Face folder."""
-        held = json.loads((weights / "config.json").read_text())
-        return cls(
-            held["num_hidden_layers"],
-            held["hidden_size"],
-            held["num_attention_heads"],
-            held["intermediate_size"],
-            held["vocab_size"],
-        )
+        """That of a BERT in a Hugging Face folder.
+
+        Raises:
+          UserError: it holds no config.json of a BERT.
+        """
+        names = "num_hidden_layers hidden_size num_attention_heads intermediate_size vocab_size"
+        try:
+            held = json.loads((weights / "config.json").read_text())
+            return cls(*(int(held[name]) for name in names.split()))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{weights / 'config.json'} is no BERT's: {error!r}") from error
 
     def floating_point_operations(self) -> float:
         """Of forward and backward on one worker's rows."""

@@ -61,7 +61,7 @@ class Evaluator:
     ):
         self.strategy, self.model, self.loss, self._fuses = strategy, model, loss, fuses
         self._dtype = np.dtype(keras.config.floatx())
-        self._step = tf.function(self._all_rows)
+        self._step = tf.function(self._all_rows, autograph=False)
 
     def _all_rows(self, iterator):
         """The next batch, scored: rows of all replicas, one after the other.

@@ -51,7 +51,7 @@ class FeatureExtractor:
 
     def __init__(self, strategy: tf.distribute.Strategy, model: keras.Model, fuses: bool = False):
         self._strategy, self._model, self._fuses = strategy, model, fuses
-        self._step = tf.function(self._all_rows)
+        self._step = tf.function(self._all_rows, autograph=False)
 
     def _all_rows(self, iterator):
         per_replica = self._strategy.run(self._rows, args=(next(iterator),))

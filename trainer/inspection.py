@@ -47,10 +47,10 @@ def vectors(run: Run, split: str) -> Vectors | None:
     rows = np.unique(np.linspace(0, len(data) - 1, VECTORS).astype(np.int64))
     rows = rows[np.argsort(data.lengths[rows], kind="stable")]
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def score(batch):
-        pooled = run.model.pooled(batch)
-        return tf.cast(pooled, tf.float32), tf.argmax(run.model(batch), -1)
+        encoded, head = run.model.encode(batch), run.model.head
+        return tf.cast(head.features(encoded), tf.float32), tf.argmax(head(encoded), -1)
 
     values, predictions = [], []
     for start in range(0, len(rows), _ROWS):
@@ -61,7 +61,7 @@ def vectors(run: Run, split: str) -> Vectors | None:
         predictions += predicted.numpy().tolist()
     return Vectors(
         np.concatenate(values),
-        [run.text(split, int(row)) for row in rows],
+        run.texts(split, rows),
         [names[label] for label in data.labels[rows]],
         [names[i] for i in predictions],
         data.ids[rows].tolist(),

@@ -46,15 +46,16 @@ def make_report(run: Run, split: str, scores: Scores) -> Report:
     metrics["calibration_error"] = reliability(scores.labels, probabilities).error
     certain = probabilities.max(-1)
     wrong = np.flatnonzero(scores.predictions != scores.labels)
+    worst = wrong[np.argsort(-certain[wrong], kind="stable")][:WRONG_SHOWN]
     rows = [
         WrongPrediction(
-            run.text(split, i),
+            text,
             int(scores.labels[i]),
             int(scores.predictions[i]),
             float(certain[i]),
             int(scores.ids[i]),
         )
-        for i in wrong[np.argsort(-certain[wrong], kind="stable")][:WRONG_SHOWN]
+        for i, text in zip(worst, run.texts(split, worst), strict=True)
     ]
     matrix = confusion_matrix(scores.labels, scores.predictions, run.classes)
     return Report(split, metrics, matrix, rows, scores.labels, probabilities)

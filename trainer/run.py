@@ -135,12 +135,17 @@ class Run:
             )
         return self._splits[name]
 
-    def text(self, name: str, row: int) -> str:
-        """What the model is given of an example: its tokens, as text."""
+    def texts(self, name: str, rows: np.ndarray) -> list[str]:
+        """What the model is given of the examples `rows`, int [N]: their tokens, as text."""
+        if not len(rows):
+            return []
         split = self.split(name)
-        batch = split.gather(tf.constant([row], tf.int64), int(split.lengths[row]))
-        tokens = batch["input_ids"][0].numpy()
-        return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
+        lengths = split.lengths[rows]
+        batch = split.gather(tf.constant(rows, tf.int64), int(lengths.max()))
+        tokens = [
+            ids[:length] for ids, length in zip(batch["input_ids"].numpy(), lengths, strict=True)
+        ]
+        return [self.tokenizer.decode(ids, skip_special_tokens=True) for ids in tokens]
 
     def restore(self, store: Store, step: int) -> None:
         """Reads the model's weights from a checkpoint."""
@@ -244,9 +249,8 @@ class Run:
     @functools.cached_property
     def buckets(self) -> tuple[int, ...]:
         """The lengths that suit the training split; the workdir of a run holds them."""
-        held = self.workdir.read()[1].get("buckets") if self.workdir.started else None
-        if held:
-            return tuple(held)
+        if self.workdir.started:
+            return tuple(self.workdir.read()[1]["buckets"])
         return bucket_lengths(self.split("train").lengths, self.config.data.buckets)
 
     def masking(self) -> Masking | None:
@@ -311,7 +315,8 @@ class Run:
             replicas = self.strategy.num_replicas_in_sync
             rows = self._evaluation_size() // replicas
             half = rows // 2 * replicas
-            fewer = f"go on with {half} (--batch_size={half} of launch.evaluate)"
+            flags = f"--config.evaluation.batch_size={half}", f"--batch_size={half}"
+            fewer = f"go on with {half} ({flags[0]}; for launch.evaluate, {flags[1]})"
             raise UserError(
                 f"config.evaluation.batch_size={rows * replicas} does not fit in the memory of a"
                 f" device: {fewer if rows > 1 else SHORTER}"

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.errors import UserError
-from trainer.models.fusion import fusing
+from trainer.models.fusion import compiling, fusing
 from trainer.models.random import keep_mask, random_scope
 from trainer.objectives.losses import Loss
 from trainer.optim.schedules import learning_rate
@@ -144,12 +144,12 @@ class TrainStep:
             self._options["recompute"] = True
         self.seed, self.accumulate, self.masking = seed, accumulate, masking
         self.clip_norm = clip_norm
-        self._fuses = xla == "chains"
+        self._fuses, self._compiles = xla == "chains", xla == "step"
         self._micro = self._micro_batch
-        if xla == "step":
-            self._micro = tf.function(self._micro_batch, jit_compile=True)
+        if self._compiles:
+            self._micro = tf.function(self._micro_batch, jit_compile=True, autograph=False)
         self.run = tf.function(self._run)
-        self._diagnose = tf.function(self._diagnose_rows)
+        self._diagnose = tf.function(self._diagnose_rows, autograph=False)
 
     def _run(self, iterator, steps, sampled):
         """Up to `steps` steps without the host; stops at the first that is not finite.
@@ -214,6 +214,7 @@ class TrainStep:
         inputs = {key: batch[key] for key in FEATURES}
         return self.model(inputs, training=True, **self._options)
 
+    @tf.autograph.experimental.do_not_convert  # as in Keras's fit: the model is traced much sooner
     def _replica_step(self, batch: Batch, sampled) -> tuple[tf.Tensor, tf.Tensor]:
         """The step on one replica's rows of the global batch: OF_STEP, and the samples."""
         batch = own_rows(batch, self.strategy)
@@ -301,7 +302,8 @@ class TrainStep:
     def _micro_batch(self, batch: Batch, step, row_start, scale):
         """Forward and backward on some rows; `row_start` is their place in the global batch."""
         tape = tf.GradientTape(watch_accessed_variables=False)  # nothing for frozen parameters
-        with random_scope(self.seed, step, row_start), fusing(self._fuses):
+        place = random_scope(self.seed, step, row_start)
+        with place, fusing(self._fuses), compiling(self._compiles):
             with tape:
                 tape.watch(self.variables)
                 masked = self.masking(batch) if self.masking else batch

@@ -50,7 +50,7 @@ def test_a_cut_run_scores_what_it_has(half):
     result = json.loads((half / "result.json").read_text())
     assert result["steps"] == CUT
     assert not result["finished"]
-    assert result["test"]["examples"] == 5000
+    assert result["test"]["examples"] == 1000
 
 
 def test_a_cut_run_goes_on_as_the_uncut(half, begun, whole, smoke, launch):

@@ -64,6 +64,6 @@ def test_an_evaluation_that_does_not_fit_names_one_that_does(smoke, launch, tmp_
     assert ended.status == 2, ended.stderr
     said = (
         "config.evaluation.batch_size=16 does not fit in the memory of a device: go on with 8"
-        " (--batch_size=8 of launch.evaluate)"
+        " (--config.evaluation.batch_size=8; for launch.evaluate, --batch_size=8)"
     )
     assert ended.stderr.splitlines()[-1] == f"error: {said}"

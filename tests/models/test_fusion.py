@@ -1,5 +1,7 @@
 """Chains of operations: compiled or not, the same values and the gradients of their formulas."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -77,13 +79,24 @@ def test_the_sums_of_gpus_are_those_of_cpus(monkeypatch, number):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("rows", [512, 4096])
-def test_the_sum_over_rows_is_no_product(rows):
+@pytest.mark.parametrize("how", ["chains", "step"])
+@pytest.mark.parametrize("number", range(len(CHAINS)), ids=CHAINS)
+def test_compiled_rows_are_summed_by_no_product(number, how):
     """XLA merges one of few rows with what makes them, which is then made a number at a time."""
+    chain, tensors, settings = list(_chains("float32"))[number]
 
-    backward, x = fusion._backward(fusion.activate, (("activation", "gelu"),)), tf.ones([rows, D])
-    compiled = backward.experimental_get_compiler_ir(x, x, x[0])(stage="optimized_hlo")
-    assert "dot(" not in compiled
+    @tf.function(jit_compile=True)
+    def step(upstream, *tensors):
+        floating = [each for each in tensors if each.dtype.is_floating]
+        with fusion.compiling(True), tf.GradientTape() as tape:
+            tape.watch(floating)
+            value = fusion.fuse(chain, *tensors, **settings)
+            return tape.gradient(value, floating, output_gradients=upstream)
+
+    backward = fusion._backward(chain, tuple(sorted(settings.items()))) if how == "chains" else step
+    compiled = backward.experimental_get_compiler_ir(tensors[0], *tensors)(stage="optimized_hlo")
+    for shape in re.findall(r" = (\S+)\{\S* dot\(", compiled):
+        assert shape == f"f32[{B * T}]"  # the sum of each row: of its D numbers
 
 
 def test_one_trace_for_all_layers_and_shapes():

@@ -1,10 +1,14 @@
 """What the benchmarks of speed make of their measurements."""
 
+import json
+
 import breakdown
 import peers
 import pytest
 import step_speed
 from synthetic import Shape
+
+from trainer.errors import UserError
 
 TINY = Shape(depth=1, width=8, heads=2, ffn_width=16, vocab_size=64, rows=4, length=16)
 
@@ -27,6 +31,21 @@ def test_mfu_is_of_the_best_rate_of_products(capsys):
     seconds = 2 * TINY.floating_point_operations() / 1e9
     step_speed.report(TINY, "float32", [(seconds, 4 * seconds)] * 2, 1e9, None)
     assert "MFU 0.500, of the bare step 0.125" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"num_hidden_layers": "six"}', None])
+def test_a_folder_of_no_bert(tmp_path, text):
+    path = tmp_path / "config.json"
+    path.mkdir() if text is None else path.write_text(text)
+    with pytest.raises(UserError, match=r"config.json is no BERT's"):
+        Shape.of(tmp_path)
+
+
+def test_the_shape_of_a_bert(tmp_path):
+    sizes = {"num_hidden_layers": 2, "hidden_size": 8, "num_attention_heads": 4}
+    sizes |= {"intermediate_size": 16, "vocab_size": 32}
+    (tmp_path / "config.json").write_text(json.dumps(sizes))
+    assert Shape.of(tmp_path) == Shape(2, 8, 4, 16, 32)
 
 
 def rounds(rate: float) -> list[dict]:

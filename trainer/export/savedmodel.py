@@ -26,9 +26,9 @@ class Served(tf.Module):
         self._tokenizer = tokenizer
         self.weights = [variable.value for variable in trained.model.variables]
         ids = {name: tf.TensorSpec([None, None], tf.int32, name) for name in FEATURES}
-        self.ids = tf.function(self._of_ids, input_signature=list(ids.values()))
+        self.ids = tf.function(self._of_ids, list(ids.values()), autograph=False)
         texts = tf.TensorSpec([None], tf.string, "texts")
-        self.texts = tf.function(self._of_texts, input_signature=[texts])
+        self.texts = tf.function(self._of_texts, [texts], autograph=False)
 
     def _of_ids(self, input_ids, attention_mask, token_type_ids):
         inputs = dict(zip(FEATURES, (input_ids, attention_mask, token_type_ids), strict=True))

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from trainer.models import fusion
 from trainer.models.fusion import fuse, fuse_constant, statistics_dtype
-from trainer.models.layers import MASKED, Dropout, LayerNorm, add_bias, dense, product
+from trainer.models.layers import MASKED, Dropout, LayerNorm, dense, product
 from trainer.models.random import repeating
 
 
@@ -103,7 +103,7 @@ class MultiHeadAttention(keras.layers.Layer):
             scale = tf.constant(1 / math.sqrt(width // self.heads), kernels[0].dtype)
             kernels[0] *= scale
             biases[0] *= scale
-        y = add_bias(product(x_BTD, tf.concat(kernels, -1)), tf.concat(biases, -1))
+        y = fusion.add_bias(product(x_BTD, tf.concat(kernels, -1)), tf.concat(biases, -1))
         y = tf.reshape(y, [shape[0], shape[1], len(layers), self.heads, width // self.heads])
         return tf.unstack(tf.transpose(y, [2, 0, 3, 1, 4]), len(layers))
 

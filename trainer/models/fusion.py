@@ -14,18 +14,31 @@ from typing import Any
 
 import tensorflow as tf
 
-_active = threading.local()  # each replica is traced in a thread of its own
+_inside = threading.local()  # each replica is traced in a thread of its own
+
+
+def fusing(on: bool) -> contextlib.AbstractContextManager[None]:
+    """Whether `fuse` compiles what is called inside; outside of any it does not."""
+    return _set("fusing", on)
+
+
+def compiling(on: bool) -> contextlib.AbstractContextManager[None]:
+    """Whether XLA compiles all that is called inside: then it is summed as is best there."""
+    return _set("compiling", on)
 
 
 @contextlib.contextmanager
-def fusing(on: bool) -> Iterator[None]:
-    """Whether `fuse` compiles what is called inside; outside of any it does not."""
-    before = getattr(_active, "on", False)
-    _active.on = on
+def _set(name: str, on: bool) -> Iterator[None]:
+    before = _is(name)
+    setattr(_inside, name, on)
     try:
         yield
     finally:
-        _active.on = before
+        setattr(_inside, name, before)
+
+
+def _is(name: str) -> bool:
+    return getattr(_inside, name, False)
 
 
 def fuse(chain: Callable[..., tf.Tensor], *tensors: tf.Tensor, **settings: Any) -> tf.Tensor:
@@ -40,7 +53,7 @@ def fuse(chain: Callable[..., tf.Tensor], *tensors: tf.Tensor, **settings: Any) 
       settings: hashable, and constant in the compiled loop.
     """
     with _named(chain):
-        if not getattr(_active, "on", False):
+        if not _is("fusing"):
             return chain(*tensors, **settings)
         return _compiled(chain, tuple(sorted(settings.items())))(*tensors)
 
@@ -48,7 +61,7 @@ def fuse(chain: Callable[..., tf.Tensor], *tensors: tf.Tensor, **settings: Any) 
 def fuse_constant(chain: Callable[..., Any], *tensors: tf.Tensor, **settings: Any) -> Any:
     """As `fuse`, for what is never differentiated; the chain may return several tensors."""
     with _named(chain):
-        if not getattr(_active, "on", False):
+        if not _is("fusing"):
             return chain(*tensors, **settings)
         return _forward(chain, tuple(sorted(settings.items())))(*tensors)
 
@@ -70,7 +83,7 @@ def _backward(chain: Callable[..., tf.Tensor], settings: tuple) -> Callable[...,
 
     def derivatives(upstream, *tensors):
         floating = [each for each in tensors if each.dtype.is_floating]
-        with fusing(True):
+        with compiling(True):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(floating)
                 result = call(*tensors)
@@ -101,7 +114,7 @@ def _compiled(chain: Callable[..., tf.Tensor], settings: tuple) -> Callable[...,
 def activate(x_ND, bias_D, *, activation: str):
     """`ACTIVATIONS[activation]` of the sum."""
     wide = statistics_dtype(x_ND.dtype)
-    hidden = _add_bias(tf.cast(x_ND, wide), tf.cast(bias_D, wide))
+    hidden = add_bias(tf.cast(x_ND, wide), tf.cast(bias_D, wide))
     return tf.cast(ACTIVATIONS[activation](hidden), x_ND.dtype)
 
 
@@ -132,12 +145,13 @@ def residual_norm(x_ND, y_ND, bias_D, gamma_D, beta_D, *random_ND, share: float,
 
 
 def _residual(x, y, bias, random=None, *, share, dtype):
-    y = _add_bias(tf.cast(y, dtype), tf.cast(bias, dtype))
+    y = add_bias(tf.cast(y, dtype), tf.cast(bias, dtype))
     return tf.cast(x, dtype) + (y if random is None else drop(y, random, share=share))
 
 
 @tf.custom_gradient
-def _add_bias(x, bias):
+def add_bias(x, bias):
+    """x [..., D] plus a bias [D]."""
     return x + bias, lambda upstream: (upstream, _column_sums(upstream))
 
 
@@ -180,19 +194,13 @@ def _row_dot(x, vector):
 def _column_sums(x):
     """The sum of x [..., D] over all but the last axis: [D].
 
-    Compiled by no product: XLA merges one of fewer than 4,096 rows with what makes them, which is
-    then made a number at a time.
+    TensorFlow sums rows fastest by a product, on a CPU. XLA merges a product of fewer than 4,096
+    rows with what makes them, which is then made a number at a time.
     """
-    if not (on_gpu() or getattr(_active, "on", False)):
-        return summed(x)
-    with tf.name_scope("sums"):
-        return tf.reduce_sum(tf.reshape(x, [-1, x.shape[-1]]), 0)
-
-
-def summed(x):
-    """The same by a product, which is fastest where TensorFlow runs it on a CPU."""
     rows = tf.reshape(x, [-1, x.shape[-1]])
     with tf.name_scope("sums"):
+        if on_gpu() or _is("compiling"):
+            return tf.reduce_sum(rows, 0)
         return tf.matmul(tf.ones([1, tf.shape(rows)[0]], rows.dtype), rows)[0]
 
 

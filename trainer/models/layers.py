@@ -204,15 +204,3 @@ def product(x, kernel):
     kernel = tf.convert_to_tensor(kernel)
     rows = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel)
     return tf.reshape(rows, tf.concat([tf.shape(x)[:-1], [kernel.shape[-1]]], 0))
-
-
-def add_bias(x, bias):
-    """x [..., D] plus a bias [D]."""
-    if fusion.on_gpu():
-        return tf.nn.bias_add(x, bias)
-
-    @tf.custom_gradient
-    def apply(x, bias):
-        return tf.nn.bias_add(x, bias), lambda upstream: (upstream, fusion.summed(upstream))
-
-    return apply(x, bias)

@@ -97,6 +97,7 @@ class Explainer:
         margins = self._margins(ends, ids_T, label)
         return tf.ensure_shape(values_T, [None])[:length], margins[0], margins[1]
 
+    @tf.autograph.experimental.do_not_convert
     def _margins(self, vectors_BTD, ids_T, label):
         """[B]: the label's logit less the mean of the others."""
         rows = tf.shape(vectors_BTD)[0]

@@ -46,7 +46,9 @@ class Predictor:
     def __init__(self, trained: TrainedModel, stop: Callable[[], bool] = lambda: False):
         self.trained, self._stop = trained, stop
         spec = tf.TensorSpec([None, None], tf.int32)
-        self._logits = tf.function(self._all_rows, input_signature=[dict.fromkeys(FEATURES, spec)])
+        self._logits = tf.function(
+            self._all_rows, input_signature=[dict.fromkeys(FEATURES, spec)], autograph=False
+        )
 
     def probabilities(self, texts: Sequence[Text]) -> np.ndarray:
         """float64 [N, C], calibrated, in the order of the texts.
