@@ -1,4 +1,4 @@
-"""A small run on a part of the sample, for tests: two phases, dropout, evaluations, many checkpoints.
+"""A small run on part of the sample, for tests: two phases, dropout, evaluations, many checkpoints.
 
 python -m launch.train --config=configs/smoke.py --workdir=runs/smoke
 """

@@ -11,6 +11,7 @@ from programs import ROOT, contents
 from trainer.workers import LOST
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.cluster]
+SOON = "--start_seconds=20"
 
 
 def flags(few) -> list[str]:
@@ -105,7 +106,7 @@ def test_another_version(few, tmp_path):
 
 def test_another_workdir(few, tmp_path):
     other = tmp_path / "elsewhere" / "run"
-    line = refused(few, tmp_path, other=(f"--workdir={other}",))
+    line = refused(few, tmp_path, one=(SOON,), other=(f"--workdir={other}", SOON))
     assert f"does not share the --workdir={few.workdir}" in line
     assert not other.exists()
 
@@ -115,8 +116,8 @@ def test_another_workdir_beside_a_run_that_goes_on(few, tmp_path, launch):
     assert launch(*few.flags, "--config.max_steps=2").status == 0
     before = contents(few.workdir)
     with Group(tmp_path / "said", 2) as group:
-        group.start(0, *few.flags)
-        group.start(1, *flags(few), f"--workdir={tmp_path / 'fresh'}")
+        group.start(0, *few.flags, SOON)
+        group.start(1, *flags(few), f"--workdir={tmp_path / 'fresh'}", SOON)
         ended = ends(group)
     assert [each.status for each in ended] == [2, 2], ended
     assert "does not share the --workdir" in ended[1].stderr
@@ -147,7 +148,7 @@ def test_a_port_in_use(few, tmp_path, index):
         host, port = group.addresses[index].split(":")
         with socket.create_server((host, int(port))):
             group.start(0, *flags(few), f"--workdir={few.workdir}")
-            group.start(1, *flags(few), f"--workdir={few.workdir}", "--start_seconds=40")
+            group.start(1, *flags(few), f"--workdir={few.workdir}", SOON)
             ended = group.workers[index].end()
         other = group.workers[1 - index].end()
     assert ended.status == 2
