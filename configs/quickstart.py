@@ -5,9 +5,9 @@
 or `python -m launch.train --config=configs/quickstart.py --workdir=runs/quickstart`, after
 `python scripts/fetch_sample.py --output=data`.
 
-On 2 cores of an Intel Xeon (AMX, bfloat16) `make train` took 172 s after the installation and
-printed test accuracy 0.8756 on the 5,000 reviews (weights chosen by validation loss); with the
-seeds 1 and 2 it is 0.8826 and 0.8852 (docs/speed.md).
+On 2 cores of an Intel Xeon (AMX, bfloat16) `make train` took 172 s after the installation, 360 s
+in an hour in which the machine was slow, and printed test accuracy 0.8762 on the 5,000 reviews
+(weights chosen by validation loss). How much that varies with the seed: docs/speed.md.
 """
 
 from trainer.config import (

@@ -128,6 +128,17 @@ def test_xla_gives_the_same_losses(strategy_over):
     np.testing.assert_allclose(compiled.losses(3), plain.losses(3), rtol=1e-12)
 
 
+def test_compiled_whole_rows_are_summed_by_no_product(strategy_over):
+    """As in chains, see test_fusion.py."""
+    trainer = tiny.Trainer(strategy_over(1), tiny.batches(1, 4), xla="step")
+    batch = {key: tf.constant(value) for key, value in tiny.batch(4).items() if key != "id"}
+    zero = tf.zeros([], tf.int64)
+    scale = trainer.loss_scale.scale
+    ir = trainer.step._micro.experimental_get_compiler_ir(batch, zero, zero, scale)
+    products = re.findall(r" = \w+\[([\d,]*)\]\S* dot\(", ir(stage="optimized_hlo"))
+    assert not {"8", "16", "24"} & set(products)  # the widths of biases
+
+
 def test_compiled_chains_give_the_same_losses(strategy_over):
     batches = tiny.batches(3, 8)
     plain, compiled = (

@@ -139,6 +139,10 @@ def breaks_when_called(config, vocab_size, classes):
 
 def mean_loss(labels, logits):
     return keras.ops.mean(logits)
+
+
+def branching_loss(labels, logits):
+    return keras.ops.mean(logits, -1) if keras.ops.max(logits) > 0 else keras.ops.max(logits, -1)
 """
 
 
@@ -160,6 +164,7 @@ def mean_loss(labels, logits):
         ("model.factory=nowhere:build", "there is no module 'nowhere'"),
         ("model.factory=refused", "is not an import path"),
         ("objective.loss=refused:mean_loss", "one loss per example"),
+        ("objective.loss=refused:branching_loss", "raised OperatorNotAllowedInGraphError"),
         ("objective.loss=refused:nothing", "module refused has no 'nothing'"),
         ("objective.metrics=('refused:nothing',)", "module refused has no 'nothing'"),
         ("evaluation.metric=recal", "is not one of: loss, accuracy"),

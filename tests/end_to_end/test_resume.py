@@ -121,7 +121,7 @@ def test_xla_may_change(begun, whole, smoke, launch):
 
 def test_compiled_and_recomputed_a_cut_run_goes_on_as_the_uncut(smoke, launch, tmp_path):
     flags = ("--config.runtime.xla=chains", "--config.runtime.recompute=True")
-    flags += ("--config.data.buckets=1",)  # compiled once
+    flags += ("--config.data.buckets=2",)  # each is compiled
     for workdir, steps in (("whole", CUT + 4), ("cut", CUT), ("cut", CUT + 4)):
         where = (f"--workdir={tmp_path / workdir}", f"--config.max_steps={steps}")
         ended = launch(*smoke, *flags, *where)

@@ -11,7 +11,7 @@ from programs import ROOT, contents
 from trainer.workers import LOST
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.cluster]
-SOON = "--start_seconds=20"
+SOON = "--start_seconds=30"
 
 
 def flags(few) -> list[str]:

@@ -68,7 +68,7 @@ def check(folder: Path, expected: Mapping[str, np.ndarray], sample=np.s_[:]) -> 
         hidden = model.encoder(*inputs.values()).numpy()[inputs["attention_mask"] == 1]
         ours = {
             "hidden": hidden[sample],
-            "pooled": model.pooled(inputs).numpy(),
+            "pooled": model.head.features(model.encode(inputs)).numpy(),
             "logits": model(inputs).numpy(),
         }
         for name, values in ours.items():

@@ -192,10 +192,6 @@ class Classifier(keras.Model):
         encoded_BD = self.encode(inputs, training, frozen_levels, recompute)
         return self.head(encoded_BD, training=training)
 
-    def pooled(self, inputs):
-        """What the logits are made of, [B, width of the head]: the "pooler output" of BERT."""
-        return self.head.features(self.encode(inputs))
-
     def logits_of_vectors(self, vectors_BTD, inputs):
         """The logits [B, classes], with other token vectors than those of the ids."""
         mask_BT = inputs["attention_mask"]

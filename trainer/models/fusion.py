@@ -200,7 +200,8 @@ def _column_sums(x):
     rows = tf.reshape(x, [-1, x.shape[-1]])
     with tf.name_scope("sums"):
         if on_gpu() or _is("compiling"):
-            return tf.reduce_sum(rows, 0)
+            wide = tf.cast(rows, statistics_dtype(rows.dtype))
+            return tf.cast(tf.reduce_sum(wide, 0), rows.dtype)
         return tf.matmul(tf.ones([1, tf.shape(rows)[0]], rows.dtype), rows)[0]
 
 

@@ -97,7 +97,8 @@ def make_loss(objective: Objective, classes: int) -> Loss:
         )
     loss = Loss(load(objective.loss, "config.objective.loss"), objective.class_weights)
     with blamed_on(objective.loss, "config.objective.loss"):  # before hours are spent on it
-        loss.example_losses(tf.zeros([2], tf.int32), tf.zeros([2, classes]))
+        probe = tf.function(loss.example_losses, autograph=False)  # as the step calls it
+        probe(tf.zeros([2], tf.int32), tf.zeros([2, classes]))
     return loss
 
 
