@@ -150,7 +150,8 @@ def parser() -> argparse.ArgumentParser:
     one = command(_scale, "starts on many times as much data", "minilm_imdb")
     one.add_argument("--data_dir", type=Path, required=True, help="TFDS folder of imdb_reviews")
     one.add_argument("--times", type=_positive, default=100, help="as much data (100)")
-    one.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="for 8 GB")
+    temporary = Path(tempfile.gettempdir())
+    one.add_argument("--folder", type=Path, default=temporary, help=f"for 8 GB ({temporary})")
     return whole
 
 

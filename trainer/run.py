@@ -142,10 +142,10 @@ class Run:
         split = self.split(name)
         lengths = split.lengths[rows]
         batch = split.gather(tf.constant(rows, tf.int64), int(lengths.max()))
-        tokens = [
-            ids[:length] for ids, length in zip(batch["input_ids"].numpy(), lengths, strict=True)
+        return [
+            self.tokenizer.decode(ids[:length], skip_special_tokens=True)
+            for ids, length in zip(batch["input_ids"].numpy(), lengths, strict=True)
         ]
-        return [self.tokenizer.decode(ids, skip_special_tokens=True) for ids in tokens]
 
     def restore(self, store: Store, step: int) -> None:
         """Reads the model's weights from a checkpoint."""
