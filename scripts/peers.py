@@ -29,6 +29,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,6 +60,7 @@ PEERS = {
 }
 COMES, TUNED = 2.0, 1.4  # times the best peer
 LEAST_MFU = 0.42
+PATIENCE = 1800  # seconds that a round may take, or a whole training of --learn
 LEARN = {"reviews": 4000, "scored": 1000, "length": 64, "rate": 1e-4, "seeds": 3}
 CHANCE = 0.05  # of a difference, between systems that learn the same
 
@@ -100,19 +102,25 @@ class System:
         """Trains one round, or to the end, and says what it took.
 
         Raises:
-          UserError: the process ended.
+          UserError: the process ended, or did not answer within PATIENCE and was killed.
         """
         assert self._process.stdin
         assert self._process.stdout
+        began, hung = time.monotonic(), threading.Timer(PATIENCE, self._process.kill)
+        hung.start()
         try:
-            self._process.stdin.write("\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
-        if line := self._process.stdout.readline():
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write("\n")
+                self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        finally:
+            hung.cancel()
+        if line:
             return json.loads(line)
         self._log.seek(0)
         said = self._log.read().strip().splitlines() or ["without a word"]
+        if time.monotonic() - began > PATIENCE:
+            raise UserError(f"{self.label} took more than {PATIENCE} s and was killed: {said[-1]}")
         raise UserError(f"{self.label} ended with status {self._process.wait()}: {said[-1]}")
 
     def warm_up(self) -> float:
@@ -122,8 +130,8 @@ class System:
         return last["tokens"] / last["seconds"]
 
     def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        with self._log, contextlib.suppress(BrokenPipeError), self._process:
+            self._process.kill()
 
 
 def _together(

@@ -65,6 +65,27 @@ def test_a_row_of_the_table():
 
 
 @pytest.mark.parametrize(
+    ("program", "patience", "said"),
+    [
+        ("import time; time.sleep(60)", 0.5, "took more than 0.5 s and was killed: without a word"),
+        ("raise SystemExit('no weights')", 60, "ended with status 1: no weights"),
+    ],
+)
+def test_a_peer_that_does_not_answer(monkeypatch, tmp_path, program, patience, said):
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "peer.py").write_text(program)
+    monkeypatch.setattr(peers, "ROOT", tmp_path)
+    monkeypatch.setattr(peers, "PATIENCE", patience)
+    flags = peers.parser().parse_args([])
+    system = peers.System("bare", False, tmp_path, flags, "float32")
+    try:
+        with pytest.raises(UserError, match=said):
+            system.round()
+    finally:
+        system.close()
+
+
+@pytest.mark.parametrize(
     ("comes", "tuned", "mfu", "status"),
     [(2.1, 1.5, 0.5, 0), (1.9, 1.5, 0.5, 1), (2.1, 1.3, 0.5, 1), (2.1, 1.5, 0.4, 1)],
 )
