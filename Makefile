@@ -155,13 +155,11 @@ bench-learning: install data weights build/peers/.installed
 bench-quick: install
 	$(PY) scripts/benchmark.py step $(ARGS)
 
-build/peers/.installed: | install
-	$(PY) -m venv --clear build/peers/torch
-	build/peers/torch/bin/python -m pip install --quiet torch==2.13.0 transformers==5.23.0 \
-	    accelerate==1.15.0 datasets==5.2.0
-	$(PY) -m venv --clear build/peers/keras
-	build/peers/keras/bin/python -m pip install --quiet tensorflow==2.21.0 tf_keras==2.21.0 \
-	    keras==3.15.1 keras-hub==0.32.0 transformers==4.57.6 safetensors
+build/peers/.installed: scripts/peers_torch.txt scripts/peers_keras.txt | install
+	@set -ex; for of in torch keras; do \
+	    $(PY) -m venv --clear build/peers/$$of; \
+	    build/peers/$$of/bin/python -m pip install --quiet --requirement scripts/peers_$$of.txt; \
+	done
 	touch $@
 
 lint: install

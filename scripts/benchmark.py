@@ -64,6 +64,7 @@ time-to-accuracy, input, head, start and scale.
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -78,7 +79,7 @@ from trainer.errors import UserError
 
 Run = Callable[[argparse.Namespace, list[str]], int]
 MODELS = {  # shapes
-    "minilm": {"depth": 6, "width": 384, "heads": 12, "ffn_width": 1536},  # Wang et al., 2020
+    "minilm": {},  # the default
     "bert-base": {"depth": 12, "width": 768, "heads": 12, "ffn_width": 3072},  # Devlin et al., 2019
 }
 
@@ -149,9 +150,8 @@ def parser() -> argparse.ArgumentParser:
 
     one = command(_scale, "starts on many times as much data", "minilm_imdb")
     one.add_argument("--data_dir", type=Path, required=True, help="TFDS folder of imdb_reviews")
-    one.add_argument("--times", type=_positive, default=100, help="as much data (100)")
-    temporary = Path(tempfile.gettempdir())
-    one.add_argument("--folder", type=Path, default=temporary, help=f"for 8 GB ({temporary})")
+    one.add_argument("--times", type=_several, default=100, help="as much data (100)")
+    one.add_argument("--folder", type=Path, default=tempfile.gettempdir(), help="(%(default)s)")
     return whole
 
 
@@ -207,6 +207,8 @@ def _step(flags: argparse.Namespace, _: list[str]) -> int:
             "--breakdown shows xla=off and chains, and records nothing: leave out"
             " --xla and --record"
         )
+    if flags.record and (flags.xla or flags.model != "minilm"):
+        raise UserError("--record is for MiniLM with xla=chains: leave out --xla and --model")
     if flags.record:
         plots.check_table("--record", flags.record)
     shape = Shape(rows=flags.rows, length=flags.length, **MODELS[flags.model])
@@ -254,9 +256,14 @@ def _scale(flags: argparse.Namespace, changes: list[str]) -> int:
     from trainer.data.sources import open_source
 
     if not flags.folder.is_dir():
-        raise UserError(f"--folder={flags.folder} is not there: name a folder with 8 GB to spare")
-    data = config_lib.Data(data_dir=str(flags.data_dir), validation_share=0.0)
-    source = open_source(data)
+        raise UserError(f"--folder={flags.folder} is not there: name a folder")
+    needed, free = data_scale.gigabytes(flags.times), shutil.disk_usage(flags.folder).free / 1e9
+    if free < needed:
+        raise UserError(
+            f"--folder={flags.folder} has {free:.1f} GB to spare, {needed:.1f} are needed: name"
+            " another"
+        )
+    source = open_source(config_lib.Data(data_dir=str(flags.data_dir), validation_share=0.0))
     with tempfile.TemporaryDirectory(dir=flags.folder) as folder:
         starts = _first_steps(flags, changes)
         return data_scale.measure(source, flags.times, starts, Path(folder))
@@ -280,6 +287,12 @@ def _above_0(text: str) -> float:
     if not 0 < float(text) < float("inf"):
         raise ValueError
     return float(text)
+
+
+def _several(text: str) -> int:
+    if int(text) < 2:
+        raise ValueError
+    return int(text)
 
 
 def _positive(text: str) -> int:

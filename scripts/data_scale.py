@@ -14,6 +14,11 @@ MEMORY = 1.2  # times the peak of the run on one share
 SECONDS = 10.0  # that a resumed start may take longer
 
 
+def gigabytes(times: int) -> float:
+    """What the folder must hold, with imdb_reviews: texts, tokens, and checkpoints of both runs."""
+    return 0.08 * times + 1
+
+
 def measure(source: Source, times: int, flags: Sequence[str], folder: Path) -> int:
     """Prints both starts; returns 0 if memory and the resumed start stay within their limits.
 
@@ -21,7 +26,7 @@ def measure(source: Source, times: int, flags: Sequence[str], folder: Path) -> i
       source: its training split is repeated, each time with ids of its own.
       times: how often.
       flags: of launch.train, but for data and workdir.
-      folder: an empty folder, for some 3 GB of text and tokens a million reviews.
+      folder: an empty folder, see `gigabytes`.
     """
     examples = [(each.text, each.label) for each in source.examples("train")]
     held = [(each.text, each.label) for each in itertools.islice(source.examples("test"), 1000)]

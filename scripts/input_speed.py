@@ -1,5 +1,6 @@
 """How fast reviews are made into batches, beside the training that eats them; see benchmark.py."""
 
+import contextlib
 import itertools
 import json
 import statistics
@@ -111,8 +112,9 @@ def tokenising(data: config_lib.Data, weights: Path, python: Path, rounds: int) 
         def theirs(processes: int | None) -> float:
             assert peer.stdin
             assert peer.stdout
-            peer.stdin.write(json.dumps(processes) + "\n")
-            peer.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):
+                peer.stdin.write(json.dumps(processes) + "\n")
+                peer.stdin.flush()
             if line := peer.stdout.readline():
                 return float(line)
             raise UserError(f"datasets.map in {python} ended with status {peer.wait()}")

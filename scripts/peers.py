@@ -7,7 +7,7 @@ after an epoch to warm up (of random batches, nearly all of 512 tokens: a round)
 follow. As it comes: the recipe that its documentation gives. Tuned: in our batches of like length,
 the same reviews in the same round, padded to a multiple of 8. We are in bfloat16, or in float32
 where the processor has no instructions for bfloat16; a peer is in whichever of our precision and
-float32 it is faster in when tuned.
+float32 it is faster in when tuned, by its best round of the warm-up.
 
 Tokens count without padding, and input is in the time. MFU (Chowdhery et al., 2022, appendix B) is
 6 x parameters without embeddings + 12 x layers x length x width floating-point operations a token
@@ -60,7 +60,7 @@ PEERS = {
 }
 COMES, TUNED = 2.0, 1.4  # times the best peer
 LEAST_MFU = 0.42
-PATIENCE = 1800  # seconds that a round may take, or a whole training of --learn
+PATIENCE, LEARN_PATIENCE = 600, 3600  # seconds that a round, or a training of --learn, may take
 LEARN = {"reviews": 4000, "scored": 1000, "length": 64, "rate": 1e-4, "seeds": 3}
 CHANCE = 0.05  # of a difference, between systems that learn the same
 
@@ -88,6 +88,7 @@ class System:
         settings |= {"folder": str(folder), "weights": str(flags.weights.absolute())}
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_CPU_")}
         self._log = (folder / f"{name}{tuned:d}{precision}.log").open("w+")
+        self._patience = LEARN_PATIENCE if learn else PATIENCE
         self._process = subprocess.Popen(
             [str(python), str(ROOT / "scripts" / "peer.py"), json.dumps(settings)],
             stdin=subprocess.PIPE,
@@ -102,11 +103,11 @@ class System:
         """Trains one round, or to the end, and says what it took.
 
         Raises:
-          UserError: the process ended, or did not answer within PATIENCE and was killed.
+          UserError: the process ended, or did not answer in time and was killed.
         """
         assert self._process.stdin
         assert self._process.stdout
-        began, hung = time.monotonic(), threading.Timer(PATIENCE, self._process.kill)
+        began, hung = time.monotonic(), threading.Timer(self._patience, self._process.kill)
         hung.start()
         try:
             with contextlib.suppress(BrokenPipeError):
@@ -115,19 +116,17 @@ class System:
             line = self._process.stdout.readline()
         finally:
             hung.cancel()
-        if line:
+        if line.endswith("\n"):
             return json.loads(line)
         self._log.seek(0)
         said = self._log.read().strip().splitlines() or ["without a word"]
-        if time.monotonic() - began > PATIENCE:
-            raise UserError(f"{self.label} took more than {PATIENCE} s and was killed: {said[-1]}")
+        if (most := self._patience) < time.monotonic() - began:
+            raise UserError(f"{self.label} took more than {most} s and was killed: {said[-1]}")
         raise UserError(f"{self.label} ended with status {self._process.wait()}: {said[-1]}")
 
     def warm_up(self) -> float:
-        """Each length may be compiled, or prepared, anew; returns the last round's tokens/s."""
-        for _ in range(EPOCH if self.tuned else 1):
-            last = self.round()
-        return last["tokens"] / last["seconds"]
+        """Each length may be compiled, or prepared, anew; returns the best round's tokens/s."""
+        return max(_rates([self.round() for _ in range(EPOCH if self.tuned else 1)]))
 
     def close(self) -> None:
         with self._log, contextlib.suppress(BrokenPipeError), self._process:

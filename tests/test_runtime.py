@@ -110,6 +110,12 @@ def test_bfloat16_that_the_processor_has_no_instructions_for_is_said(
     assert not warned or "--config.runtime.precision=float32" in line
 
 
+def test_xla_that_makes_the_products_too_is_said_on_a_cpu():
+    on_cpu = tf.distribute.OneDeviceStrategy("/cpu:0")
+    settings = Runtime(precision="float32", xla="step")
+    assert "--config.runtime.xla=chains" in (runtime.slower(on_cpu, settings) or "")
+
+
 def _run(script: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False

@@ -137,12 +137,15 @@ def describe(strategy: tf.distribute.Strategy, runtime: config_lib.Runtime) -> s
 
 def slower(strategy: tf.distribute.Strategy, runtime: config_lib.Runtime) -> str | None:
     """What of these settings costs time on this machine and gains nothing, in a line; or None."""
-    on_cpu = "CPU" in strategy.extended.worker_devices[0].upper()
-    if on_cpu and runtime.precision == "mixed_bfloat16" and processor.has_bfloat16() is False:
+    if "CPU" not in strategy.extended.worker_devices[0].upper():
+        return None
+    if runtime.precision == "mixed_bfloat16" and processor.has_bfloat16() is False:
         return (
             "this processor has no instructions for bfloat16: a new run is faster with"
             " --config.runtime.precision=float32"
         )
+    if runtime.xla == "step":
+        return "on a CPU a run is usually faster with --config.runtime.xla=chains"
     return None
 
 

@@ -137,12 +137,26 @@ def breaks_when_called(config, vocab_size, classes):
     return Breaks()
 
 
+class Branches(Breaks):
+    def call(self, inputs, training=False):
+        words = inputs["input_ids"]
+        return keras.ops.one_hot(words[:, 0], 2) if words[0, 0] > 0 else keras.ops.zeros([2, 2])
+
+
+def branches(config, vocab_size, classes):
+    return Branches()
+
+
 def mean_loss(labels, logits):
     return keras.ops.mean(logits)
 
 
 def branching_loss(labels, logits):
     return keras.ops.mean(logits, -1) if keras.ops.max(logits) > 0 else keras.ops.max(logits, -1)
+
+
+def counting_loss(labels, logits):
+    return keras.ops.stack([logits[row, 0] for row in range(logits.shape[0])])
 """
 
 
@@ -160,11 +174,13 @@ def branching_loss(labels, logits):
             "model.factory=refused:breaks_when_called",
             r"KeyError.*words.*refused\.py, line 46",
         ),
+        ("model.factory=refused:branches", "raised OperatorNotAllowedInGraphError"),
         ("model.factory=refused:nothing", "module refused has no 'nothing'"),
         ("model.factory=nowhere:build", "there is no module 'nowhere'"),
         ("model.factory=refused", "is not an import path"),
         ("objective.loss=refused:mean_loss", "one loss per example"),
         ("objective.loss=refused:branching_loss", "raised OperatorNotAllowedInGraphError"),
+        ("objective.loss=refused:counting_loss", "raised TypeError"),
         ("objective.loss=refused:nothing", "module refused has no 'nothing'"),
         ("objective.metrics=('refused:nothing',)", "module refused has no 'nothing'"),
         ("evaluation.metric=recal", "is not one of: loss, accuracy"),

@@ -87,6 +87,8 @@ def test_table_shows_what_counts(capsys):
         (["overhead", "--rounds=0"], "invalid"),
         (["step", "--length=600"], "error: --length=600: there are 512 positions"),
         (["step", "--breakdown", "--xla=off"], "leave out --xla and --record"),
+        (["scale", "--times=1000000000", "--data_dir=x"], "GB to spare, 80000001.0 are needed"),
+        (["step", "--xla=off", "--record=x.csv"], "leave out --xla and --model"),
         (["scale", "--data_dir=data", "--folder=nowhere"], "error: --folder=nowhere is not there"),
         (["scaling", "--config.seed=1"], "error: scaling has no flag --config.seed=1"),
         (["step", "--record=docs"], "error: --record=docs cannot be written: name a file"),

@@ -162,7 +162,7 @@ def attend(query_BHTK, key_BHSK, value_BHSK, mask_BS, band_TS, *random_BHTS, sha
             sums_BHT1 = fuse_constant(_dot, upstream_BHTK, mixed_BHTK)
             upstream_BHTS = tf.matmul(upstream_BHTK, value_BHSK, transpose_b=True)
             tensors = (seen_BHTS, upstream_BHTS, sums_BHT1, *random_BHTS)
-            scores_BHTS = fuse(_of_scores, *tensors, share=share)
+            scores_BHTS = fuse_constant(_of_scores, *tensors, share=share)
             return (
                 tf.matmul(scores_BHTS, key_BHSK),
                 _transposed_product(scores_BHTS, query_BHTK),

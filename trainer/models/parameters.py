@@ -62,13 +62,19 @@ def _try(model: keras.Model, factory: str, classes: int) -> None:
     """Runs a user's model on a batch, and refuses what this library cannot train."""
     ones = tf.ones([2, 8], tf.int32)
     inputs = {"input_ids": ones, "attention_mask": ones, "token_type_ids": tf.zeros_like(ones)}
+    shapes = {name: tf.TensorSpec([None, None], tf.int32) for name in inputs}
+
+    @tf.function(input_signature=[shapes], autograph=False)  # as the step calls it
+    def train(inputs):
+        zero = tf.zeros([], tf.int64)
+        with random_scope(0, zero, zero):
+            return model(inputs, training=True)
+
     with blamed_on(factory, "config.model.factory"):
         logits = model(inputs, training=False)
         states = [v for v in model.non_trainable_variables if "seed_generator" in v.path]
         before = [state.numpy() for state in states]
-        zero = tf.zeros([], tf.int64)
-        with random_scope(0, zero, zero):
-            model(inputs, training=True)
+        train(inputs)
     if tuple(logits.shape) != (2, classes):
         raise UserError(
             f"config.model.factory={factory!r}: the model returned shape {tuple(logits.shape)} for"

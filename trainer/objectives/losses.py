@@ -97,7 +97,8 @@ def make_loss(objective: Objective, classes: int) -> Loss:
         )
     loss = Loss(load(objective.loss, "config.objective.loss"), objective.class_weights)
     with blamed_on(objective.loss, "config.objective.loss"):  # before hours are spent on it
-        probe = tf.function(loss.example_losses, autograph=False)  # as the step calls it
+        shapes = (tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, classes], tf.float32))
+        probe = tf.function(loss.example_losses, shapes, autograph=False)  # as the step calls it
         probe(tf.zeros([2], tf.int32), tf.zeros([2, classes]))
     return loss
 
