@@ -129,8 +129,10 @@ class System:
         return max(_rates([self.round() for _ in range(EPOCH if self.tuned else 1)]))
 
     def close(self) -> None:
-        with self._log, contextlib.suppress(BrokenPipeError), self._process:
-            self._process.kill()
+        """Ends the process; nothing, if that was done."""
+        self._process.kill()
+        with contextlib.suppress(BrokenPipeError), self._process:
+            self._log.close()
 
 
 def _together(

@@ -85,6 +85,36 @@ def test_a_peer_that_does_not_answer(monkeypatch, tmp_path, program, patience, s
         system.close()
 
 
+ANSWERS = """
+import json, sys
+settings = json.loads(sys.argv[1])
+rate = {"thaw": 4000, "bare": 1000}[settings["system"]] * (2 if settings["tuned"] else 1)
+rate *= 2 if settings["job"]["precision"] == "float32" else 1
+for _ in sys.stdin:
+    common = {"examples": 80, "tokens": 16000, "slots": 20000, "squares": 4000000}
+    print(json.dumps({**common, "seconds": 16000 / rate, "flops": 1e12, "peak_mb": 100}), flush=True)
+"""
+
+
+def test_the_whole_comparison(monkeypatch, capsys, tmp_path):
+    """Of programs that say what they took; the peer is faster in float32."""
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "peer.py").write_text(ANSWERS)
+    monkeypatch.setattr(peers, "ROOT", tmp_path)
+    monkeypatch.setattr(peers, "_reviews", lambda split, count: [{"text": "", "label": 0}] * count)
+    plan = [[step] for step in range(peers.peer.EPOCHS * peers.REVIEWS // peers.peer.BATCH)]
+    monkeypatch.setattr(peers, "_plan", lambda *args: plan)
+    output = tmp_path / "peers.json"
+    flags = ["--only", "bare", "--precision=mixed_bfloat16", f"--output={output}"]
+    assert peers.measure(peers.parser().parse_args(flags), Shape()) == 0
+    ours, comes, tuned = json.loads(output.read_text())["rows"]
+    assert ours["tokens_per_second"] == pytest.approx(8000)
+    assert comes["precision"] == tuned["precision"] == "float32"
+    assert comes["thaw_is_faster"] == pytest.approx(4)
+    assert tuned["thaw_is_faster"] == pytest.approx(2)
+    assert "2.00 x the best peer tuned (holds: at least 1.4)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("comes", "tuned", "mfu", "status"),
     [(2.1, 1.5, 0.5, 0), (1.9, 1.5, 0.5, 1), (2.1, 1.3, 0.5, 1), (2.1, 1.5, 0.4, 1)],
