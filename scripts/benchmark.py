@@ -150,7 +150,7 @@ def parser() -> argparse.ArgumentParser:
 
     one = command(_scale, "starts on many times as much data", "minilm_imdb")
     one.add_argument("--data_dir", type=Path, required=True, help="TFDS folder of imdb_reviews")
-    one.add_argument("--times", type=_several, default=100, help="as much data (100)")
+    one.add_argument("--times", type=_positive, default=100, help="as much data (100)")
     one.add_argument("--folder", type=Path, default=tempfile.gettempdir(), help="(%(default)s)")
     return whole
 
@@ -255,6 +255,8 @@ def _scale(flags: argparse.Namespace, changes: list[str]) -> int:
 
     from trainer.data.sources import open_source
 
+    if flags.times < 2:
+        raise UserError(f"--times={flags.times}: compare with 2 times the data, or more")
     if not flags.folder.is_dir():
         raise UserError(f"--folder={flags.folder} is not there: name a folder")
     needed, free = data_scale.gigabytes(flags.times), shutil.disk_usage(flags.folder).free / 1e9
@@ -287,12 +289,6 @@ def _above_0(text: str) -> float:
     if not 0 < float(text) < float("inf"):
         raise ValueError
     return float(text)
-
-
-def _several(text: str) -> int:
-    if int(text) < 2:
-        raise ValueError
-    return int(text)
 
 
 def _positive(text: str) -> int:

@@ -87,6 +87,7 @@ def test_table_shows_what_counts(capsys):
         (["overhead", "--rounds=0"], "invalid"),
         (["step", "--length=600"], "error: --length=600: there are 512 positions"),
         (["step", "--breakdown", "--xla=off"], "leave out --xla and --record"),
+        (["scale", "--times=1", "--data_dir=x"], "error: --times=1: compare with 2 times"),
         (["scale", "--times=1000000000", "--data_dir=x"], "GB to spare, 80000001.0 are needed"),
         (["step", "--xla=off", "--record=x.csv"], "leave out --xla and --model"),
         (["scale", "--data_dir=data", "--folder=nowhere"], "error: --folder=nowhere is not there"),
