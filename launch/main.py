@@ -5,6 +5,7 @@ same command goes on (EX_TEMPFAIL of sysexits.h); 69 another worker is lost; 1 a
 """
 
 import contextlib
+import gc
 import hashlib
 import os
 import runpy
@@ -128,9 +129,10 @@ def import_tensorflow() -> None:
     """Imports TensorFlow and wakes its devices, without what its C++ says about this machine.
 
     It logs before it can be told not to; so standard error goes to a file meanwhile, and is shown
-    if the import fails.
+    if the import fails. What it makes stays: it is not searched for garbage, now or later.
     """
     kept = os.dup(2)
+    gc.disable()
     with tempfile.TemporaryFile() as said:
         os.dup2(said.fileno(), 2)
         try:
@@ -144,6 +146,8 @@ def import_tensorflow() -> None:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+            gc.freeze()
+            gc.enable()
 
 
 def define_cache_dir() -> None:
