@@ -149,7 +149,7 @@ bench: install data weights build/peers/.installed
 	$(PY) scripts/peers.py $(ARGS)
 
 bench-learning: install data weights build/peers/.installed
-	$(PY) scripts/peers.py --learn $(ARGS)
+	$(PY) scripts/learning.py $(ARGS)
 
 # Kept over time: make bench-quick ARGS=--record=docs/logs/step_speed.csv
 bench-quick: install

@@ -129,7 +129,7 @@ def import_tensorflow() -> None:
     """Imports TensorFlow and wakes its devices, without what its C++ says about this machine.
 
     It logs before it can be told not to; so standard error goes to a file meanwhile, and is shown
-    if the import fails. What it makes stays: it is not searched for garbage, now or later.
+    if the import fails. What is there then stays: it is not searched for garbage, now or later.
     """
     kept = os.dup(2)
     gc.disable()
@@ -146,8 +146,8 @@ def import_tensorflow() -> None:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-            gc.freeze()
             gc.enable()
+    gc.freeze()
 
 
 def define_cache_dir() -> None:

@@ -151,7 +151,8 @@ def parser() -> argparse.ArgumentParser:
     one = command(_scale, "starts on many times as much data", "minilm_imdb")
     one.add_argument("--data_dir", type=Path, required=True, help="TFDS folder of imdb_reviews")
     one.add_argument("--times", type=_positive, default=100, help="as much data (100)")
-    one.add_argument("--folder", type=Path, default=tempfile.gettempdir(), help="(%(default)s)")
+    room = "where 9 GB are written, and removed in the end (%(default)s)"
+    one.add_argument("--folder", type=Path, default=tempfile.gettempdir(), help=room)
     return whole
 
 

@@ -13,9 +13,6 @@ Tokens count without padding, and input is in the time. MFU (Chowdhery et al., 2
 6 x parameters without embeddings + 12 x layers x length x width floating-point operations a token
 of a text of that length, over the best rate of products of 2048 x 2048 matrices that the process
 reached between its rounds, in bfloat16, or float32 where that is faster, whatever it trains in.
-
-With --learn each trains on 4,000 reviews of up to 64 tokens instead, an epoch in the same batches
-at the same constant rate, for three seeds, and is scored on 1,000 others.
 """
 
 import argparse
@@ -41,7 +38,6 @@ import plots
 import rich.box
 import rich.console
 import rich.table
-import scipy.stats
 from synthetic import Shape
 
 from launch import main as program
@@ -60,9 +56,7 @@ PEERS = {
 }
 COMES, TUNED = 2.0, 1.4  # times the best peer
 LEAST_MFU = 0.42
-PATIENCE, LEARN_PATIENCE = 600, 3600  # seconds that a round, or a training of --learn, may take
-LEARN = {"reviews": 4000, "scored": 1000, "length": 64, "rate": 1e-4, "seeds": 3}
-CHANCE = 0.05  # of a difference, between systems that learn the same
+PATIENCE = 600  # seconds that a round may take
 
 
 class System:
@@ -88,7 +82,6 @@ class System:
         settings |= {"folder": str(folder), "weights": str(flags.weights.absolute())}
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_CPU_")}
         self._log = (folder / f"{name}{tuned:d}{precision}.log").open("w+")
-        self._patience = LEARN_PATIENCE if learn else PATIENCE
         self._process = subprocess.Popen(
             [str(python), str(ROOT / "scripts" / "peer.py"), json.dumps(settings)],
             stdin=subprocess.PIPE,
@@ -99,15 +92,15 @@ class System:
         )
         self.rounds: list[dict[str, Any]] = []
 
-    def round(self) -> dict[str, Any]:
-        """Trains one round, or to the end, and says what it took.
+    def round(self, patience: float = PATIENCE) -> dict[str, Any]:
+        """Trains one round, or to the end, in so many seconds at most, and says what it took.
 
         Raises:
           UserError: the process ended, or did not answer in time and was killed.
         """
         assert self._process.stdin
         assert self._process.stdout
-        began, hung = time.monotonic(), threading.Timer(self._patience, self._process.kill)
+        began, hung = time.monotonic(), threading.Timer(patience, self._process.kill)
         hung.start()
         try:
             with contextlib.suppress(BrokenPipeError):
@@ -120,8 +113,8 @@ class System:
             return json.loads(line)
         self._log.seek(0)
         said = self._log.read().strip().splitlines() or ["without a word"]
-        if (most := self._patience) < time.monotonic() - began:
-            raise UserError(f"{self.label} took more than {most} s and was killed: {said[-1]}")
+        if patience < time.monotonic() - began:
+            raise UserError(f"{self.label} took more than {patience} s and was killed: {said[-1]}")
         raise UserError(f"{self.label} ended with status {self._process.wait()}: {said[-1]}")
 
     def warm_up(self) -> float:
@@ -162,59 +155,68 @@ def _together(
     }
 
 
-def parser() -> argparse.ArgumentParser:
-    """The flags."""
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Which systems, and in what."""
     made = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--rounds", type=int, default=EPOCH, help=f"of each system ({EPOCH})")
     made.add_argument("--weights", type=Path, default=ROOT / "data" / "minilm", help="of a BERT")
     made.add_argument("--environments", type=Path, default=ROOT / "build" / "peers")
     made.add_argument("--precision", default=machine.best_precision(), choices=PRECISIONS)
     made.add_argument("--only", nargs="+", default=list(PEERS), choices=list(PEERS))
-    made.add_argument("--learn", action="store_true", help="do all learn the same? an hour")
+    return made
+
+
+def check(flags: argparse.Namespace) -> None:
+    """Raises a UserError for weights or environments that are not there."""
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        if not (flags.weights / name).is_file():
+            raise UserError(f"--weights={flags.weights} holds no {name}: make weights")
+    for name in flags.only:
+        python = flags.environments / PEERS[name][1] / "bin" / "python"
+        if PEERS[name][1] and not python.is_file():
+            raise UserError(f"{python} is not there: make bench makes it")
+
+
+def _flags(arguments: Sequence[str]) -> argparse.Namespace:
+    made = parser(__doc__)
+    made.add_argument("--rounds", type=int, default=EPOCH, help=f"of each system ({EPOCH})")
     made.add_argument("--output", type=Path, default=Path("runs/benchmark/peers.json"))
     made.add_argument("--plot", type=Path, help="a .png file")
-    return made
+    return made.parse_args(arguments)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measures; returns 0, 1 (a promise does not hold) or 2 (a mistake of the user)."""
-    flags = parser().parse_args(arguments)
+    flags = _flags(arguments)
     try:
         most = EPOCH * (peer.EPOCHS - 1) // len(flags.only)
         if not EPOCH <= flags.rounds <= most:
             raise UserError(
                 f"--rounds={flags.rounds}: give {EPOCH}, an epoch, to {most}, for all peers"
             )
-        for name in ("rounds", "output", "plot"):
-            if flags.learn and getattr(flags, name) != parser().get_default(name):
-                raise UserError(f"--learn has no rounds, --output or --plot: leave out --{name}")
-        for name in ("model.safetensors", "tokenizer.json", "config.json"):
-            if not (flags.weights / name).is_file():
-                raise UserError(f"--weights={flags.weights} holds no {name}: make weights")
-        shape = Shape.of(flags.weights)
         if flags.plot:
             plots.check("--plot", flags.plot)
-        if not flags.learn:
-            plots.check_table("--output", flags.output)
-        for name in flags.only:
-            python = flags.environments / PEERS[name][1] / "bin" / "python"
-            if PEERS[name][1] and not python.is_file():
-                raise UserError(f"{python} is not there: make bench makes it")
-        return learn(flags) if flags.learn else measure(flags, shape)
+        plots.check_table("--output", flags.output)
+        check(flags)
+        return measure(flags, Shape.of(flags.weights))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return program.USER_ERROR
 
 
 def measure(flags: argparse.Namespace, shape: Shape) -> int:
-    """Runs the rounds, prints and writes the table."""
+    """Runs the rounds, prints and writes the table.
+
+    Raises:
+      UserError: a system failed; what was measured before is printed, not written.
+    """
     began, groups = time.perf_counter(), []
+    failed: UserError | None = None
     with tempfile.TemporaryDirectory() as folder:
-        reviews = _reviews("train", REVIEWS)
-        _write(Path(folder) / "reviews.jsonl", reviews)
-        plan = _plan(reviews, flags.weights, peer.LENGTH, SEED)
+        reviews = reviews_of("train", REVIEWS)
+        write(Path(folder) / "reviews.jsonl", reviews)
+        plan = plan_of(reviews, flags.weights, peer.LENGTH, SEED)
         (Path(folder) / "plan.json").write_text(json.dumps(plan))
         ours = System("thaw", True, Path(folder), flags, flags.precision)
         try:
@@ -225,6 +227,10 @@ def measure(flags: argparse.Namespace, shape: Shape) -> int:
                 kept = plan[: EPOCH * peer.STEPS] + plan[now:]
                 (Path(folder) / "plan.json").write_text(json.dumps(kept))
                 groups.append(_beside(ours, name, Path(folder), flags))
+        except UserError as error:
+            if not groups:
+                raise
+            failed = error
         finally:
             ours.close()
     rows = [{**_together(ours.rounds, shape, "thaw", False), "precision": ours.precision}]
@@ -242,6 +248,9 @@ def measure(flags: argparse.Namespace, shape: Shape) -> int:
                 row["thaw_is_faster"] = statistics.median(beside) / statistics.median(theirs)
             rows.append(row)
             labels.append(system.label)
+    if failed:
+        show(rows, labels)
+        raise failed
     where = {
         "processor": processor.name(),
         "cores": len(os.sched_getaffinity(0)),
@@ -352,58 +361,12 @@ def draw(rows: Sequence[dict[str, Any]], labels: Sequence[str], path: Path) -> N
     plots.save("--plot", figure, path)
 
 
-def learn(flags: argparse.Namespace) -> int:
-    """Trains every system, prints how many reviews it then labels right; 1 if some differ."""
-    scores: dict[str, list[float]] = {"thaw": []} | {name: [] for name in flags.only}
-    with tempfile.TemporaryDirectory() as name:
-        folder, length = Path(name), LEARN["length"]
-        reviews = _reviews("train", LEARN["reviews"])
-        _write(folder / "reviews.jsonl", reviews)
-        _write(folder / "test.jsonl", _reviews("test", LEARN["scored"]))
-        for seed in range(LEARN["seeds"]):
-            plan = _plan(reviews, flags.weights, length, seed)
-            epoch = plan[: LEARN["reviews"] // peer.BATCH]
-            (folder / "plan.json").write_text(json.dumps(epoch))
-            how = {"length": length, "rate": LEARN["rate"], "seed": seed}
-            for system, found in scores.items():
-                began = time.perf_counter()
-                process = System(system, True, folder, flags, flags.precision, how)
-                try:
-                    found.append(process.round()["accuracy"])
-                finally:
-                    process.close()
-                took = time.perf_counter() - began
-                print(f"seed {seed}: {process.label} {found[-1]:.4f} ({took:.0f} s)", flush=True)
-    return judge_learning(scores)
-
-
-def judge_learning(scores: dict[str, list[float]]) -> int:
-    """Prints the mean accuracies; returns 1 if one differs from ours by more than noise.
-
-    By Dunnett's test (1955, "A multiple comparison procedure for comparing several treatments with
-    a control"), which takes the noise of the seeds from all systems.
-    """
-    ours = statistics.mean(scores["thaw"])
-    peers = {name: found for name, found in scores.items() if name != "thaw"}
-    test = scipy.stats.dunnett(*peers.values(), control=scores["thaw"], random_state=SEED)
-    print(f"Thaw: {ours:.4f} +- {statistics.stdev(scores['thaw']):.4f}")
-    for (name, found), chance in zip(peers.items(), test.pvalue, strict=True):
-        mean = statistics.mean(found)
-        print(
-            f"{PEERS[name][0]}: {mean:.4f} +- {statistics.stdev(found):.4f}; {mean - ours:+.4f}"
-            f" beside ours, by chance with a probability of {chance:.2f}"
-        )
-    differ = bool((test.pvalue < CHANCE).any())
-    print(f"{'does not hold' if differ else 'holds'}: all at least {CHANCE}")
-    return int(differ)
-
-
-def _write(path: Path, reviews: list[dict[str, Any]]) -> None:
+def write(path: Path, reviews: list[dict[str, Any]]) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(review) + "\n" for review in reviews)
 
 
-def _reviews(split: str, count: int) -> list[dict[str, Any]]:
+def reviews_of(split: str, count: int) -> list[dict[str, Any]]:
     """So many of a split of the sample of `make data`."""
     program.import_tensorflow()
     from trainer.config import Data
@@ -414,7 +377,9 @@ def _reviews(split: str, count: int) -> list[dict[str, Any]]:
     return [{"text": each.text, "label": int(each.label)} for each in chosen]
 
 
-def _plan(reviews: list[dict[str, Any]], weights: Path, length: int, seed: int) -> list[list[int]]:
+def plan_of(
+    reviews: list[dict[str, Any]], weights: Path, length: int, seed: int
+) -> list[list[int]]:
     """The batches that we train on, and every tuned peer with us."""
     import numpy as np
 

@@ -23,7 +23,7 @@ from trainer import processor, runtime
 LEAST = 1.2  # times the steps of the bare loop
 COLUMNS = (
     *("date", "commit", "processor", "precision", "rows", "length"),
-    *("ratio", "lowest", "highest", "mfu", "bare_mfu"),
+    *("ratio", "lowest", "highest", "mfu", "bare_mfu", "gigaflops"),  # of the best product
 )
 
 
@@ -120,7 +120,7 @@ def report(
                 table.writerow(COLUMNS)
             today = datetime.date.today().isoformat()
             where = [today, _commit(), processor.name(), precision]
-            table.writerow([*where, shape.rows, shape.length, *values])
+            table.writerow([*where, shape.rows, shape.length, *values, f"{best / 1e9:.0f}"])
     return int(median < LEAST)
 
 

@@ -172,7 +172,6 @@ def test_starts_on_more_data(tmp_path):
     [
         (["--rounds=1"], "give 5, an epoch, to 123, for all peers"),
         (["--rounds=496", "--only", "bare"], "give 5, an epoch, to 495"),
-        (["--learn", "--plot=x.png"], "leave out --plot"),
         (["--weights=nowhere"], "--weights=nowhere holds no model.safetensors: make weights"),
         (["--weights=tests/models/parity/gpt2"], "holds no tokenizer.json: make weights"),
         (["--environments=nowhere"], "is not there: make bench makes it"),
@@ -181,7 +180,15 @@ def test_starts_on_more_data(tmp_path):
     ],
 )
 def test_mistakes_about_peers_are_told(arguments, said):
-    command = [sys.executable, "scripts/peers.py", *arguments]
+    _told("peers", arguments, said)
+
+
+def test_a_mistake_about_learning_is_told():
+    _told("learning", ["--weights=nowhere"], "holds no model")
+
+
+def _told(program, arguments, said):
+    command = [sys.executable, f"scripts/{program}.py", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=540)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")

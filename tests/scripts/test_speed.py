@@ -1,8 +1,10 @@
 """What the benchmarks of speed make of their measurements."""
 
 import json
+import sys
 
 import breakdown
+import learning
 import peers
 import pytest
 import step_speed
@@ -75,12 +77,11 @@ def test_a_peer_that_does_not_answer(monkeypatch, tmp_path, program, patience, s
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "peer.py").write_text(program)
     monkeypatch.setattr(peers, "ROOT", tmp_path)
-    monkeypatch.setattr(peers, "PATIENCE", patience)
-    flags = peers.parser().parse_args([])
+    flags = peers._flags([])
     system = peers.System("bare", False, tmp_path, flags, "float32")
     try:
         with pytest.raises(UserError, match=said):
-            system.round()
+            system.round(patience)
     finally:
         system.close()
 
@@ -97,23 +98,61 @@ for _ in sys.stdin:
 """
 
 
-def test_the_whole_comparison(monkeypatch, capsys, tmp_path):
-    """Of programs that say what they took; the peer is faster in float32."""
-    (tmp_path / "scripts").mkdir()
-    (tmp_path / "scripts" / "peer.py").write_text(ANSWERS)
-    monkeypatch.setattr(peers, "ROOT", tmp_path)
-    monkeypatch.setattr(peers, "_reviews", lambda split, count: [{"text": "", "label": 0}] * count)
-    plan = [[step] for step in range(peers.peer.EPOCHS * peers.REVIEWS // peers.peer.BATCH)]
-    monkeypatch.setattr(peers, "_plan", lambda *args: plan)
+@pytest.fixture
+def stubs(monkeypatch, tmp_path):
+    """Programs that say what they took, or how they scored, in the place of systems."""
+
+    def make(program: str) -> None:
+        (tmp_path / "scripts").mkdir()
+        (tmp_path / "scripts" / "peer.py").write_text(program)
+        (tmp_path / "keras" / "bin").mkdir(parents=True)
+        (tmp_path / "keras" / "bin" / "python").symlink_to(sys.executable)
+        monkeypatch.setattr(peers, "ROOT", tmp_path)
+        rows = [{"text": "", "label": 0}]
+        monkeypatch.setattr(peers, "reviews_of", lambda split, count: rows * count)
+        plan = [[step] for step in range(peers.peer.EPOCHS * peers.REVIEWS // peers.peer.BATCH)]
+        monkeypatch.setattr(peers, "plan_of", lambda *args: plan)
+
+    return make
+
+
+def test_the_whole_comparison(stubs, capsys, tmp_path):
+    """The peer is faster in float32."""
+    stubs(ANSWERS)
     output = tmp_path / "peers.json"
     flags = ["--only", "bare", "--precision=mixed_bfloat16", f"--output={output}"]
-    assert peers.measure(peers.parser().parse_args(flags), Shape()) == 0
+    assert peers.measure(peers._flags(flags), Shape()) == 0
     ours, comes, tuned = json.loads(output.read_text())["rows"]
     assert ours["tokens_per_second"] == pytest.approx(8000)
     assert comes["precision"] == tuned["precision"] == "float32"
     assert comes["thaw_is_faster"] == pytest.approx(4)
     assert tuned["thaw_is_faster"] == pytest.approx(2)
     assert "2.00 x the best peer tuned (holds: at least 1.4)" in capsys.readouterr().out
+
+
+def test_what_was_measured_before_a_peer_failed_is_shown(stubs, capsys, tmp_path):
+    stubs(ANSWERS)
+    output = tmp_path / "peers.json"
+    flags = ["--only", "bare", "tfbert", f"--environments={tmp_path}", f"--output={output}"]
+    with pytest.raises(UserError, match="TFBertModel, Keras 2 fit, tuned ended with status 1"):
+        peers.measure(peers._flags(flags), Shape())  # ANSWERS knows no tfbert
+    said = capsys.readouterr().out
+    assert "| bare TensorFlow loop, tuned |" in said
+    assert "holds" not in said
+    assert not output.exists()
+
+
+def test_every_system_learns_from_every_seed(stubs, capsys):
+    stubs(
+        "import json, sys\n"
+        "job = json.loads(sys.argv[1])['job']\n"
+        "assert job['length'] == 64\n"
+        "for _ in sys.stdin: print(json.dumps({'accuracy': 0.5 + job['seed'] / 8}), flush=True)\n"
+    )
+    flags = peers.parser("").parse_args(["--only", "bare"])
+    scores = [0.5, 0.625, 0.75]
+    assert learning.train(flags) == {"thaw": scores, "bare": scores}
+    assert "seed 2: bare TensorFlow loop, tuned 0.7500" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -135,7 +174,7 @@ def test_what_is_promised(comes, tuned, mfu, status):
 def test_who_learns_the_same(capsys, shift, status):
     ours = [0.86, 0.85, 0.855]
     scores = {"thaw": ours, "bare": [each - shift for each in ours], "tfbert": ours}
-    assert peers.judge_learning(scores) == status
+    assert learning.judge(scores) == status
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "Thaw: 0.8550 +- 0.0050"
     bare = f"bare TensorFlow loop: {0.855 - shift:.4f} +- 0.0050; {0 - shift:+.4f} beside ours, "
@@ -147,7 +186,7 @@ def test_who_learns_the_same(capsys, shift, status):
 def test_with_one_peer_it_is_the_t_test(capsys):
     """Of 4 degrees of freedom, whose distribution has a closed form."""
     ours = [0.86, 0.85, 0.855]
-    peers.judge_learning({"thaw": ours, "bare": [each + 0.006 for each in ours]})
+    learning.judge({"thaw": ours, "bare": [each + 0.006 for each in ours]})
     t = 0.006 / (0.005 * (2 / 3) ** 0.5)
     x = t / (4 + t**2) ** 0.5
     chance = 1 - 1.5 * (x - x**3 / 3)
