@@ -1,0 +1,1 @@
+"""Files on disk: read as data that may be damaged or hostile."""
