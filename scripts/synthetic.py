@@ -54,6 +54,7 @@ def training(config: Any, shape: Shape, strategy: Any, index: int = 0) -> tuple[
     from trainer.phases import plan_phases
     from trainer.state import TrainState
     from trainer.step import TrainStep
+    from trainer.tasks.classification import Classification
 
     for name in ("depth", "width", "heads", "ffn_width"):
         setattr(config.model, name, getattr(shape, name))
@@ -64,9 +65,9 @@ def training(config: Any, shape: Shape, strategy: Any, index: int = 0) -> tuple[
         parameters = named_parameters(model)
         state = TrainState(config.optimizer, config.runtime.precision, parameters)
     phase = plan_phases(config.phases, list(parameters), 1)[0]
-    loss = make_loss(config.objective, 2)
+    task = Classification(make_loss(config.objective, 2))
     step = TrainStep(
-        strategy, model, loss, state, phase, 0, 0, clip_norm=1.0, xla=config.runtime.xla
+        strategy, model, task, state, phase, 0, 0, clip_norm=1.0, xla=config.runtime.xla
     )
     random = np.random.default_rng(index)
     size = (shape.rows, shape.length)

@@ -7,6 +7,7 @@ import tiny
 from trainer.config import Objective
 from trainer.evaluation import Evaluator, Interrupted, Scores
 from trainer.objectives.losses import make_loss
+from trainer.tasks.classification import Classification
 
 EXAMPLES, ROWS = 11, 4
 
@@ -21,7 +22,8 @@ def _batches(order):
 def _evaluator(strategy, objective=None):
     with strategy.scope():
         model = tiny.classifier(tiny.model_settings(depth=0))
-    return Evaluator(strategy, model, make_loss(objective or Objective(), tiny.CLASSES))
+    task = Classification(make_loss(objective or Objective(), tiny.CLASSES))
+    return Evaluator(strategy, model, task)
 
 
 def _run(evaluator, batches, examples=EXAMPLES, stop=lambda: False, advance=lambda _: None):

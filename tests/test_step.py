@@ -14,9 +14,11 @@ import tiny
 
 from trainer.config import Objective, Optimizer, Phase
 from trainer.errors import UserError
-from trainer.models.random import drop_share, random_scope
+from trainer.models.random import drop_share, keep_mask, random_scope
 from trainer.objectives.losses import make_loss
-from trainer.step import METRICS, Masking
+from trainer.step import METRICS
+from trainer.tasks.classification import Masking
+from trainer.tasks.task import Task
 
 POISON = tiny.VOCAB - 1  # a token that tiny.batch never draws
 
@@ -197,6 +199,57 @@ def test_the_loss_is_the_mean_weighed_by_class(strategy_over):
     losses = make_loss(Objective(), tiny.CLASSES).example_losses(batch["label"], logits)
     expected = np.average(losses, weights=np.array([0.5, 1.0, 3.0])[batch["label"]])
     np.testing.assert_allclose(trainer.run()["loss"], expected, rtol=1e-12)
+
+
+class Two(Task):
+    """Two losses with weights of their own: of a row's label, and of some of its tokens."""
+
+    def prepare(self, batch):
+        kept = keep_mask(tf.shape(batch["input_ids"]), 0.5)
+        return {**batch, "counts": tf.cast(kept, tf.int32) * batch["attention_mask"]}
+
+    def weights(self, batch):
+        return {
+            "label": batch["weight"] * tf.cast(1 + batch["label"], tf.float32),
+            "tokens": batch["weight"][:, None] * tf.cast(batch["counts"], tf.float32),
+        }
+
+    def losses(self, batch, outputs):
+        targets = tf.cast(batch["input_ids"], outputs.dtype) / tiny.VOCAB
+        of_label = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["label"], outputs)
+        return {"label": of_label, "tokens": (outputs[:, :1] - targets) ** 2}
+
+
+TWO = {"task": Two(), "policy": "float64", "optimizer": Optimizer(weight_decay=0.0, clip_norm=0.0)}
+
+
+def test_several_losses_are_the_sum_of_their_means(strategy_over):
+    batch = tiny.filled(tiny.batch(7), 8)
+    trainer = tiny.Trainer(strategy_over(1), [batch], **TWO)
+    with tf.GradientTape() as tape, random_scope(7, tf.constant(0), tf.constant(0)):
+        prepared = Two().prepare({name: tf.constant(value) for name, value in batch.items()})
+        logits = trainer.model(tiny.features(prepared), training=True)
+        weights, losses = Two().weights(prepared), Two().losses(prepared, logits)
+        means = [
+            tf.reduce_sum(tf.cast(weights[name], tf.float64) * losses[name])
+            / tf.cast(tf.reduce_sum(weights[name]), tf.float64)
+            for name in losses
+        ]
+    gradients = tape.gradient(means, list(trainer.parameters.values()))
+    np.testing.assert_allclose(trainer.run()["loss"], sum(means), rtol=1e-9)
+    for moment, gradient in zip(trainer.optimizer.first_moments.values(), gradients, strict=True):
+        expected = 0.1 * tf.convert_to_tensor(gradient).numpy()
+        np.testing.assert_allclose(moment.numpy(), expected, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize(("devices", "accumulate"), [(1, 4), (2, 1), (4, 2)])
+def test_several_losses_are_the_same_however_they_are_shared_out(
+    strategy_over, devices, accumulate
+):
+    batches = [tiny.filled(batch, 8) for batch in tiny.batches(3, 7)]
+    one = tiny.Trainer(strategy_over(1), batches, **TWO)
+    shared = tiny.Trainer(strategy_over(devices), batches, accumulate=accumulate, **TWO)
+    np.testing.assert_allclose(shared.losses(3), one.losses(3), rtol=1e-12)
 
 
 def test_a_padding_row_that_is_not_finite_changes_nothing(strategy_over):

@@ -13,7 +13,9 @@ from trainer.models.parameters import named_parameters
 from trainer.objectives.losses import make_loss
 from trainer.phases import plan_phases
 from trainer.state import TrainState
-from trainer.step import METRICS, Called, Masking, TrainStep
+from trainer.step import METRICS, Called, TrainStep
+from trainer.tasks.classification import Classification, Masking
+from trainer.tasks.task import Task
 
 VOCAB, LENGTH, CLASSES = 40, 8, 3
 MASK_ID, SPECIAL_IDS = 4, (0, 1, 2, 3, 4)
@@ -112,6 +114,7 @@ class Trainer:
         global_batches,
         *,
         make_model=classifier,
+        task: Task | None = None,
         objective: Objective | None = None,
         optimizer: Optimizer | None = None,
         phases: list[Phase] | None = None,
@@ -134,10 +137,9 @@ class Trainer:
         self.loss_scale = self.all.loss_scale
         self.phases = plan_phases(phases, list(self.parameters), 10)
         self._arguments = {
-            "loss": make_loss(objective or Objective(), CLASSES),
+            "task": task or Classification(make_loss(objective or Objective(), CLASSES), masking),
             "seed": seed,
             "accumulate": accumulate,
-            "masking": masking,
             "clip_norm": optimizer.clip_norm,
             "xla": xla,
             "recompute": recompute,

@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.models.fusion import fusing
-from trainer.objectives.losses import Loss
 from trainer.objectives.metrics import softmax
-from trainer.step import FEATURES, own_rows
+from trainer.step import own_rows
+from trainer.tasks.task import INPUTS, Task
 
 
 class Interrupted(Exception):
@@ -48,7 +48,7 @@ class Evaluator:
 
     Args:
       strategy: whose replicas share the batches.
-      model, loss: what scores.
+      model: what scores. task: what is learned.
       fuses: whether chains of elementwise operations are compiled, see `models.fusion`.
     """
 
@@ -56,10 +56,10 @@ class Evaluator:
         self,
         strategy: tf.distribute.Strategy,
         model: keras.Model,
-        loss: Loss,
+        task: Task,
         fuses: bool = False,
     ):
-        self.strategy, self.model, self.loss, self._fuses = strategy, model, loss, fuses
+        self.strategy, self.model, self.task, self._fuses = strategy, model, task, fuses
         self._dtype = np.dtype(keras.config.floatx())
         self._step = tf.function(self._all_rows, autograph=False)
 
@@ -74,9 +74,9 @@ class Evaluator:
     def _rows(self, batch):
         batch = own_rows(batch, self.strategy)
         with fusing(self._fuses):
-            logits = self.model({key: batch[key] for key in FEATURES}, training=False)
-        losses = self.loss.example_losses(batch["label"], logits)
-        weights = self.loss.example_weights(batch["label"], batch["weight"])
+            logits = self.model({key: batch[key] for key in INPUTS}, training=False)
+        (losses,) = self.task.losses(batch, logits).values()
+        (weights,) = self.task.weights(batch).values()
         columns = [batch["id"], batch["label"], losses, weights]
         columns = [tf.cast(column, tf.float64)[:, None] for column in columns]
         return tf.concat([*columns, tf.cast(logits, tf.float64)], axis=1)

@@ -14,7 +14,8 @@ from trainer.errors import UserError
 from trainer.evaluation import Interrupted
 from trainer.models.fusion import fusing
 from trainer.phases import PhasePlan
-from trainer.step import FEATURES, own_rows
+from trainer.step import own_rows
+from trainer.tasks.task import INPUTS
 
 
 def check(phase: PhasePlan, model: keras.Model, mask_share: float) -> None:
@@ -60,7 +61,7 @@ class FeatureExtractor:
     def _rows(self, batch):
         batch = own_rows(batch, self._strategy)
         with fusing(self._fuses):
-            features = self._model.encode({key: batch[key] for key in FEATURES})
+            features = self._model.encode({key: batch[key] for key in INPUTS})
         return tf.cast(features, self._model.variable_dtype)
 
     def run(

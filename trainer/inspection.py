@@ -7,7 +7,7 @@ from trainer.models.classifier import Classifier
 from trainer.monitor.figures import Attention
 from trainer.monitor.projector import Vectors
 from trainer.run import Run
-from trainer.step import FEATURES
+from trainer.tasks.task import INPUTS
 
 REVIEWS = 3  # whose attention is shown
 TOKENS = range(12, 25)  # how long they may be, so that each token can be read
@@ -29,8 +29,8 @@ def attention(run: Run, split: str) -> list[Attention]:
     found = []
     for row in short:
         batch = data.gather(tf.constant([row], tf.int64), int(data.lengths[row]))
-        batch = {key: batch[key][:, : TOKENS[-1]] for key in FEATURES}
-        _, layers = run.model.encoder(*(batch[key] for key in FEATURES), return_scores=True)
+        batch = {key: batch[key][:, : TOKENS[-1]] for key in INPUTS}
+        _, layers = run.model.encoder(*(batch[key] for key in INPUTS), return_scores=True)
         scores = np.stack([tf.cast(layer, tf.float32).numpy()[0] for layer in layers])
         prediction = int(tf.argmax(run.model(batch), -1)[0])
         tokens = run.tokenizer.convert_ids_to_tokens(batch["input_ids"][0].numpy())
@@ -56,7 +56,7 @@ def vectors(run: Run, split: str) -> Vectors | None:
     for start in range(0, len(rows), _ROWS):
         part = rows[start : start + _ROWS]
         batch = data.gather(tf.constant(part), int(data.lengths[part].max()))
-        pooled, predicted = score({key: batch[key] for key in FEATURES})
+        pooled, predicted = score({key: batch[key] for key in INPUTS})
         values.append(pooled.numpy())
         predictions += predicted.numpy().tolist()
     return Vectors(

@@ -51,7 +51,6 @@ class Loop:
         self.plan = run.plan()
         _, self.parts = run.rows_and_parts()
         self.phases = plan_phases(config.phases, list(run.parameters), self.plan.steps_per_epoch)
-        self.masking = run.masking()
         for phase in self.phases:
             if phase.settings.cache_features:
                 check_features(phase, run.model, config.objective.mask_share)
@@ -204,13 +203,12 @@ class Loop:
         return TrainStep(
             self.run.strategy,
             self.run.model,
-            self.run.loss,
+            self.run.task,
             self.state,
             self.phase,
             self.position.phase_start,
             self.config.seed,
             self.parts,
-            self.masking,
             self.config.optimizer.clip_norm,
             self.config.runtime.xla,
             self.config.runtime.recompute,

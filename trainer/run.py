@@ -30,7 +30,7 @@ from trainer.models.pretrained import Pretrained, open_pretrained
 from trainer.objectives.losses import make_loss
 from trainer.objectives.metrics import known_metric
 from trainer.phases import match
-from trainer.step import Masking
+from trainer.tasks.classification import Classification, Masking
 from trainer.workdir import Workdir
 from trainer.workers import Workers
 
@@ -89,7 +89,7 @@ class Run:
         self.source = open_source(config.data, labels)
         self.classes = len(self.source.id2label)
         self.tokenizer = self._make_tokenizer(pretrained)
-        self.loss = make_loss(config.objective, self.classes)
+        self.task = Classification(make_loss(config.objective, self.classes), self._masking())
         self._splits: dict[str, TokenSplit] = {}
         architecture = (
             families.architecture(self.pretrained, config.model, f"pretrained model {name!r}")
@@ -114,7 +114,7 @@ class Run:
         if config.model.initial_run and fresh:
             self._take_weights(Workdir(Path(config.model.initial_run)), say)
         self._fuses = config.runtime.xla == "chains"
-        self.evaluator = Evaluator(strategy, self.model, self.loss, self._fuses)
+        self.evaluator = Evaluator(strategy, self.model, self.task, self._fuses)
 
     def _make_tokenizer(self, pretrained: Pretrained | None) -> PreTrainedTokenizerFast:
         settings = self.config.tokenizer
@@ -253,7 +253,7 @@ class Run:
             return tuple(self.workdir.read()[1]["buckets"])
         return bucket_lengths(self.split("train").lengths, self.config.data.buckets)
 
-    def masking(self) -> Masking | None:
+    def _masking(self) -> Masking | None:
         """What happens to the input tokens while training.
 
         Raises:

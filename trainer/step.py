@@ -1,14 +1,17 @@
 """One training step: forward and backward, all-reduce, check, clip, update.
 
 The order is what makes a step exact under any number of replicas. Each replica differentiates the
-*sum* of its weighted example losses; one all-reduce adds up gradients, losses and weights; only
-then is anything divided, checked for being finite, or clipped. So every replica sees the same
-numbers and takes the same decision.
+*sum* of its weighted losses; one all-reduce adds up gradients, losses and weights; only then is
+anything divided, checked for being finite, or clipped. So every replica sees the same numbers and
+takes the same decision.
+
+A task with several losses is worth the sum of their means, each over its own weights: those are
+added up over the global batch before the backward pass, whose target then is what one device would
+have differentiated.
 """
 
 import inspect
 import time
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import keras
@@ -17,16 +20,14 @@ import tensorflow as tf
 
 from trainer.errors import UserError
 from trainer.models.fusion import compiling, fusing
-from trainer.models.random import keep_mask, random_scope
-from trainer.objectives.losses import Loss
+from trainer.models.random import random_scope
 from trainer.optim.schedules import learning_rate
 from trainer.phases import PhasePlan, frozen_levels
 from trainer.runtime import local_replicas
 from trainer.samples import Samples
 from trainer.state import TrainState
+from trainer.tasks.task import INPUTS, Batch, Task, weighted_sums
 
-Batch = dict[str, tf.Tensor]
-FEATURES = ("input_ids", "attention_mask", "token_type_ids")
 OF_STEP = ("loss", "learning_rate", "gradient_norm", "update_norm", "loss_scale")
 METRICS = (*OF_STEP, "parameter_norm", "skipped_steps")
 
@@ -46,27 +47,6 @@ class Called(NamedTuple):
     input_seconds: tf.Tensor
 
 
-@dataclass(frozen=True)
-class Masking:
-    """Replaces a share of the input tokens while training (word dropout).
-
-    Attributes:
-      share: of the real tokens, special ones left out.
-      mask_id: what they are replaced by.
-      special_ids: tokens that are never replaced.
-    """
-
-    share: float
-    mask_id: int
-    special_ids: tuple[int, ...]
-
-    def __call__(self, batch: Batch) -> Batch:
-        ids = batch["input_ids"]
-        special = tf.reduce_any(ids[..., None] == tf.constant(self.special_ids, ids.dtype), -1)
-        kept = keep_mask(tf.shape(ids), self.share) | special
-        return {**batch, "input_ids": tf.where(kept, ids, self.mask_id)}
-
-
 def can_recompute(model: keras.Model) -> bool:
     """Whether its call takes `recompute`, as `models.classifier.Encoder.call` does."""
     return "recompute" in inspect.signature(model.call).parameters
@@ -76,7 +56,7 @@ def own_rows(batch: Batch, strategy: tf.distribute.Strategy) -> Batch:
     """This replica's rows of its worker's batch, by position. Call it in the replica context."""
     here = local_replicas(strategy)
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-    rows = tf.shape(batch["label"])[0] // here
+    rows = tf.shape(batch["id"])[0] // here
     start = tf.cast(replica % here, tf.int32) * rows
     of_rows = [key for key in batch if key not in ("step", "row_start")]
     own = {key: batch[key][start : start + rows] for key in of_rows}
@@ -93,16 +73,15 @@ class TrainStep:
 
     Args:
       strategy: where the variables live, and whose replicas share the batches.
-      model: takes a dict of FEATURES and `training`, returns logits [B, classes]; where it takes
-        `frozen_levels` too, so many of its lowest levels (phases.layer_depths) run as in
+      model: takes a dict of INPUTS and `training`, returns what the task's losses take; where it
+        takes `frozen_levels` too, so many of its lowest levels (phases.layer_depths) run as in
         evaluation.
-      loss: example losses and weights.
+      task: what is learned from a batch.
       state: parameters, optimizer, loss scale and counters.
       phase: which parameters train, and at what rate.
       phase_start: the step at which the phase began.
-      seed: of dropout and token masks.
+      seed: of dropout and of what the task draws.
       accumulate: micro-batches that each replica's rows are cut into.
-      masking: what happens to the input tokens, or None.
       clip_norm: bound on the global norm of the gradient; 0: none.
       xla: what it compiles, see `config.runtime.xla`; the all-reduce stays outside.
       recompute: see `models.classifier.Encoder.call`.
@@ -115,18 +94,17 @@ class TrainStep:
         self,
         strategy: tf.distribute.Strategy,
         model: keras.Model,
-        loss: Loss,
+        task: Task,
         state: TrainState,
         phase: PhasePlan,
         phase_start: int,
         seed: int,
         accumulate: int = 1,
-        masking: Masking | None = None,
         clip_norm: float = 0.0,
         xla: str = "off",
         recompute: bool = False,
     ):
-        self.strategy, self.model, self.loss, self.state = strategy, model, loss, state
+        self.strategy, self.model, self.task, self.state = strategy, model, task, state
         self.loss_scale, self.progress = state.loss_scale, state.progress
         self.phase, self.phase_start = phase, phase_start
         self.names = list(phase.factors)
@@ -142,7 +120,7 @@ class TrainStep:
                     "config.runtime.recompute: the model's call does not take it: set it to false"
                 )
             self._options["recompute"] = True
-        self.seed, self.accumulate, self.masking = seed, accumulate, masking
+        self.seed, self.accumulate = seed, accumulate
         self.clip_norm = clip_norm
         self._fuses, self._compiles = xla == "chains", xla == "step"
         self._micro = self._micro_batch
@@ -186,10 +164,10 @@ class TrainStep:
         return Called(metrics, gradients, waited)
 
     def diagnose(self, batch) -> tuple[np.ndarray, np.ndarray]:
-        """The training loss of each example of a batch, at the present step.
+        """The training loss of each row of a batch, at the present step.
 
         Returns:
-          ids int64 [rows], -1 for padding, and losses float [rows].
+          ids int64 [rows], -1 for padding, and float [rows], the sum of all losses of a row.
         """
         parts = []
         for part in range(self.accumulate):
@@ -200,18 +178,20 @@ class TrainStep:
 
     def _diagnose_rows(self, batch: Batch, part):
         batch = own_rows(batch, self.strategy)
-        rows = tf.shape(batch["label"])[0] // self.accumulate
+        rows = tf.shape(batch["id"])[0] // self.accumulate
         row_start = batch.pop("row_start") + tf.cast(part * rows, tf.int64)
         batch = {key: value[part * rows : (part + 1) * rows] for key, value in batch.items()}
         with random_scope(self.seed, tf.identity(self.progress.step), row_start):
-            masked = self.masking(batch) if self.masking else batch
-            logits = self._logits(masked)
-        return batch["id"], self.loss.example_losses(batch["label"], logits)
+            batch = self.task.prepare(batch)
+            outputs = self._outputs(batch)
+        weights, losses = self.task.weights(batch), self.task.losses(batch, outputs)
+        counted = [tf.where(weights[name] > 0, losses[name], 0) for name in losses]
+        return batch["id"], tf.add_n([tf.reduce_sum(_by_row(each), 1) for each in counted])
 
-    def _logits(self, batch: Batch) -> tf.Tensor:
+    def _outputs(self, batch: Batch):
         if "features" in batch:
             return self.model.head(batch["features"], training=True)
-        inputs = {key: batch[key] for key in FEATURES}
+        inputs = {key: batch[key] for key in INPUTS}
         return self.model(inputs, training=True, **self._options)
 
     @tf.autograph.experimental.do_not_convert  # as in Keras's fit: the model is traced much sooner
@@ -219,9 +199,16 @@ class TrainStep:
         """The step on one replica's rows of the global batch: OF_STEP, and the samples."""
         batch = own_rows(batch, self.strategy)
         replica = tf.distribute.get_replica_context()
-        gradients, loss_sum, weight_sum = self._forward_backward(batch)
-        reduced = replica.all_reduce(tf.distribute.ReduceOp.SUM, [*gradients, loss_sum, weight_sum])
+        total = tf.distribute.ReduceOp.SUM
+        weight_sums, shares = self._weight_sums(batch), None
+        if len(weight_sums) > 1:  # else they are not computed, and nothing is reduced beforehand
+            sums = replica.all_reduce(total, list(weight_sums.values()))
+            shares = [tf.math.divide_no_nan(tf.ones_like(each), each) for each in sums]
+        gradients, loss_sum, weight_sum = self._forward_backward(batch, shares)
+        reduced = replica.all_reduce(total, [*gradients, loss_sum, weight_sum])
         *gradients, loss_sum, weight_sum = reduced
+        if shares:
+            weight_sum = tf.ones_like(weight_sum)  # divided already
         divisor = tf.cast(weight_sum, tf.float64) * self.loss_scale.scale
         factor = tf.math.divide_no_nan(tf.ones([], tf.float64), divisor)
         norm = tf.cast(tf.linalg.global_norm(gradients), tf.float64) * factor
@@ -271,8 +258,19 @@ class TrainStep:
         self.loss_scale.update(finite)
         return update_norm
 
-    def _forward_backward(self, batch: Batch):
+    def _weight_sums(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """The sum of the weights of each loss over this replica's rows, by its name."""
+        with random_scope(self.seed, tf.identity(self.progress.step), batch["row_start"]):
+            weights = self.task.weights(self.task.prepare(batch))
+        dtype = self.variables[0].dtype
+        return {name: tf.cast(tf.reduce_sum(each), dtype) for name, each in weights.items()}
+
+    def _forward_backward(self, batch: Batch, shares: list[tf.Tensor] | None):
         """Gradients of the scaled sum of losses over this replica's rows, and that sum.
+
+        Args:
+          batch: this replica's rows.
+          shares: factors of the losses, in their order, where there are several.
 
         Returns:
           Dense gradients in the order of `self.names`, the sum of weighted losses (without the
@@ -282,13 +280,14 @@ class TrainStep:
         step, row_start = tf.identity(self.progress.step), batch["row_start"]
         tensors = {key: value for key, value in batch.items() if key not in ("id", "row_start")}
         if self.accumulate == 1:
-            return self._micro(tensors, step, row_start, scale)
-        rows = tf.shape(batch["label"])[0] // self.accumulate
+            return self._micro(tensors, step, row_start, scale, shares)
+        rows = tf.shape(batch["id"])[0] // self.accumulate
 
         def body(i, sums):
             part = {key: value[i * rows : (i + 1) * rows] for key, value in tensors.items()}
             first = row_start + tf.cast(i * rows, tf.int64)
-            return i + 1, tf.nest.map_structure(tf.add, sums, self._micro(part, step, first, scale))
+            of_part = self._micro(part, step, first, scale, shares)
+            return i + 1, tf.nest.map_structure(tf.add, sums, of_part)
 
         dtype = self.variables[0].dtype
         zeros = (
@@ -299,16 +298,19 @@ class TrainStep:
         _, sums = tf.while_loop(lambda i, _: i < self.accumulate, body, (0, zeros))
         return sums
 
-    def _micro_batch(self, batch: Batch, step, row_start, scale):
+    def _micro_batch(self, batch: Batch, step, row_start, scale, shares):
         """Forward and backward on some rows; `row_start` is their place in the global batch."""
         tape = tf.GradientTape(watch_accessed_variables=False)  # nothing for frozen parameters
         place = random_scope(self.seed, step, row_start)
         with place, fusing(self._fuses), compiling(self._compiles):
             with tape:
                 tape.watch(self.variables)
-                masked = self.masking(batch) if self.masking else batch
-                logits = self._logits(masked)
-                loss_sum, weight_sum, _ = self.loss.sums(batch["label"], logits, batch["weight"])
+                prepared = self.task.prepare(batch)
+                sums = weighted_sums(self.task, prepared, self._outputs(prepared))
+                loss_sum, weight_sum = sums[0]
+                if shares:
+                    shared = zip(sums, shares, strict=True)
+                    loss_sum = tf.add_n([s * tf.cast(share, s.dtype) for (s, _), share in shared])
                 target = loss_sum * tf.cast(scale, loss_sum.dtype)
             gradients = tape.gradient(
                 target, self.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
@@ -320,3 +322,8 @@ class TrainStep:
         ]
         dtype = self.variables[0].dtype
         return dense, tf.cast(loss_sum, dtype), tf.cast(weight_sum, dtype)
+
+
+def _by_row(values):
+    """[B] or [B, T] as [B, N]."""
+    return tf.reshape(values, [tf.shape(values)[0], -1])

@@ -96,64 +96,12 @@ def test_narrow_logits_are_widened_first(dtype):
     np.testing.assert_array_equal(loss.example_losses(labels, narrow), expected)
 
 
-def test_class_weights_make_the_mean_that_torch_makes():
-    labels, logits = _batch()
-    class_weights = (0.5, 1.0, 2.0, 4.0)
-    loss = make_loss(Objective(class_weights=class_weights), CLASSES)
-    row_weights = np.ones(len(labels))
-    total, weight, _ = loss.sums(labels, tf.constant(logits), tf.constant(row_weights))
-    of_row = np.array(class_weights)[labels]
-    losses = -_log_softmax(logits)[np.arange(len(labels)), labels]
-    np.testing.assert_allclose(total / weight, (of_row * losses).sum() / of_row.sum(), rtol=1e-13)
-    ours = loss.example_weights(labels, tf.constant(row_weights))
-    np.testing.assert_array_equal(ours, of_row)
-
-
-@pytest.mark.parametrize("settings", [{}, {"label_smoothing": 0.1}, FOCAL])
-@pytest.mark.parametrize("poison", [np.inf, -np.inf, np.nan])
-def test_a_padding_row_adds_nothing_even_if_it_is_not_finite(settings, poison):
-    labels, logits = _batch()
-    weights = np.ones(len(labels))
-    weights[3] = 0.0
-    poisoned = logits.copy()
-    poisoned[3, 1] = poison
-    loss = make_loss(Objective(**settings), CLASSES)
-    found = []
-    for rows in (np.delete(logits, 3, axis=0), poisoned):
-        keep = len(rows) == len(labels)
-        y, w = (labels, weights) if keep else (np.delete(labels, 3), np.delete(weights, 3))
-        x = tf.constant(rows)
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            total, weight, _ = loss.sums(y, x, tf.constant(w))
-        found.append((total.numpy(), weight.numpy(), tape.gradient(total, x).numpy()))
-    np.testing.assert_allclose(found[1][:2], found[0][:2], rtol=1e-15)
-    np.testing.assert_array_equal(found[1][2][3], np.zeros(CLASSES))
-    np.testing.assert_array_equal(np.delete(found[1][2], 3, axis=0), found[0][2])
-
-
-def test_a_counted_row_that_is_not_finite_shows():
-    loss = make_loss(Objective(), 2)
-    _, _, losses = loss.sums([0, 1], tf.constant([[0.0, 1.0], [np.nan, 0.0]]), tf.ones(2))
-    assert np.isfinite(losses).tolist() == [True, False]
-
-
 def test_own_loss_by_import_path():
     loss = make_loss(Objective(loss=f"{__name__}:own_loss", class_weights=(1.0, 3.0)), 2)
     logits = tf.constant([[0.5, 0.0], [2.0, 0.0]], tf.float16)
     losses = loss.example_losses(tf.constant([0, 1]), logits)
     assert losses.dtype == tf.float32
     np.testing.assert_array_equal(losses, [0.5, 3.0])
-
-
-def test_works_compiled():
-    labels, logits = _batch()
-    loss = make_loss(Objective(**FOCAL, class_weights=(1.0, 2.0, 3.0, 4.0)), CLASSES)
-    arguments = (tf.constant(labels), tf.constant(logits), tf.ones(len(labels), tf.float64))
-    plain = loss.sums(*arguments)
-    compiled = tf.function(loss.sums, jit_compile=True)(*arguments)
-    for ours, theirs in zip(compiled, plain, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

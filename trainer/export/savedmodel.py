@@ -11,7 +11,7 @@ import tensorflow as tf
 from trainer.export import wordpiece
 from trainer.export.card import Card, write_card
 from trainer.export.folder import new_folder
-from trainer.step import FEATURES
+from trainer.tasks.task import INPUTS
 from trainer.trained import TrainedModel
 
 LABELS = "labels.txt"
@@ -25,13 +25,13 @@ class Served(tf.Module):
         self._model, self._temperature = trained.model, trained.temperature
         self._tokenizer = tokenizer
         self.weights = [variable.value for variable in trained.model.variables]
-        ids = {name: tf.TensorSpec([None, None], tf.int32, name) for name in FEATURES}
+        ids = {name: tf.TensorSpec([None, None], tf.int32, name) for name in INPUTS}
         self.ids = tf.function(self._of_ids, list(ids.values()), autograph=False)
         texts = tf.TensorSpec([None], tf.string, "texts")
         self.texts = tf.function(self._of_texts, [texts], autograph=False)
 
     def _of_ids(self, input_ids, attention_mask, token_type_ids):
-        inputs = dict(zip(FEATURES, (input_ids, attention_mask, token_type_ids), strict=True))
+        inputs = dict(zip(INPUTS, (input_ids, attention_mask, token_type_ids), strict=True))
         logits = self._model(inputs, training=False)
         return {"probabilities": tf.nn.softmax(logits / self._temperature)}
 

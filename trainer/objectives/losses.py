@@ -49,24 +49,6 @@ class Loss:
             return weights
         return weights * tf.gather(tf.constant(self._class_weights, weights.dtype), labels)
 
-    def sums(
-        self, labels: tf.Tensor, logits: tf.Tensor, weights: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Sum of weighted losses, sum of weights (both scalars), and the example losses [B].
-
-        A row of weight 0 has loss 0 and passes an exactly zero gradient to its logits, even where
-        they are infinite or NaN: they are replaced before the loss sees them, because in the
-        backward pass 0 × NaN would be NaN.
-        """
-        logits = _wide(logits)
-        weights = tf.cast(self.example_weights(labels, weights), logits.dtype)
-        counts = weights > 0
-        logits = tf.where(counts[:, None], logits, tf.zeros_like(logits))
-        losses = self.example_losses(labels, logits)
-        losses = tf.where(counts, losses, tf.zeros_like(losses))
-        weights = tf.cast(weights, losses.dtype)
-        return tf.reduce_sum(weights * losses), tf.reduce_sum(weights), losses
-
 
 def make_loss(objective: Objective, classes: int) -> Loss:
     """The loss that `objective` names, for `classes` classes.

@@ -14,7 +14,7 @@ import tensorflow as tf
 from trainer.errors import UserError
 from trainer.models.classifier import Classifier
 from trainer.prediction.inputs import Text
-from trainer.step import FEATURES
+from trainer.tasks.task import INPUTS
 from trainer.trained import TrainedModel
 
 _ROWS = 16  # points of the path scored at once
@@ -103,7 +103,7 @@ class Explainer:
         rows = tf.shape(vectors_BTD)[0]
         ids_BT = tf.repeat(ids_T[None], rows, 0)
         whole = (ids_BT, tf.ones_like(ids_BT), tf.zeros_like(ids_BT))
-        inputs = dict(zip(FEATURES, whole, strict=True))
+        inputs = dict(zip(INPUTS, whole, strict=True))
         logits_BC = tf.cast(self._trained.model.logits_of_vectors(vectors_BTD, inputs), tf.float32)
         own_B = logits_BC[:, label]
         others = tf.cast(tf.shape(logits_BC)[1] - 1, tf.float32)

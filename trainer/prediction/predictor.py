@@ -9,7 +9,7 @@ from trainer.data.encode import Encoded
 from trainer.objectives.metrics import softmax
 from trainer.prediction.inputs import MAX_CHARACTERS, Stopped, Text
 from trainer.runtime import local_replicas
-from trainer.step import FEATURES
+from trainer.tasks.task import INPUTS
 from trainer.trained import TrainedModel
 
 # A chunk has at most so many: its texts are tokenised at once, and scored sorted by length.
@@ -47,7 +47,7 @@ class Predictor:
         self.trained, self._stop = trained, stop
         spec = tf.TensorSpec([None, None], tf.int32)
         self._logits = tf.function(
-            self._all_rows, input_signature=[dict.fromkeys(FEATURES, spec)], autograph=False
+            self._all_rows, input_signature=[dict.fromkeys(INPUTS, spec)], autograph=False
         )
 
     def probabilities(self, texts: Sequence[Text]) -> np.ndarray:
@@ -91,7 +91,7 @@ class Predictor:
             ids[row, : len(each.ids)] = each.ids
             mask[row, : len(each.ids)] = 1
             types[row, each.second_start : len(each.ids)] = 1
-        arrays = zip(FEATURES, (ids, mask, types), strict=True)
+        arrays = zip(INPUTS, (ids, mask, types), strict=True)
         return {name: tf.constant(array) for name, array in arrays}
 
     def _all_rows(self, batch):
@@ -101,7 +101,7 @@ class Predictor:
 
     def _own_rows(self, batch):
         strategy = self.trained.strategy
-        rows = tf.shape(batch[FEATURES[0]])[0] // local_replicas(strategy)
+        rows = tf.shape(batch[INPUTS[0]])[0] // local_replicas(strategy)
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         start = tf.cast(replica, tf.int32) * rows
         own = {name: tensor[start : start + rows] for name, tensor in batch.items()}
