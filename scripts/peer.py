@@ -354,7 +354,7 @@ def thaw(job: Job, start: Start) -> Logits:
     from trainer.data.progress import quiet
     from trainer.loop import Loop
     from trainer.run import Run
-    from trainer.step import METRICS
+    from trainer.step import STEP_METRICS
     from trainer.workdir import Workdir
 
     folder = Path(tempfile.mkdtemp(dir=job.folder))
@@ -396,7 +396,7 @@ def thaw(job: Job, start: Start) -> Logits:
             rows, length = loop.plan.batch(step)
             rounds.plan(lengths[rows[rows >= 0]], len(rows) * length)
         called = step_function.run(batches, tf.constant(STEPS), tf.constant(False))
-        loss = float(called.metrics.numpy()[METRICS.index("loss")])
+        loss = float(called.metrics.numpy()[STEP_METRICS.index("loss")])
         for _ in range(STEPS):
             rounds.step(loss)
 

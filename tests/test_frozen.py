@@ -14,7 +14,7 @@ import tiny
 
 from trainer.config import Optimizer, Phase
 from trainer.models.architecture import Architecture, Head
-from trainer.models.classifier import Classifier
+from trainer.models.network import Network
 from trainer.phases import frozen_levels
 
 RATES = ("dropout", "attention_dropout", "embedding_dropout")
@@ -36,7 +36,7 @@ def trainer(strategy, train=HEAD, accumulate=1, xla="off", **shape) -> tiny.Trai
             **{"width": 8, "depth": 2, "heads": 2, "ffn_width": 16},
             **{"head": Head("cls", 8, dropout=0.1), "epsilon": 1e-3},
         }
-        model = Classifier(Architecture(**{**fields, **shape}), tiny.CLASSES)
+        model = Network(Architecture(**{**fields, **shape}), tiny.CLASSES)
         model(tiny.features(tiny.batch(2)))
         return model
 

@@ -16,7 +16,7 @@ from trainer.config import Objective, Optimizer, Phase
 from trainer.errors import UserError
 from trainer.models.random import drop_share, keep_mask, random_scope
 from trainer.objectives.losses import make_loss
-from trainer.step import METRICS
+from trainer.step import STEP_METRICS
 from trainer.tasks.classification import Masking
 from trainer.tasks.task import Task
 
@@ -273,7 +273,7 @@ def test_several_steps_a_call_are_the_single_ones(strategy_over):
     each = [single.run() for _ in range(5)]
     assert several.run(2) == each[1]
     assert several.run(3) == each[4]
-    assert several.progress.step.numpy() == 5
+    assert several.counters.step.numpy() == 5
     _assert_equal(several.state(), single.state())
 
 
@@ -413,7 +413,7 @@ def test_float16_overflow_on_one_replica_skips_the_step_on_all(strategy_over):
         policy="mixed_float16",
     )
     trainer.run()
-    assert trainer.progress.skipped.numpy() == 0
+    assert trainer.counters.skipped.numpy() == 0
     before = trainer.state()
     metrics = trainer.run()
     assert not np.isfinite(metrics["gradient_norm"])
@@ -421,14 +421,14 @@ def test_float16_overflow_on_one_replica_skips_the_step_on_all(strategy_over):
     assert metrics["loss_scale"] == 2.0**12  # what this step was computed with
     assert metrics["update_norm"] == 0
     _assert_equal(trainer.state(), before)  # update counts among it
-    assert trainer.progress.skipped.numpy() == 1
-    assert trainer.progress.step.numpy() == 2
+    assert trainer.counters.skipped.numpy() == 1
+    assert trainer.counters.step.numpy() == 2
     assert trainer.loss_scale.scale.numpy() == 2.0**11
-    assert not trainer.progress.failed.numpy()
+    assert not trainer.counters.failed.numpy()
 
     metrics = trainer.run()
     np.testing.assert_allclose(metrics["learning_rate"], 1e-2, rtol=1e-12)  # third of warm-up
-    assert trainer.progress.skipped.numpy() == 1
+    assert trainer.counters.skipped.numpy() == 1
     assert metrics["loss_scale"] == 2.0**11
     assert {count.numpy() for count in trainer.optimizer.updates.values()} == {2}
     first, second = trainer.on_each_replica()
@@ -448,9 +448,9 @@ def test_float16_fails_when_the_scale_cannot_fall_further(strategy_over):
         policy="mixed_float16",
     )
     trainer.run(4)
-    assert trainer.progress.failed.numpy()
-    assert trainer.progress.skipped.numpy() == 1
-    assert trainer.progress.step.numpy() == 2
+    assert trainer.counters.failed.numpy()
+    assert trainer.counters.skipped.numpy() == 1
+    assert trainer.counters.step.numpy() == 2
 
 
 def test_a_loss_that_is_not_finite_stops_inside_the_call(strategy_over):
@@ -462,11 +462,11 @@ def test_a_loss_that_is_not_finite_stops_inside_the_call(strategy_over):
     trainer.run(1)
     metrics = trainer.run(5)
     assert np.isnan(metrics["loss"])
-    assert trainer.progress.failed.numpy()
-    assert trainer.progress.step.numpy() == 3  # 0 is the first: the step that failed
+    assert trainer.counters.failed.numpy()
+    assert trainer.counters.step.numpy() == 3  # 0 is the first: the step that failed
     _assert_equal(trainer.state(), good.state())
     trainer.run(1)  # takes no further batch
-    assert trainer.progress.step.numpy() == 3
+    assert trainer.counters.step.numpy() == 3
 
     batch = next(iter(tiny.distributed(trainer.strategy, batches[3:], first_step=3)))
     ids, losses = trainer.step.diagnose(batch)
@@ -479,9 +479,9 @@ def test_bfloat16_does_not_wait_for_a_smaller_scale(strategy_over):
     batches[1]["input_ids"][3, 0] = POISON
     trainer = tiny.Trainer(strategy_over(1), batches, make_model=poisoned, policy="mixed_bfloat16")
     trainer.run(2)
-    assert trainer.progress.failed.numpy()
-    assert trainer.progress.step.numpy() == 1
-    assert trainer.progress.skipped.numpy() == 0
+    assert trainer.counters.failed.numpy()
+    assert trainer.counters.step.numpy() == 1
+    assert trainer.counters.skipped.numpy() == 0
 
 
 def test_diagnose_sees_the_masks_of_the_step(strategy_over):
@@ -523,7 +523,7 @@ def test_the_gradient_is_sampled_before_it_is_clipped(strategy_over):
         )
         trainer.call(1)
         called = trainer.call(1, sampled=True)
-        norm = dict(zip(METRICS, called.metrics.numpy(), strict=True))["gradient_norm"]
+        norm = dict(zip(STEP_METRICS, called.metrics.numpy(), strict=True))["gradient_norm"]
         # So few numbers are all taken.
         np.testing.assert_allclose(np.linalg.norm(called.gradients), norm, rtol=1e-5)
         assert float(called.input_seconds) > 0

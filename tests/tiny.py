@@ -8,12 +8,12 @@ import tensorflow as tf
 
 from trainer.config import Experiment, Model, Objective, Optimizer, Phase
 from trainer.models.architecture import from_scratch
-from trainer.models.classifier import Classifier
+from trainer.models.network import Network
 from trainer.models.parameters import named_parameters
 from trainer.objectives.losses import make_loss
 from trainer.phases import plan_phases
 from trainer.state import TrainState
-from trainer.step import METRICS, Called, TrainStep
+from trainer.step import STEP_METRICS, StepResults, TrainStep
 from trainer.tasks.classification import Classification, Masking
 from trainer.tasks.task import Task
 
@@ -47,11 +47,11 @@ def no_dropout(**changes) -> Model:
     return model_settings(**dict.fromkeys(rates, 0.0), **changes)
 
 
-def classifier(settings: Model | None = None, classes: int = CLASSES) -> Classifier:
+def classifier(settings: Model | None = None, classes: int = CLASSES) -> Network:
     """A classifier that is built; its weights depend on the settings only."""
     keras.utils.set_random_seed(0)
     shape = from_scratch(settings or model_settings(), VOCAB, LENGTH, pairs=False)
-    model = Classifier(shape, classes)
+    model = Network(shape, classes)
     model(features(batch(2)))
     return model
 
@@ -133,7 +133,7 @@ class Trainer:
             self.model = make_model()
             self.parameters = named_parameters(self.model)
             self.all = TrainState(optimizer, policy, self.parameters)
-        self.optimizer, self.progress = self.all.optimizer, self.all.progress
+        self.optimizer, self.counters = self.all.optimizer, self.all.counters
         self.loss_scale = self.all.loss_scale
         self.phases = plan_phases(phases, list(self.parameters), 10)
         self._arguments = {
@@ -161,9 +161,9 @@ class Trainer:
     def run(self, steps: int = 1) -> dict[str, float]:
         """So many steps in one call; the metrics of the last."""
         values = self.call(steps).metrics.numpy()
-        return dict(zip(METRICS, values.tolist(), strict=True))
+        return dict(zip(STEP_METRICS, values.tolist(), strict=True))
 
-    def call(self, steps: int = 1, sampled: bool = False) -> Called:
+    def call(self, steps: int = 1, sampled: bool = False) -> StepResults:
         """So many steps in one call; all that it gives."""
         return self.step.run(self.iterator, tf.constant(steps), tf.constant(sampled))
 

@@ -82,7 +82,7 @@ class Model:
     """The encoder and its head. A factory of your own reads the fields it needs."""
 
     pretrained: str = ""  # hub name or folder; its config decides the encoder, see docs/bert.md
-    factory: str = "trainer.models.classifier:build"  # "package.module:function"
+    factory: str = "trainer.models.network:build"  # "package.module:function"
     width: int = _number(128, 1)
     depth: int = _number(1, 0)  # Transformer blocks
     heads: int = _number(4, 1)

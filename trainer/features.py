@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.cache import unread
+from trainer.data.cache import mapped_tensors
 from trainer.errors import UserError
 from trainer.evaluation import Interrupted
 from trainer.models.fusion import fusing
@@ -73,7 +73,7 @@ class FeatureExtractor:
         stop: Callable[[], bool],
         advance: Callable[[int], None],
     ) -> tf.experimental.Optional:
-        """The features of a split's `count` examples, "features" [count, D]; see `unread`.
+        """The features of a split's `count` examples, "features" [count, D]; see `mapped_tensors`.
 
         They lie in a file of `folder` that has no name and goes with this process, so that memory
         does not grow with the data.
@@ -100,7 +100,7 @@ class FeatureExtractor:
             kept[places[places >= 0]] = found[: len(places)][places >= 0]
             advance(int((places >= 0).sum()))
         assert kept is not None
-        return unread({"features": kept})
+        return mapped_tensors({"features": kept})
 
 
 def _file(folder: Path, dtype: np.dtype, shape: tuple[int, int]) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from trainer.models.classifier import Classifier
+from trainer.models.network import Network
 from trainer.monitor.figures import Attention
 from trainer.monitor.projector import Vectors
 from trainer.run import Run
@@ -20,7 +20,7 @@ def attention(run: Run, split: str) -> list[Attention]:
 
     They are the first of a few tokens; where there are not enough, the beginnings of the shortest.
     """
-    if not isinstance(run.model, Classifier) or not run.model.encoder.blocks:
+    if not isinstance(run.model, Network) or not run.model.encoder.blocks:
         return []
     data, names = run.split(split), run.source.id2label
     short = np.flatnonzero(np.isin(data.lengths, TOKENS))[:REVIEWS]
@@ -41,7 +41,7 @@ def attention(run: Run, split: str) -> list[Attention]:
 
 def vectors(run: Run, split: str) -> Vectors | None:
     """The pooled vectors of some evenly spaced texts; None for a model of another kind."""
-    if not isinstance(run.model, Classifier):
+    if not isinstance(run.model, Network):
         return None
     data, names = run.split(split), run.source.id2label
     rows = np.unique(np.linspace(0, len(data) - 1, VECTORS).astype(np.int64))

@@ -22,12 +22,12 @@ from trainer.features import check as check_features
 from trainer.inspection import attention, vectors
 from trainer.monitor.monitor import Monitor
 from trainer.objectives.metrics import better, softmax
+from trainer.parameter_samples import ParameterSamples
 from trainer.phases import PhasePlan, plan_phases
 from trainer.report import Report, keep, make_report
 from trainer.run import SHORTER, Run
-from trainer.samples import Samples
 from trainer.state import Best, Position, TrainState
-from trainer.step import METRICS, TrainStep, can_recompute
+from trainer.step import STEP_METRICS, TrainStep, can_recompute
 
 
 class NotFinite(Exception):
@@ -57,7 +57,9 @@ class Loop:
         with run.strategy.scope():
             self.state = TrainState(config.optimizer, config.runtime.precision, run.parameters)
         self.variables = run.weights() | self.state.variables()
-        self.weight_samples = Samples({k: int(np.prod(v)) for k, v in self._shapes().items()})
+        self.weight_samples = ParameterSamples(
+            {k: int(np.prod(v)) for k, v in self._shapes().items()}
+        )
         self.position = Position()
         self.step = 0
         self._saved_at = 0  # the step of the checkpoint that the run goes on from
@@ -235,13 +237,13 @@ class Loop:
             except tf.errors.ResourceExhaustedError as error:
                 raise UserError(self._what_fits(count)) from error
         self.monitor.throughput.waited(float(called.input_seconds))
-        if self.state.progress.failed.numpy():
+        if self.state.counters.failed.numpy():
             raise NotFinite(self._why_not_finite(step_function))
         for step in range(self.step, self.step + count):
             self.monitor.throughput.add(*self.size(step), 1)
         self.step += count
         if self.step % config.log_every_steps == 0:
-            values = {f"train/{k}": v for k, v in zip(METRICS, metrics.tolist(), strict=True)}
+            values = {f"train/{k}": v for k, v in zip(STEP_METRICS, metrics.tolist(), strict=True)}
             name, index = self.phase.settings.name, self.position.phase
             self.monitor.training(self.step, name, index, values)
         if sampled:
@@ -288,7 +290,7 @@ class Loop:
         return tokens, len(rows) * length, len(real)
 
     def _why_not_finite(self, step_function: TrainStep) -> str:
-        step = int(self.state.progress.step.numpy())
+        step = int(self.state.counters.step.numpy())
         batch = next(iter(self.run.train_batches(self.plan, step, step + 1)))
         ids, losses = step_function.diagnose(batch)
         guilty = ids[(ids >= 0) & ~np.isfinite(losses)]
@@ -453,7 +455,7 @@ class Loop:
             "best_step": step,
             "steps": self.step,
             "finished": not self.cut,
-            "skipped_steps": int(self.state.progress.skipped.numpy()),
+            "skipped_steps": int(self.state.counters.skipped.numpy()),
             "parameters": int(sum(np.prod(shape) for shape in self._shapes().values())),
             "replicas": self.run.strategy.num_replicas_in_sync,
         }

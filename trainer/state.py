@@ -10,7 +10,7 @@ from trainer.optim.adamw import AdamW
 from trainer.optim.loss_scale import LossScale, scalar
 
 
-class Progress:
+class Counters:
     """Where the run stands, on the device: steps done, steps skipped, whether it failed."""
 
     def __init__(self):
@@ -41,14 +41,14 @@ class TrainState:
         self.parameters = parameters
         self.optimizer = AdamW(settings, parameters)
         self.loss_scale = LossScale(settings, dynamic=precision == "mixed_float16")
-        self.progress = Progress()
+        self.counters = Counters()
 
     def variables(self) -> dict[str, tf.Variable]:
         """What a checkpoint must hold besides the model's variables, by name."""
         parts = {
             "optimizer": self.optimizer.variables(),
             "loss_scale": self.loss_scale.variables(),
-            "progress": self.progress.variables(),
+            "progress": self.counters.variables(),  # the name that checkpoints have
         }
         return {f"{part}/{k}": v for part, held in parts.items() for k, v in held.items()}
 

@@ -22,21 +22,21 @@ from trainer.errors import UserError
 from trainer.models.fusion import compiling, fusing
 from trainer.models.random import random_scope
 from trainer.optim.schedules import learning_rate
+from trainer.parameter_samples import ParameterSamples
 from trainer.phases import PhasePlan, frozen_levels
 from trainer.runtime import local_replicas
-from trainer.samples import Samples
 from trainer.state import TrainState
 from trainer.tasks.task import INPUTS, Batch, Task, weighted_sums
 
 OF_STEP = ("loss", "learning_rate", "gradient_norm", "update_norm", "loss_scale")
-METRICS = (*OF_STEP, "parameter_norm", "skipped_steps")
+STEP_METRICS = (*OF_STEP, "parameter_norm", "skipped_steps")
 
 
-class Called(NamedTuple):
+class StepResults(NamedTuple):
     """What some steps on the device gave.
 
     Attributes:
-      metrics: float64 [len(METRICS)], of the last step and after it.
+      metrics: float64 [len(STEP_METRICS)], of the last step and after it.
       gradients: float32, `TrainStep.samples` of the last step's gradient, before it is clipped;
         zeros where it was not asked for.
       input_seconds: float64 scalar, how long the steps waited for their batches.
@@ -48,7 +48,7 @@ class Called(NamedTuple):
 
 
 def can_recompute(model: keras.Model) -> bool:
-    """Whether its call takes `recompute`, as `models.classifier.Encoder.call` does."""
+    """Whether its call takes `recompute`, as `models.encoder.Encoder.call` does."""
     return "recompute" in inspect.signature(model.call).parameters
 
 
@@ -84,7 +84,7 @@ class TrainStep:
       accumulate: micro-batches that each replica's rows are cut into.
       clip_norm: bound on the global norm of the gradient; 0: none.
       xla: what it compiles, see `config.runtime.xla`; the all-reduce stays outside.
-      recompute: see `models.classifier.Encoder.call`.
+      recompute: see `models.encoder.Encoder.call`.
 
     Raises:
       UserError: a model that cannot recompute.
@@ -105,11 +105,13 @@ class TrainStep:
         recompute: bool = False,
     ):
         self.strategy, self.model, self.task, self.state = strategy, model, task, state
-        self.loss_scale, self.progress = state.loss_scale, state.progress
+        self.loss_scale, self.counters = state.loss_scale, state.counters
         self.phase, self.phase_start = phase, phase_start
         self.names = list(phase.factors)
         self.variables = [state.parameters[name] for name in self.names]
-        self.samples = Samples({n: int(np.prod(state.parameters[n].shape)) for n in self.names})
+        self.samples = ParameterSamples(
+            {n: int(np.prod(state.parameters[n].shape)) for n in self.names}
+        )
         self._options = {}
         if "frozen_levels" in inspect.signature(model.call).parameters:
             # What lies below all that trains is a fixed function: it runs without dropout.
@@ -138,13 +140,13 @@ class TrainStep:
           sampled: bool scalar, whether to sample the gradient of the last one.
 
         Returns:
-          `Called`.
+          `StepResults`.
         """
         metrics = tf.zeros([len(OF_STEP)], tf.float64)
         gradients = tf.zeros([self.samples.count], tf.float32)
         waited = tf.zeros([], tf.float64)
         for i in tf.range(steps):
-            if not self.progress.failed:
+            if not self.counters.failed:
                 with tf.control_dependencies([metrics]):
                     asked = _now()
                 with tf.control_dependencies([asked]):
@@ -156,12 +158,12 @@ class TrainStep:
                 metrics, gradients = (
                     self.strategy.experimental_local_results(each)[0] for each in per_replica
                 )
-                if not self.progress.failed:
-                    self.progress.step.assign_add(1)
+                if not self.counters.failed:
+                    self.counters.step.assign_add(1)
         norm = tf.linalg.global_norm([v.read_value() for v in self.state.parameters.values()])
-        after = [norm, self.progress.skipped.read_value()]
+        after = [norm, self.counters.skipped.read_value()]
         metrics = tf.concat([metrics, [tf.cast(value, tf.float64) for value in after]], 0)
-        return Called(metrics, gradients, waited)
+        return StepResults(metrics, gradients, waited)
 
     def diagnose(self, batch) -> tuple[np.ndarray, np.ndarray]:
         """The training loss of each row of a batch, at the present step.
@@ -181,7 +183,7 @@ class TrainStep:
         rows = tf.shape(batch["id"])[0] // self.accumulate
         row_start = batch.pop("row_start") + tf.cast(part * rows, tf.int64)
         batch = {key: value[part * rows : (part + 1) * rows] for key, value in batch.items()}
-        with random_scope(self.seed, tf.identity(self.progress.step), row_start):
+        with random_scope(self.seed, tf.identity(self.counters.step), row_start):
             batch = self.task.prepare(batch)
             outputs = self._outputs(batch)
         weights, losses = self.task.weights(batch), self.task.losses(batch, outputs)
@@ -225,7 +227,7 @@ class TrainStep:
         if self.clip_norm:
             factor *= tf.minimum(tf.ones([], tf.float64), self.clip_norm / norm)
         rate = learning_rate(
-            self.progress.step - self.phase_start,
+            self.counters.step - self.phase_start,
             self.phase.settings.schedule,
             self.phase.settings.learning_rate,
             self.phase.warmup_steps,
@@ -250,8 +252,8 @@ class TrainStep:
 
         def skip():
             hopeless = tf.logical_not(self.loss_scale.can_shrink())
-            self.progress.failed.assign(hopeless)
-            self.progress.skipped.assign_add(tf.cast(tf.logical_not(hopeless), tf.int64))
+            self.counters.failed.assign(hopeless)
+            self.counters.skipped.assign_add(tf.cast(tf.logical_not(hopeless), tf.int64))
             return tf.zeros([], tf.float64)
 
         update_norm = tf.cond(finite, apply, skip)
@@ -260,7 +262,7 @@ class TrainStep:
 
     def _weight_sums(self, batch: Batch) -> dict[str, tf.Tensor]:
         """The sum of the weights of each loss over this replica's rows, by its name."""
-        with random_scope(self.seed, tf.identity(self.progress.step), batch["row_start"]):
+        with random_scope(self.seed, tf.identity(self.counters.step), batch["row_start"]):
             weights = self.task.weights(self.task.prepare(batch))
         dtype = self.variables[0].dtype
         return {name: tf.cast(tf.reduce_sum(each), dtype) for name, each in weights.items()}
@@ -277,7 +279,7 @@ class TrainStep:
           loss scale), and the sum of weights.
         """
         scale = tf.identity(self.loss_scale.scale)
-        step, row_start = tf.identity(self.progress.step), batch["row_start"]
+        step, row_start = tf.identity(self.counters.step), batch["row_start"]
         tensors = {key: value for key, value in batch.items() if key not in ("id", "row_start")}
         if self.accumulate == 1:
             return self._micro(tensors, step, row_start, scale, shares)

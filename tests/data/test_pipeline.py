@@ -96,7 +96,7 @@ def test_what_is_not_needed_is_not_read(split, made, tmp_path):
     with path.open("wb") as file:
         file.truncate(2**29)
     tokens = np.memmap(path, np.uint16, mode="c")
-    split._columns = cache.unread(split._columns.get_value() | {"tokens": tokens})
+    split._columns = cache.mapped_tensors(split._columns.get_value() | {"tokens": tokens})
     tf.config.experimental.enable_op_determinism()
     try:
         Path("/proc/self/clear_refs").write_text("5")

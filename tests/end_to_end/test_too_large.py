@@ -9,7 +9,7 @@ PART = """
 import keras
 import tensorflow as tf
 
-from trainer.models.classifier import build
+from trainer.models.network import build
 
 
 class Hungry(keras.Model):

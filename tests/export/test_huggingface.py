@@ -20,8 +20,8 @@ from trainer.config import Experiment, Model
 from trainer.data.tokenizers import load_tokenizer
 from trainer.errors import UserError
 from trainer.export.huggingface import to_hugging_face
-from trainer.models.classifier import Classifier
 from trainer.models.families import FAMILIES
+from trainer.models.network import Network
 from trainer.models.parameters import named_parameters
 from trainer.models.pretrained import open_pretrained
 from trainer.workdir import Workdir
@@ -39,7 +39,7 @@ TEXTS = ["a good film number 13", "bad", "", "number 7 is no film"]
 def loaded(folder: Path) -> tuple[dict[str, tf.Variable], str]:
     """The parameters of a pretrained model, and what is said of them."""
     pretrained, lines = open_pretrained(str(folder)), []
-    model = Classifier(pretrained.architecture(), CLASSES)
+    model = Network(pretrained.architecture(), CLASSES)
     ones = np.ones([1, 2], np.int32)
     model({"input_ids": ones, "attention_mask": ones, "token_type_ids": 0 * ones})
     parameters = named_parameters(model)

@@ -8,7 +8,7 @@ import tiny
 
 from trainer.export.keras_file import NAME, to_keras
 from trainer.models.architecture import Architecture, Head
-from trainer.models.classifier import Classifier
+from trainer.models.network import Network
 from trainer.trained import TrainedModel
 from trainer.workdir import Workdir
 
@@ -27,7 +27,7 @@ def test_reads_what_it_wrote(tmp_path, name):
     shape = Architecture(
         vocab_size=tiny.VOCAB, max_length=8, width=8, depth=2, heads=2, ffn_width=16, **changes
     )
-    model = Classifier(shape, 3)
+    model = Network(shape, 3)
     logits = model(FEATURES).numpy()
     model.save(tmp_path / "model.keras")
     read = keras.models.load_model(tmp_path / "model.keras")

@@ -18,7 +18,7 @@ from trainer.data.encode import Encoder
 from trainer.data.sources import open_source
 from trainer.data.tokenizers import load_tokenizer
 from trainer.export.huggingface import to_hugging_face
-from trainer.models.classifier import Classifier
+from trainer.models.network import Network
 from trainer.models.parameters import named_parameters
 from trainer.models.pretrained import open_pretrained
 from trainer.workdir import Workdir
@@ -37,7 +37,7 @@ def test_pytorch_computes_the_same_logits_and_the_weights_come_back(tmp_path: Pa
     config, derived = workdir.read()
     step = to_hugging_face(workdir, folder)
     pretrained = open_pretrained(str(folder))
-    model = Classifier(pretrained.architecture(), len(derived["id2label"]))
+    model = Network(pretrained.architecture(), len(derived["id2label"]))
     ones = tf.ones([2, 8], tf.int32)
     model({"input_ids": ones, "attention_mask": ones})
     parameters = named_parameters(model)

@@ -11,7 +11,7 @@ import pytest
 from programs import ROOT
 
 from trainer.models import layers
-from trainer.models.classifier import Classifier
+from trainer.models.network import Network
 from trainer.models.parameters import named_parameters
 from trainer.models.pretrained import open_pretrained
 
@@ -89,10 +89,10 @@ def check(folder: Path, expected: Mapping[str, np.ndarray], sample=np.s_[:]) -> 
     assert all(difference <= LARGEST for difference in largest.values())
 
 
-def load(folder: Path) -> Classifier:
+def load(folder: Path) -> Network:
     """The model of a folder, with its weights and CLASSES classes."""
     pretrained = open_pretrained(str(folder))
-    model = Classifier(pretrained.architecture(), CLASSES)
+    model = Network(pretrained.architecture(), CLASSES)
     ones = np.ones([1, 2], np.int32)
     model(dict.fromkeys(INPUTS, ones * 0) | {"attention_mask": ones})
     pretrained.load(named_parameters(model), native_head=True, say=lambda line: None)

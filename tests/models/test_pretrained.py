@@ -18,8 +18,8 @@ from pretrained_folders import CLASSES, WEIGHTS
 from trainer.config import Model
 from trainer.data.tokenizers import load_tokenizer
 from trainer.errors import UserError
-from trainer.models.classifier import Classifier
 from trainer.models.families import FAMILIES
+from trainer.models.network import Network
 from trainer.models.parameters import named_parameters
 from trainer.models.pretrained import Pretrained, open_pretrained
 
@@ -41,7 +41,7 @@ def expected(tmp_path_factory) -> dict[str, np.ndarray]:
 def fresh(pretrained: Pretrained, classes: int = CLASSES, **settings) -> dict[str, tf.Variable]:
     """The parameters of its model before the weights are loaded."""
     shape = pretrained.architecture(Model(**{"head": "native", **settings}))
-    model = Classifier(shape, classes)
+    model = Network(shape, classes)
     ones = np.ones([1, 2], np.int32)
     model({"input_ids": ones, "attention_mask": ones, "token_type_ids": 0 * ones})
     return named_parameters(model)

@@ -12,7 +12,7 @@ from trainer.data.encode import Encoder
 from trainer.data.tokenizers import train_tokenizer
 from trainer.errors import UserError
 from trainer.models.architecture import from_scratch
-from trainer.models.classifier import Classifier
+from trainer.models.network import Network
 from trainer.prediction.attribution import Explainer
 from trainer.prediction.inputs import Text
 
@@ -23,7 +23,7 @@ def trained(settings: Model, classes: int = 3, pair: str = ""):
     """As much of a TrainedModel as an Explainer looks at."""
     shape = from_scratch(settings, 64, 32, pairs=False)
     tf.keras.utils.set_random_seed(1)
-    model = Classifier(shape, classes)
+    model = Network(shape, classes)
     ones = tf.ones([1, 2], tf.int32)
     model({"input_ids": ones, "attention_mask": ones, "token_type_ids": 0 * ones})
     for variable in model.trainable_variables:

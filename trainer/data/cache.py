@@ -50,7 +50,7 @@ class TokenSplit:
         self.labels, self.ids = arrays["labels"], arrays["ids"]
         self.lengths = np.diff(arrays["offsets"]).astype(np.int32)
         self._total = len(tokens)
-        self._columns = unread({"tokens": tokens, **arrays})
+        self._columns = mapped_tensors({"tokens": tokens, **arrays})
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -190,7 +190,7 @@ def _map(folder: Path, name: str, dtype: np.dtype) -> np.ndarray:
     return np.asarray(np.memmap(folder / f"{name}.bin", dtype, mode="c"))
 
 
-def unread(arrays: dict[str, np.ndarray]) -> tf.experimental.Optional:
+def mapped_tensors(arrays: dict[str, np.ndarray]) -> tf.experimental.Optional:
     """The arrays as tensors of the same memory, of which nothing is read before it is used.
 
     A dataset should have them in this form. With every iterator tf.data hashes all plain tensors

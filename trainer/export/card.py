@@ -23,7 +23,7 @@ model.signatures["serving_default"](texts=tf.constant(["a fine film"]))["probabi
 model = tf.saved_model.load("FOLDER")
 model.signatures["ids"](input_ids=…, attention_mask=…, token_type_ids=…)["probabilities"]""",
     "keras": """import keras
-import trainer.models.classifier  # the class of the model
+import trainer.models.network  # the class of the model
 from transformers import AutoTokenizer
 
 model = keras.models.load_model("FOLDER/model.keras")

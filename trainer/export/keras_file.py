@@ -16,7 +16,7 @@ def to_keras(trained: TrainedModel, output: Path) -> None:
     """Writes model.keras, the tokenizer and a model card.
 
     `keras.models.load_model` opens the file where the module of the model's class was imported:
-    trainer.models.classifier for this library's own.
+    trainer.models.network for this library's own.
 
     Args:
       trained: in float32, see `trainer.trained.for_prediction`.

@@ -9,7 +9,7 @@ from trainer import config as config_lib
 from trainer.errors import UserError
 from trainer.imports import blamed_on, load
 from trainer.models.architecture import Architecture, dropout_rates
-from trainer.models.classifier import Classifier
+from trainer.models.network import Network
 from trainer.models.random import random_scope
 
 
@@ -34,7 +34,7 @@ def build_model(
     factory = config.model.factory
     if pretrained:
         _check_fit(config, tokens, pretrained)
-        model: keras.Model = Classifier(pretrained, classes)
+        model: keras.Model = Network(pretrained, classes)
     else:
         vocab_size = config.model.vocab_size or tokens
         if vocab_size < tokens:
@@ -51,7 +51,7 @@ def build_model(
         raise UserError(
             f"config.model.factory={factory!r} returned {type(model).__name__}, not a keras.Model"
         )
-    if type(model) is not Classifier:
+    if type(model) is not Network:
         _try(model, factory, classes)
     elif not model.built:
         model.build()

@@ -11,7 +11,7 @@ from trainer import config as config_lib
 from trainer.errors import UserError
 from trainer.models import layers
 from trainer.models.architecture import Head, dropout_rates
-from trainer.models.classifier import ClassificationHead
+from trainer.models.heads import ClassificationHead
 
 
 class Block(keras.layers.Layer):

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.errors import UserError
-from trainer.models.classifier import Classifier
+from trainer.models.network import Network
 from trainer.prediction.inputs import Text
 from trainer.tasks.task import INPUTS
 from trainer.trained import TrainedModel
@@ -50,7 +50,7 @@ class Explainer:
     """
 
     def __init__(self, trained: TrainedModel, steps: int):
-        if not isinstance(trained.model, Classifier):
+        if not isinstance(trained.model, Network):
             raise UserError(
                 f"--explain needs the encoder of this library, the model is of"
                 f" {trained.config.model.factory!r}: leave it out"

@@ -9,7 +9,7 @@ import tensorflow as tf
 PER_GROUP = 2**14  # about as many numbers of each group
 
 
-class Samples:
+class ParameterSamples:
     """Takes evenly spaced numbers of every parameter of a group, or of its gradient.
 
     A group is what a name begins with: "encoder/block_0", "encoder/embeddings", "head/logits".

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import samples
-from trainer.samples import Samples
+from trainer.parameter_samples import ParameterSamples
 
 
 def test_small_parameters_are_taken_whole_by_group():
@@ -13,7 +13,7 @@ def test_small_parameters_are_taken_whole_by_group():
         "head/logits/bias": np.array([7.0]),
         "encoder/block_0/a/bias": np.array([8.0, 9.0]),
     }
-    sampled = Samples({name: value.size for name, value in values.items()})
+    sampled = ParameterSamples({name: value.size for name, value in values.items()})
     taken = sampled.take({name: tf.constant(value) for name, value in values.items()})
     assert taken.shape == (sampled.count,) == (9,)
     groups = sampled.by_group(taken.numpy())
@@ -26,7 +26,7 @@ def test_small_parameters_are_taken_whole_by_group():
 def test_a_large_group_is_sampled_evenly(monkeypatch):
     monkeypatch.setattr(samples, "PER_GROUP", 10)
     values = {"a/b/large": np.arange(95.0), "a/b/small": np.arange(5.0)}
-    sampled = Samples({name: value.size for name, value in values.items()})
+    sampled = ParameterSamples({name: value.size for name, value in values.items()})
     (group,) = sampled.by_group(
         sampled.take({name: tf.constant(value) for name, value in values.items()})
     ).values()

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tiny
 
 from trainer.config import Data, Experiment
-from trainer.models import classifier
+from trainer.models import network
 from trainer.models.architecture import from_scratch
 from trainer.models.parameters import named_parameters
 from trainer.models.random import random_scope
@@ -101,7 +101,7 @@ def test_every_layer_takes_the_policy():
 
 def test_build_reads_the_experiment():
     config = Experiment(data=Data(max_length=16), model=tiny.model_settings(positions="learned"))
-    model = classifier.build(config, 50, 4)
+    model = network.build(config, 50, 4)
     assert isinstance(model, keras.Model)
     ids = np.ones((2, 16), np.int32)
     logits = model({"input_ids": ids, "attention_mask": ids, "token_type_ids": 0 * ids})
@@ -115,7 +115,7 @@ def test_build_reads_the_experiment():
 def test_two_texts_have_segment_vectors():
     settings = tiny.model_settings()
     shape = from_scratch(settings, tiny.VOCAB, tiny.LENGTH, pairs=True)
-    model = classifier.Classifier(shape, 2)
+    model = network.Network(shape, 2)
     batch = tiny.features(tiny.batch(4))
     types = np.zeros_like(batch["input_ids"])
     one = model({**batch, "token_type_ids": types})

@@ -1,0 +1,93 @@
+"""An encoder and a head: the model that is trained unless `model.factory` names another."""
+
+import dataclasses
+
+import keras
+
+from trainer import config as config_lib
+from trainer.models import layers
+from trainer.models.architecture import Architecture, Head, from_scratch
+from trainer.models.encoder import Encoder
+from trainer.models.heads import ClassificationHead
+
+
+@keras.saving.register_keras_serializable("thaw")
+class Network(keras.Model):
+    """Encoder, pooling, and a head."""
+
+    def __init__(self, architecture: Architecture, classes: int, **kwargs):
+        super().__init__(name="network", **kwargs)
+        policy = self.dtype_policy
+        self.architecture, self.classes = architecture, classes
+        self.encoder = Encoder(architecture, name="encoder", dtype=policy)
+        self.pooling = layers.Pooling(architecture.head.pooling, name="pooling", dtype=policy)
+        self.head = ClassificationHead(classes, architecture.head, name="head", dtype=policy)
+
+    def build(self, inputs_shape=None):
+        """Makes all variables; nothing about the inputs needs to be known."""
+        self.encoder.build((None, None))
+        self.head.build((None, self.pooling.parts * self.architecture.width))
+        self.built = True
+
+    def get_config(self):
+        """What a Keras file says of the model besides its weights."""
+        shape = dataclasses.asdict(self.architecture)
+        return {"architecture": shape, "classes": self.classes, "dtype": self.dtype_policy.name}
+
+    @classmethod
+    def from_config(cls, config):
+        """The inverse of `get_config`, built."""
+        shape = dict(config.pop("architecture"))
+        shape["head"] = Head(**shape["head"])
+        shape["output_dropouts"] = tuple(shape["output_dropouts"])
+        model = cls(Architecture(**shape), **config)
+        model.build()
+        return model
+
+    def call(self, inputs, training=False, frozen_levels=0, recompute=False):
+        """{"input_ids", "attention_mask", "token_type_ids"}, int32 [B, T] -> [B, classes].
+
+        See `Encoder.call` for `frozen_levels` and `recompute`.
+        """
+        encoded_BD = self.encode(inputs, training, frozen_levels, recompute)
+        return self.head(encoded_BD, training=training)
+
+    def logits_of_vectors(self, vectors_BTD, inputs):
+        """The logits [B, classes], with other token vectors than those of the ids."""
+        mask_BT = inputs["attention_mask"]
+        x_BTD = self.encoder(
+            inputs["input_ids"],
+            mask_BT,
+            inputs.get("token_type_ids"),
+            vectors_BTD=vectors_BTD,
+        )
+        return self.head(self.pooling(x_BTD, mask_BT))
+
+    def encode(self, inputs, training=False, frozen_levels=0, recompute=False):
+        """What the head takes, [B, D], of inputs as in `call`."""
+        mask_BT = inputs["attention_mask"]
+        x_BTD = self.encoder(
+            inputs["input_ids"],
+            mask_BT,
+            inputs.get("token_type_ids"),
+            training=training,
+            frozen_levels=frozen_levels,
+            recompute=recompute,
+        )
+        return self.pooling(x_BTD, mask_BT)
+
+
+def build(config: config_lib.Experiment, vocab_size: int, classes: int) -> keras.Model:
+    """The default `model.factory`.
+
+    Args:
+      config: the run's settings.
+      vocab_size: rows of the token table: the tokenizer's, or `model.vocab_size` where it is set.
+      classes: number of labels.
+
+    Returns:
+      A model that takes a dict of int32 [B, T] tensors (`input_ids`, `attention_mask`,
+      `token_type_ids`) and returns logits [B, classes].
+    """
+    pairs = bool(config.data.text_pair)
+    return Network(from_scratch(config.model, vocab_size, config.data.max_length, pairs), classes)
