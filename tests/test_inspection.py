@@ -70,7 +70,7 @@ def test_vectors_are_what_the_logits_are_made_of(folder, tmp_path):
     found = inspection.vectors(run, "validation")
     assert found.values.shape == (8, 16)
     scores = run.score("validation", lambda: False)
-    places = [scores.ids.tolist().index(i) for i in found.ids]
+    places = [run.split("validation").rows.tolist().index(i) for i in found.ids]
     kernel, bias = (run.parameters[f"head/logits/{name}"].numpy() for name in ("kernel", "bias"))
     np.testing.assert_allclose(found.values @ kernel + bias, scores.logits[places], atol=1e-5)
     names = run.source.id2label

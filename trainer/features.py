@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.cache import mapped_tensors
+from trainer.data.table import mapped_tensors
 from trainer.errors import UserError
 from trainer.evaluation import Interrupted
 from trainer.models.fusion import fusing

@@ -34,7 +34,7 @@ def attention(run: Run, split: str) -> list[Attention]:
         scores = np.stack([tf.cast(layer, tf.float32).numpy()[0] for layer in layers])
         prediction = int(tf.argmax(run.model(batch), -1)[0])
         tokens = run.tokenizer.convert_ids_to_tokens(batch["input_ids"][0].numpy())
-        label = names[int(data.labels[row])]
+        label = names[int(data.array("label")[row])]
         found.append(Attention(tokens, scores, label, names[prediction]))
     return found
 
@@ -62,7 +62,7 @@ def vectors(run: Run, split: str) -> Vectors | None:
     return Vectors(
         np.concatenate(values),
         run.texts(split, rows),
-        [names[label] for label in data.labels[rows]],
+        [names[label] for label in data.array("label")[rows]],
         [names[i] for i in predictions],
-        data.ids[rows].tolist(),
+        data.rows[rows].tolist(),
     )

@@ -293,9 +293,10 @@ class Loop:
         step = int(self.state.counters.step.numpy())
         batch = next(iter(self.run.train_batches(self.plan, step, step + 1)))
         ids, losses = step_function.diagnose(batch)
+        rows = self.run.split("train").rows
         guilty = ids[(ids >= 0) & ~np.isfinite(losses)]
         what = (
-            f"the losses of examples {', '.join(map(str, guilty[:10]))}"
+            f"the losses of examples {', '.join(map(str, rows[guilty[:10]]))}"
             if len(guilty)
             else "the gradient, but no example's loss,"
         )

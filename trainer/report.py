@@ -46,6 +46,7 @@ def make_report(run: Run, split: str, scores: Scores) -> Report:
     metrics["calibration_error"] = reliability(scores.labels, probabilities).error
     certain = probabilities.max(-1)
     wrong = np.flatnonzero(scores.predictions != scores.labels)
+    kept_rows = run.split(split).rows
     worst = wrong[np.argsort(-certain[wrong], kind="stable")][:WRONG_SHOWN]
     rows = [
         WrongPrediction(
@@ -53,7 +54,7 @@ def make_report(run: Run, split: str, scores: Scores) -> Report:
             int(scores.labels[i]),
             int(scores.predictions[i]),
             float(certain[i]),
-            int(scores.ids[i]),
+            int(kept_rows[i]),
         )
         for i, text in zip(worst, run.texts(split, worst), strict=True)
     ]
@@ -64,7 +65,7 @@ def make_report(run: Run, split: str, scores: Scores) -> Report:
 def keep(run: Run, split: str, scores: Scores, report: Report) -> Kept:
     """What is stored of an evaluation for launch.report."""
     return Kept(
-        scores.ids,
+        run.split(split).rows,
         scores.labels,
         scores.logits,
         scores.losses,

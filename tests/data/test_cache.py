@@ -39,10 +39,10 @@ def test_a_split_holds_what_the_encoder_makes(split, source, tokenizer, data):
     encoded = encoder.encode([e.text for e in examples])
     assert len(split) == len(examples)
     assert split.lengths.tolist() == [len(e.ids) for e in encoded]
-    assert split.labels.tolist() == [e.label for e in examples]
-    assert split.ids.tolist() == [e.id for e in examples]
+    assert split.array("label").tolist() == [e.label for e in examples]
+    assert split.rows.tolist() == [e.id for e in examples]
     assert split.cut_count == sum(e.cut for e in encoded) > 0
-    kinds = (split.lengths.dtype, split.labels.dtype, split.ids.dtype)
+    kinds = (split.lengths.dtype, split.array("label").dtype, split.rows.dtype)
     assert kinds == (np.int32, np.int32, np.int64)
 
     rows = np.array([5, -1, 0, 5])
@@ -52,9 +52,9 @@ def test_a_split_holds_what_the_encoder_makes(split, source, tokenizer, data):
         assert batch["input_ids"][at].tolist() == [*ids, *[0] * (16 - len(ids))]
         assert batch["attention_mask"][at].tolist() == [1] * len(ids) + [0] * (16 - len(ids))
     assert not batch["token_type_ids"].any()
-    assert batch["label"].tolist() == [split.labels[5], 0, split.labels[0], split.labels[5]]
+    assert batch["label"].tolist() == [examples[5].label, 0, examples[0].label, examples[5].label]
     assert batch["weight"].tolist() == [1, 0, 1, 1]
-    assert batch["id"].tolist() == [split.ids[5], -1, split.ids[0], split.ids[5]]
+    assert batch["id"].tolist() == [5, -1, 0, 5]
     kinds = {name: value.dtype.name for name, value in batch.items()}
     assert kinds.pop("id") == "int64"
     assert kinds.pop("weight") == "float32"
@@ -108,7 +108,7 @@ def test_it_is_built_once_and_again_when_something_changed(
     assert load() == 5
 
 
-@pytest.mark.parametrize("name", ["tokens.bin", "labels.bin", store.META])
+@pytest.mark.parametrize("name", ["tokens.bin", "label.bin", store.META])
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
 def test_damage_is_said_and_mended(source, tokenizer, data, tmp_path, caplog, name, damage):
     def load():

@@ -5,14 +5,14 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.cache import Batch, TokenSplit
 from trainer.data.plan import TrainPlan
+from trainer.data.table import Batch, Table
 
 READ_AHEAD = 16  # steps: more than the host takes at once
 
 
 def train_dataset(
-    split: TokenSplit,
+    split: Table,
     plan: TrainPlan,
     first_step: int,
     last_step: int,
@@ -36,7 +36,7 @@ def train_dataset(
 
 
 def evaluation_dataset(
-    split: TokenSplit,
+    split: Table,
     batches: list[tuple[np.ndarray, int]],
     size: int,
     first_row: int,
@@ -47,7 +47,7 @@ def evaluation_dataset(
 
 
 def _dataset(
-    split: TokenSplit,
+    split: Table,
     batch: Callable[[int], tuple[np.ndarray, int]],
     first: int,
     last: int,
@@ -68,7 +68,7 @@ def _dataset(
         if features is None:
             return split.gather(rows, lengths[step - first]) | place
         held = tf.gather(features.get_value()["features"], tf.maximum(rows, 0))
-        return {"features": held, **split.gather_labels(rows), **place}
+        return {"features": held, **split.gather_flat(rows), **place}
 
     dataset = tf.data.Dataset.range(first, last).map(load, num_parallel_calls=2, deterministic=True)
     options = tf.data.Options()
@@ -79,7 +79,7 @@ def _dataset(
 
 
 def _planned(
-    split: TokenSplit,
+    split: Table,
     batch: Callable[[int], tuple[np.ndarray, int]],
     first: int,
     last: int,

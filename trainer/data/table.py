@@ -1,0 +1,130 @@
+"""Rows of token ids and what belongs to them, gathered into padded batches: the one padding."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+Batch = dict[str, tf.Tensor]
+
+
+class Array(NamedTuple):
+    """A column that a task adds to the text of each row.
+
+    Attributes:
+      dtype: NumPy's name of it.
+      axis: "" for one number a row, "input" for one a token.
+      pad: what stands at padding, of rows and of tokens.
+    """
+
+    dtype: str
+    axis: str = ""
+    pad: int = 0
+
+
+# What every table has, besides "tokens" [sum of lengths] and the arrays of its task.
+OF_ROWS: dict[str, np.dtype[Any]] = {
+    "offsets": np.dtype(np.int64),  # where each row's tokens start; one more for the end
+    "second": np.dtype(np.int32),  # where its second text starts; = its length if there is none
+    "rows": np.dtype(np.int64),  # the row of the source that it was made of
+}
+
+
+class Table:
+    """N rows: a text or pair each, as token ids, and the arrays of a task.
+
+    Args:
+      columns: "tokens" int [sum of lengths], those of OF_ROWS and those of `arrays`: [N] or, with
+        the axis "input", [sum of lengths]. They may be mapped files.
+      arrays: what the task has of each row.
+      pad_id: token id of padding.
+
+    Attributes:
+      lengths: int32 [N] tokens, special ones included.
+      rows: int64 [N] row numbers in the source.
+    """
+
+    def __init__(self, columns: dict[str, np.ndarray], arrays: Mapping[str, Array], pad_id: int):
+        self.lengths = np.diff(columns["offsets"]).astype(np.int32)
+        self.rows = columns["rows"]
+        self._arrays, self._pad_id = dict(arrays), pad_id
+        self._total = len(columns["tokens"])
+        self._host = columns
+        self._columns = mapped_tensors(columns)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def array(self, name: str) -> np.ndarray:
+        """An array of the task, as it was given to the table."""
+        return self._host[name]
+
+    def gather_flat(self, rows: tf.Tensor) -> Batch:
+        """What `gather` gives that has no length: no tokens, and no arrays of tokens."""
+        real = rows >= 0
+        at = tf.maximum(rows, 0)
+        flat = {
+            name: tf.where(real, self._number(name, at), array.pad)
+            for name, array in self._arrays.items()
+            if not array.axis
+        }
+        return {**flat, "weight": tf.cast(real, tf.float32), "id": tf.where(real, rows, -1)}
+
+    def gather(self, rows: tf.Tensor, length: tf.Tensor | int) -> Batch:
+        """A batch of `rows`, padded to `length`.
+
+        In TensorFlow, so that reading ahead needs no Python thread: one that waits for the
+        interpreter while an iterator is deleted would block both.
+
+        Args:
+          rows: [B] int64 places in this table; -1 for a padding row.
+          length: L tokens; at least that of the longest of the rows.
+
+        Returns:
+          input_ids, attention_mask, token_type_ids int32 [B, L]; weight float32 [B], 0 for a
+          padding row; id int64 [B], the place, -1 for a padding row; the task's arrays [B] or
+          [B, L], whole numbers as int32. A padding row has one real token, as a row that is all
+          masked has no softmax.
+        """
+        real = rows >= 0
+        at = tf.maximum(rows, 0)
+        starts = self._take("offsets", at)
+        lengths = tf.where(real, self._take("offsets", at + 1) - starts, 0)
+        place = tf.range(tf.cast(length, tf.int64))
+        held = place < lengths[:, None]
+        where = tf.minimum(starts[:, None] + place, self._total - 1)
+        tokens = tf.cast(self._take("tokens", where), tf.int32)
+        second = tf.cast(self._take("second", at), tf.int64)
+        of_tokens = {
+            name: tf.where(held, self._number(name, where), array.pad)
+            for name, array in self._arrays.items()
+            if array.axis
+        }
+        return {
+            "input_ids": tf.where(held, tokens, self._pad_id),
+            "attention_mask": tf.cast(held | (~real[:, None] & (place == 0)), tf.int32),
+            "token_type_ids": tf.cast(held & (place >= second[:, None]), tf.int32),
+            **of_tokens,
+            **self.gather_flat(rows),
+        }
+
+    def _number(self, name: str, at: tf.Tensor) -> tf.Tensor:
+        taken = self._take(name, at)
+        return tf.cast(taken, tf.int32) if taken.dtype.is_integer else taken
+
+    def _take(self, name: str, at: tf.Tensor) -> tf.Tensor:
+        return tf.gather(self._columns.get_value()[name], at)
+
+
+def mapped_tensors(arrays: dict[str, np.ndarray]) -> tf.experimental.Optional:
+    """Wraps mapped arrays without copying; pages load on first use.
+
+    A dataset should have them in this form. With every iterator tf.data hashes all plain tensors
+    that it uses, whole; and where operations are deterministic it makes nothing ahead that reads a
+    variable.
+    """
+    with tf.device("CPU"):
+        return tf.experimental.Optional.from_value(
+            {n: tf.experimental.dlpack.from_dlpack(a.__dlpack__()) for n, a in arrays.items()}
+        )
