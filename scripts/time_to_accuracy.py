@@ -123,7 +123,8 @@ def score(folder: Path, cache_dir: Path, checkpoints: list[dict[str, Any]]) -> i
     for checkpoint in checkpoints:
         run.restore(workdir.best, checkpoint["step"])
         scores = run.score("test", lambda: False)
-        checkpoint["test_accuracy"] = float((scores.predictions == scores.labels).mean())
+        right = scores.answers["logits"].argmax(-1) == run.split("test").array("label")
+        checkpoint["test_accuracy"] = float(right.mean())
     return len(run.split("test"))
 
 

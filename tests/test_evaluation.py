@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny
 
 from trainer.config import Objective
-from trainer.evaluation import Evaluator, Interrupted, Scores
+from trainer.evaluation import Evaluator, Interrupted
 from trainer.objectives.losses import make_loss
 from trainer.tasks.classification import Classification
+from trainer.tasks.task import Task
 
 EXAMPLES, ROWS = 11, 4
 
@@ -19,10 +21,10 @@ def _batches(order):
     return [tiny.filled({key: value[part] for key, value in split.items()}, ROWS) for part in parts]
 
 
-def _evaluator(strategy, objective=None):
+def _evaluator(strategy, objective=None, task=None):
     with strategy.scope():
         model = tiny.classifier(tiny.model_settings(depth=0))
-    task = Classification(make_loss(objective or Objective(), tiny.CLASSES))
+    task = task or Classification(make_loss(objective or Objective(), tiny.CLASSES))
     return Evaluator(strategy, model, task)
 
 
@@ -42,12 +44,11 @@ def test_every_example_once_in_the_order_of_the_data(strategy_over, devices):
 
     split = tiny.batch(EXAMPLES)
     logits = evaluator.model(tiny.features(split)).numpy()
-    np.testing.assert_array_equal(scores.ids, np.arange(EXAMPLES))
-    np.testing.assert_array_equal(scores.labels, split["label"])
-    np.testing.assert_allclose(scores.logits, logits, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(scores.answers["logits"], logits, rtol=1e-5, atol=1e-7)
+    assert scores.answers["logits"].dtype == np.float32
     losses = make_loss(Objective(), tiny.CLASSES).example_losses(split["label"], logits)
-    np.testing.assert_allclose(scores.losses, losses, rtol=1e-5)
-    np.testing.assert_array_equal(scores.weights, np.array(weights)[split["label"]])
+    np.testing.assert_allclose(scores.mean_losses("loss"), losses, rtol=1e-5)
+    np.testing.assert_array_equal(scores.weights["loss"], np.array(weights)[split["label"]])
 
 
 def test_scores_the_present_weights_without_compiling_again(strategy_over):
@@ -56,7 +57,8 @@ def test_scores_the_present_weights_without_compiling_again(strategy_over):
     before = _run(evaluator, batches)
     evaluator.model.head.logits.bias.assign_add([1.0, 0.0, 0.0])
     after = _run(evaluator, batches)
-    np.testing.assert_allclose(after.logits - before.logits, [[1, 0, 0]] * EXAMPLES, atol=1e-6)
+    difference = after.answers["logits"] - before.answers["logits"]
+    np.testing.assert_allclose(difference, [[1, 0, 0]] * EXAMPLES, atol=1e-6)
     assert evaluator._step.experimental_get_tracing_count() == 1
 
 
@@ -83,11 +85,43 @@ def test_stops_between_batches(strategy_over):
     assert advanced == [4]
 
 
-def test_predictions_and_probabilities():
-    logits = np.array([[1.0, 1.0, 3.0], [1e4, -1e4, 0.0]], np.float32)
-    empty = np.zeros(2)
-    scores = Scores(empty, empty, logits, empty, empty)
-    assert scores.predictions.tolist() == [2, 0]
-    assert scores.probabilities.dtype == np.float64
-    expected = np.exp([1.0, 1.0, 3.0]) / np.exp([1.0, 1.0, 3.0]).sum()
-    np.testing.assert_allclose(scores.probabilities, [expected, [1, 0, 0]], rtol=1e-12)
+class Tokens(Task):
+    """Answers of every shape, and a loss of tokens."""
+
+    def weights(self, batch):
+        return {"tokens": batch["weight"][:, None] * tf.cast(batch["attention_mask"], tf.float32)}
+
+    def losses(self, batch, outputs):
+        return {"tokens": tf.cast(batch["input_ids"], tf.float32) + 0 * outputs[:, :1]}
+
+    def answers(self, batch, outputs):
+        ids = batch["input_ids"]
+        return {"ids": ids, "first": ids[:, 0], "vectors": tf.cast(ids, tf.float32)[:, :, None] / 7}
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_answers_of_tokens_and_their_losses(strategy_over, devices):
+    evaluator = _evaluator(strategy_over(devices), task=Tokens())
+    split = tiny.batch(EXAMPLES)
+    batches = [
+        {k: v[:, : 3 + i] if v.ndim > 1 else v for k, v in batch.items()}
+        for i, batch in enumerate(_batches(np.arange(EXAMPLES)))
+    ]
+    specs = {
+        name: tf.TensorSpec([ROWS, *[None] * (value.ndim - 1)], value.dtype)
+        for name, value in batches[0].items()
+    }
+    dataset = tf.data.Dataset.from_generator(lambda: batches, output_signature=specs)
+    dataset = dataset.map(lambda batch: {**batch, "row_start": tf.constant(0, tf.int64)})
+    scores = evaluator.run(dataset, len(batches), EXAMPLES, lambda: False, lambda _: None)
+    expected = np.zeros((EXAMPLES, 5), np.int32)  # the longest batch is of 5
+    for i in range(EXAMPLES):
+        length = 3 + i // ROWS
+        expected[i, :length] = split["input_ids"][i, :length]
+    np.testing.assert_array_equal(scores.answers["ids"], expected)
+    np.testing.assert_array_equal(scores.answers["first"], expected[:, 0])
+    assert scores.answers["first"].dtype == np.int32
+    np.testing.assert_allclose(scores.answers["vectors"], expected[:, :, None] / 7, rtol=1e-6)
+    counted = [min(3 + i // ROWS, split["attention_mask"][i].sum()) for i in range(EXAMPLES)]
+    np.testing.assert_array_equal(scores.weights["tokens"], counted)
+    np.testing.assert_array_equal(scores.losses["tokens"], expected.sum(1))

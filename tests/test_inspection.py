@@ -72,10 +72,13 @@ def test_vectors_are_what_the_logits_are_made_of(folder, tmp_path):
     scores = run.score("validation", lambda: False)
     places = [run.split("validation").rows.tolist().index(i) for i in found.ids]
     kernel, bias = (run.parameters[f"head/logits/{name}"].numpy() for name in ("kernel", "bias"))
-    np.testing.assert_allclose(found.values @ kernel + bias, scores.logits[places], atol=1e-5)
+    np.testing.assert_allclose(
+        found.values @ kernel + bias, scores.answers["logits"][places], atol=1e-5
+    )
     names = run.source.id2label
-    assert found.labels == [names[i] for i in scores.labels[places]]
-    assert found.predictions == [names[i] for i in scores.predictions[places]]
+    assert found.labels == [names[i] for i in run.split("validation").array("label")[places]]
+    predictions = scores.answers["logits"][places].argmax(-1)
+    assert found.predictions == [names[i] for i in predictions]
     assert "very" in found.texts[-1]
 
     projector.write(tmp_path, "validation", found)

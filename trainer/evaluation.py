@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.models.fusion import fusing
-from trainer.objectives.metrics import softmax
 from trainer.step import own_rows
 from trainer.tasks.task import INPUTS, Task
 
@@ -19,28 +18,23 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model says of a split, a row an example, in the order of the data.
+    """What a model says of a table's rows, in their order.
 
     Attributes:
-      ids: int64 [N]. labels: int32 [N]. logits: float [N, classes].
-      losses: float [N], each example's loss. weights: float [N], its class weight.
+      losses: by name, float [N], the sum of each row's weighted losses.
+      weights: by name, float [N], the sum of each row's weights.
+      answers: by name, [N, ...]: what the task makes of the outputs. An axis of tokens is as
+        long as in the longest batch; what is behind a row's end means nothing.
     """
 
-    ids: np.ndarray
-    labels: np.ndarray
-    logits: np.ndarray
-    losses: np.ndarray
-    weights: np.ndarray
+    losses: dict[str, np.ndarray]
+    weights: dict[str, np.ndarray]
+    answers: dict[str, np.ndarray]
 
-    @property
-    def predictions(self) -> np.ndarray:
-        """int [N], the class with the largest logit."""
-        return self.logits.argmax(-1)
-
-    @property
-    def probabilities(self) -> np.ndarray:
-        """float64 [N, classes]."""
-        return softmax(self.logits)
+    def mean_losses(self, name: str) -> np.ndarray:
+        """Each row's loss of that name, float [N]: 0 for a row without weight."""
+        weights = self.weights[name]
+        return np.divide(self.losses[name], weights, np.zeros_like(weights), where=weights > 0)
 
 
 class Evaluator:
@@ -74,12 +68,20 @@ class Evaluator:
     def _rows(self, batch):
         batch = own_rows(batch, self.strategy)
         with fusing(self._fuses):
-            logits = self.model({key: batch[key] for key in INPUTS}, training=False)
-        (losses,) = self.task.losses(batch, logits).values()
-        (weights,) = self.task.weights(batch).values()
-        columns = [batch["id"], batch["label"], losses, weights]
+            outputs = self.model({key: batch[key] for key in INPUTS}, training=False)
+        losses, weights = self.task.losses(batch, outputs), self.task.weights(batch)
+        answers = self.task.answers(batch, outputs)
+        # Known since this was traced: what the columns are.
+        self._losses = list(losses)
+        self._answers = {n: (each.shape[1:], each.dtype) for n, each in answers.items()}
+        columns = [batch["id"]]
+        for name, loss in losses.items():
+            weight = tf.cast(weights[name], loss.dtype)
+            columns += [_row_sums(weight * loss), _row_sums(weight)]
         columns = [tf.cast(column, tf.float64)[:, None] for column in columns]
-        return tf.concat([*columns, tf.cast(logits, tf.float64)], axis=1)
+        rows = tf.shape(batch["id"])[0]
+        flat = [tf.reshape(tf.cast(a, tf.float64), [rows, -1]) for a in answers.values()]
+        return tf.concat([*columns, *flat], axis=1)
 
     def run(
         self,
@@ -109,17 +111,47 @@ class Evaluator:
                 raise Interrupted
             parts.append(self._step(iterator).numpy())
             advance(int((parts[-1][:, 0] >= 0).sum()))
-        rows = np.concatenate(parts)
-        rows = rows[rows[:, 0] >= 0]
-        rows = rows[np.argsort(rows[:, 0], kind="stable")]
-        floats = rows[:, 2:].astype(self._dtype)  # what they were before they were gathered
-        scores = Scores(
-            ids=rows[:, 0].astype(np.int64),
-            labels=rows[:, 1].astype(np.int32),
-            losses=floats[:, 0],
-            weights=floats[:, 1],
-            logits=floats[:, 2:],
+        ids = np.concatenate([part[:, 0] for part in parts]).astype(np.int64)
+        order = np.argsort(ids, kind="stable")[(ids < 0).sum() :]
+        if not np.array_equal(ids[order], np.arange(examples)):
+            raise RuntimeError(f"scored {len(np.unique(ids[order]))} examples of {examples}")
+        sums = np.concatenate([part[:, 1 : 1 + 2 * len(self._losses)] for part in parts])[order]
+        return Scores(
+            losses={n: sums[:, 2 * i].astype(self._dtype) for i, n in enumerate(self._losses)},
+            weights={n: sums[:, 2 * i + 1].astype(self._dtype) for i, n in enumerate(self._losses)},
+            answers=self._unpacked([part[:, 1 + 2 * len(self._losses) :] for part in parts], order),
         )
-        if len(scores.ids) != examples or len(np.unique(scores.ids)) != examples:
-            raise RuntimeError(f"scored {len(scores.ids)} examples of {examples}")
-        return scores
+
+    def _unpacked(self, parts: list[np.ndarray], order: np.ndarray) -> dict[str, np.ndarray]:
+        """The answers by name, out of their columns in every batch."""
+        known = [shape.num_elements() for shape, _ in self._answers.values()]
+        found: dict[str, list[np.ndarray]] = {name: [] for name in self._answers}
+        for part in parts:
+            unknown = known.count(None)  # those with an axis of tokens
+            left = part.shape[1] - sum(size or 0 for size in known)
+            at = 0
+            for (name, (shape, _)), size in zip(self._answers.items(), known, strict=True):
+                width = left // unknown if size is None else size
+                sizes = [-1 if each is None else each for each in shape]
+                found[name].append(part[:, at : at + width].reshape(len(part), *sizes))
+                at += width
+        made = {}
+        for name, arrays in found.items():
+            dtype = self._answers[name][1]
+            kind = self._dtype if dtype.is_floating else dtype.as_numpy_dtype
+            made[name] = _joined(arrays)[order].astype(kind)
+        return made
+
+
+def _row_sums(values):
+    """[B] or [B, T] summed to [B]."""
+    return values if values.shape.rank == 1 else tf.reduce_sum(values, axis=1)
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    """Batches one after the other, each padded with zeros to the longest second axis."""
+    if arrays[0].ndim < 2:
+        return np.concatenate(arrays)
+    longest = max(each.shape[1] for each in arrays)
+    widths = [[(0, 0), (0, longest - a.shape[1]), *[(0, 0)] * (a.ndim - 2)] for a in arrays]
+    return np.concatenate([np.pad(a, width) for a, width in zip(arrays, widths, strict=True)])

@@ -434,19 +434,22 @@ class Loop:
         if self.run.workers.is_chief:
             with self.monitor.throughput.part("logging"):
                 self.monitor.vectors("validation", vectors(self.run, "validation"))
-        validation = scores["validation"]
+        logits = {split: each.answers["logits"] for split, each in scores.items()}
+        labels = {split: self.run.split(split).array("label") for split in scores}
         calibration = Calibration.fit(
-            step, validation.labels, validation.logits, self.config.evaluation.precision_target
+            step,
+            labels["validation"],
+            logits["validation"],
+            self.config.evaluation.precision_target,
         )
         if self.run.workers.is_chief:
             calibration.save(self.run.workdir.calibration_file)
             for split, each in scores.items():
                 kept = keep(self.run, split, each, reports[split])
                 kept.save(self.run.workdir.scores / f"{split}.npz")
-        test = scores["test"]
         errors = {
-            "before": reliability(test.labels, softmax(test.logits)).error,
-            "after": reliability(test.labels, softmax(test.logits / calibration.temperature)).error,
+            name: reliability(labels["test"], softmax(logits["test"] / temperature)).error
+            for name, temperature in (("before", 1.0), ("after", calibration.temperature))
         }
         return {
             "test": reports["test"].metrics,

@@ -8,7 +8,12 @@ import numpy as np
 from trainer.calibration import reliability
 from trainer.evaluation import Scores
 from trainer.monitor.tables import WrongPrediction
-from trainer.objectives.metrics import classification_metrics, confusion_matrix, own_metrics
+from trainer.objectives.metrics import (
+    classification_metrics,
+    confusion_matrix,
+    own_metrics,
+    softmax,
+)
 from trainer.run import Run
 from trainer.scores import Kept
 
@@ -35,41 +40,43 @@ class Report:
 
 def make_report(run: Run, split: str, scores: Scores) -> Report:
     """Works out everything that is logged of an evaluation."""
+    table = run.split(split)
+    labels, logits = table.array("label"), scores.answers["logits"]
     metrics = classification_metrics(
-        scores.labels,
-        scores.logits,
-        scores.weights,
-        scores.losses,
+        labels,
+        logits,
+        scores.weights["loss"],
+        scores.mean_losses("loss"),
         own_metrics(run.config.objective),
     )
-    probabilities = scores.probabilities
-    metrics["calibration_error"] = reliability(scores.labels, probabilities).error
-    certain = probabilities.max(-1)
-    wrong = np.flatnonzero(scores.predictions != scores.labels)
-    kept_rows = run.split(split).rows
+    probabilities = softmax(logits)
+    metrics["calibration_error"] = reliability(labels, probabilities).error
+    certain, predictions = probabilities.max(-1), logits.argmax(-1)
+    wrong = np.flatnonzero(predictions != labels)
     worst = wrong[np.argsort(-certain[wrong], kind="stable")][:WRONG_SHOWN]
     rows = [
         WrongPrediction(
             text,
-            int(scores.labels[i]),
-            int(scores.predictions[i]),
+            int(labels[i]),
+            int(predictions[i]),
             float(certain[i]),
-            int(kept_rows[i]),
+            int(table.rows[i]),
         )
         for i, text in zip(worst, run.texts(split, worst), strict=True)
     ]
-    matrix = confusion_matrix(scores.labels, scores.predictions, run.classes)
-    return Report(split, metrics, matrix, rows, scores.labels, probabilities)
+    matrix = confusion_matrix(labels, predictions, run.classes)
+    return Report(split, metrics, matrix, rows, labels, probabilities)
 
 
 def keep(run: Run, split: str, scores: Scores, report: Report) -> Kept:
     """What is stored of an evaluation for launch.report."""
+    table = run.split(split)
     return Kept(
-        run.split(split).rows,
-        scores.labels,
-        scores.logits,
-        scores.losses,
-        run.split(split).lengths,
+        table.rows,
+        table.array("label"),
+        scores.answers["logits"],
+        scores.mean_losses("loss"),
+        table.lengths,
         report.metrics,
         report.wrong,
     )

@@ -51,3 +51,6 @@ class Classification(Task):
 
     def losses(self, batch: Batch, outputs: Any) -> dict[str, tf.Tensor]:
         return {"loss": self._loss.example_losses(batch["label"], outputs)}
+
+    def answers(self, batch: Batch, outputs: Any) -> dict[str, tf.Tensor]:
+        return {"logits": outputs}

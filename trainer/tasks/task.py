@@ -45,6 +45,13 @@ class Task:
         """
         raise NotImplementedError
 
+    def answers(self, batch: Batch, outputs: Any) -> dict[str, tf.Tensor]:
+        """What evaluation and prediction keep of the outputs: [B], [B, k] or [B, T], small.
+
+        It looks at nothing that a text to predict has not: no labels.
+        """
+        raise NotImplementedError
+
 
 def weighted_sums(task: Task, batch: Batch, outputs: Any) -> list[tuple[tf.Tensor, tf.Tensor]]:
     """For each loss the sum of weighted losses and the sum of weights, scalars.
