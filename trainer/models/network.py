@@ -16,7 +16,7 @@ class Network(keras.Model):
     """Encoder, pooling, and a head."""
 
     def __init__(self, architecture: Architecture, classes: int, **kwargs):
-        super().__init__(name="network", **kwargs)
+        super().__init__(name="classifier", **kwargs)
         policy = self.dtype_policy
         self.architecture, self.classes = architecture, classes
         self.encoder = Encoder(architecture, name="encoder", dtype=policy)
