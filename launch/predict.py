@@ -25,6 +25,7 @@ from trainer.errors import UserError
 
 if TYPE_CHECKING:
     from trainer.config import Data
+    from trainer.data.rows import Format, Remarks
     from trainer.prediction.inputs import Columns, Input
     from trainer.prediction.page import Explained
     from trainer.trained import TrainedModel
@@ -34,6 +35,12 @@ _TEXTS = flags.DEFINE_multi_string("texts", [], "A text; give the flag again for
 _INPUT = flags.DEFINE_string("input", "", "File to read (default: standard input).")
 _FORMAT = flags.DEFINE_enum(
     "format", None, ["text", "csv", "tsv", "jsonl"], "What is read (default: by the file's ending)."
+)
+_QUOTING = flags.DEFINE_enum(
+    "quoting",
+    None,
+    ["suffix", "minimal", "none"],
+    "Quotes of CSV and TSV (default: as the run's config.data.quoting says).",
 )
 _TEXT = flags.DEFINE_string("text", "", "Column of the text (default: that of the training data).")
 _TEXT_PAIR = flags.DEFINE_string("text_pair", "", "Column of the second text, for pairs.")
@@ -75,8 +82,8 @@ def main() -> int:
 
     workdir = Workdir(Path(_WORKDIR.value))
     config, _ = workdir.read()
-    kind = _kind()
-    columns = _columns(kind, config.data)
+    format_ = _format(config.data)
+    columns = _columns(format_.kind, config.data)
     workdir.finished_weights()  # before devices are set up: there may be none
     settings = for_prediction(config.runtime, _CPU_DEVICES.value)
     trained = TrainedModel(workdir, runtime.start(settings, config.seed))
@@ -91,7 +98,7 @@ def main() -> int:
 
     job = Job(Predictor(trained, stop), threshold, explainer, stop)
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(_input(kind, columns, stop))
+        source = stack.enter_context(_input(format_, columns, stop))
         sink: Sink = Pipe()
         if _OUTPUT.value:
             sink = stack.enter_context(Output(Path(_OUTPUT.value), _RESUME.value))
@@ -111,20 +118,20 @@ def main() -> int:
     return 0
 
 
-def _kind() -> str:
-    """How the texts are given: one of FORMATS."""
-    from trainer.prediction.inputs import FORMATS
+def _format(data: "Data") -> "Format":
+    """How the texts are given; quotes as in the training data, unless a flag says otherwise."""
+    from trainer.data.rows import DELIMITERS, KINDS, format_of
 
-    if _FORMAT.value or not _INPUT.value:
-        return _FORMAT.value or "text"
-    ending = Path(_INPUT.value).suffix[1:]
-    kind = {"txt": "text"}.get(ending, ending)
-    if kind not in FORMATS:
+    kind = _FORMAT.value or ("" if _INPUT.value else "text")
+    found = format_of(_INPUT.value, _QUOTING.value or data.quoting, kind)
+    if found is None:
         raise UserError(
             f"--input={_INPUT.value}: its ending does not say how to read it: give --format="
-            + "|".join(FORMATS)
+            + "|".join(KINDS)
         )
-    return kind
+    if _QUOTING.value and (_TEXTS.value or found.kind not in DELIMITERS):
+        raise UserError("--quoting is of CSV and TSV: leave it out")
+    return found
 
 
 def _columns(kind: str, data: "Data") -> "Columns":
@@ -147,20 +154,23 @@ def _columns(kind: str, data: "Data") -> "Columns":
 
 
 @contextlib.contextmanager
-def _input(kind: str, columns: "Columns", stop: Callable[[], bool]) -> "Iterator[Input]":
+def _input(format_: "Format", columns: "Columns", stop: Callable[[], bool]) -> "Iterator[Input]":
     """What is to be predicted; `stop` is asked while standard input makes wait."""
+    from trainer.data.rows import Remarks
     from trainer.prediction.inputs import Input, Text, Waiting, read
 
+    remarks = Remarks()
     if _TEXTS.value:
         texts = [Text(i, text) for i, text in enumerate(_TEXTS.value)]
         yield Input(iter(texts), len(texts), " texts", lambda count: count)
         return
     if not _INPUT.value:
         if sys.stdin.isatty():
-            program.say(f"Reads {kind} from standard input; Ctrl-D ends it")
+            program.say(f"Reads {format_.kind} from standard input; Ctrl-D ends it")
         waiting = io.BufferedReader(Waiting(sys.stdin.fileno(), stop))
-        rows = read(waiting, kind, columns, "standard input")
+        rows = read(waiting, format_, columns, "standard input", remarks)
         yield Input(rows, None, " texts", lambda count: count)
+        _say_remarks("standard input", remarks)
         return
     path = Path(_INPUT.value)
     try:
@@ -173,11 +183,18 @@ def _input(kind: str, columns: "Columns", stop: Callable[[], bool]) -> "Iterator
                 return new
 
             size = path.stat().st_size
-            yield Input(read(file, kind, columns, f"file {path}"), size, "B", progress)
+            rows = read(file, format_, columns, f"file {path}", remarks)
+            yield Input(rows, size, "B", progress)
+        _say_remarks(f"file {path}", remarks)
     except OSError as error:
         if error.filename != str(path):
             raise
         raise UserError(f"cannot read --input={path}: {error.strerror}") from error
+
+
+def _say_remarks(title: str, remarks: "Remarks") -> None:
+    if str(remarks):
+        program.say(f"Note: {title}: {remarks}")
 
 
 def _check_flags() -> None:

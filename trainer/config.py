@@ -55,13 +55,15 @@ class Data:
     source: str = _one_of("tfds", "files")
     name: str = "imdb_reviews"  # TFDS dataset, with its config after a slash ("glue/mrpc")
     data_dir: str = _here("")  # folder of prepared TFDS datasets; empty: TFDS's own default
-    train: str = "train"  # a split (tfds) or the path of a .csv, .tsv or .jsonl file (files)
+    train: str = "train"  # a split (tfds) or the path of a .csv, .tsv, .jsonl or .gz file (files)
     validation: str = ""  # a split or file of its own; empty: cut from train by text hash
     validation_share: float = _number(0.1, 0.0, 0.9)  # of train, where validation is empty
     test: str = "test"
     text: str = "text"  # feature or column names
     text_pair: str = ""  # a second text, for sentence pairs
     label: str = "label"
+    labels: tuple[str, ...] = ()  # the classes in the order of their ids; empty: sorted
+    quoting: str = _one_of("suffix", "minimal", "none")  # of cells; suffix: .csv minimal, .tsv none
     max_length: int = _number(384, 8)  # tokens, special ones included
     cut: str = _one_of("head+tail", "head", "tail")  # which part of a long text is kept
     buckets: int = _number(8, 1)  # how many fixed lengths batches are padded to
@@ -255,6 +257,10 @@ def validate(config: Experiment) -> None:
             "config.data.validation is empty and config.data.validation_share is 0:"
             " name a validation split, or a share of train to cut one from"
         )
+    if data.labels and (len(data.labels) < 2 or len(set(data.labels)) < len(data.labels)):
+        raise UserError(
+            f"config.data.labels={data.labels!r}"[:200] + " must name each class once, at least two"
+        )
     for name in ("train", "test", "text", "label"):
         if not getattr(data, name):
             raise UserError(f"config.data.{name} is empty: name the split, file, feature or column")
@@ -309,6 +315,7 @@ def without_effect(config: Experiment, workers: int = 1) -> list[str]:
         ("model", DECIDED_BY_PRETRAINED, bool(model.pretrained), "model.pretrained"),
         ("model", ("head_width",), model.head == "native", "model.head='native'"),
         ("data", ("validation_share",), bool(config.data.validation), "data.validation"),
+        ("data", ("quoting",), config.data.source == "tfds", "data.source='tfds'"),
         ("model", ("initial_patterns",), not model.initial_run, "no model.initial_run"),
         (
             "model",

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from trainer import config as config_lib
 from trainer import runtime
 from trainer.checkpoint import Store
+from trainer.data import labels
 from trainer.data.cache import TokenSplit, load_or_build
 from trainer.data.encode import plain_backend
 from trainer.data.pipeline import evaluation_dataset, train_dataset
@@ -85,8 +86,8 @@ class Run:
             derived = workdir.read()[1]
             self.pretrained = derived["pretrained"]
             self.pretrained_sha256 = derived["pretrained_sha256"]
-        labels = workdir.read()[1]["id2label"] if workdir.started else None
-        self.source = open_source(config.data, labels)
+        before = workdir.read()[1]["id2label"] if workdir.started else None
+        self.source = open_source(config.data, before)
         self.classes = len(self.source.id2label)
         self.tokenizer = self._make_tokenizer(pretrained)
         self.loss = make_loss(config.objective, self.classes)
@@ -216,19 +217,32 @@ class Run:
         return {**notes, **derived, "run begun in the workdir": self.workdir.started}
 
     def describe(self, plan: TrainPlan) -> str:
-        """The data in a few lines: sizes, what was cut, how batches are padded."""
-        data, lines = self.config.data, []
-        for name in ("train", "validation", "test"):
-            split = self.split(name)
-            lines.append(
-                f"{name}: {len(split):,} examples, {split.cut_count:,} cut to {data.max_length}"
-                f" tokens ({data.cut}), {split.empty_count:,} with an empty text"
-            )
+        """The data in a few lines: sizes, what was cut, how batches are padded, the classes.
+
+        Raises:
+          UserError: a class has rows, but none to learn it from.
+        """
+        data, names = self.config.data, self.source.id2label
+        splits = {name: self.split(name) for name in ("train", "validation", "test")}
+        lines = [
+            f"{name}: {len(split):,} examples, {split.cut_count:,} cut to {data.max_length}"
+            f" tokens ({data.cut}), {split.empty_count:,} with an empty text"
+            for name, split in splits.items()
+        ]
         lines.append(
             f"{plan.steps_per_epoch:,} batches of {self.config.global_batch_size} an epoch, padded"
             f" to {', '.join(map(str, plan.buckets))} tokens: {plan.padding:.1%} padding"
         )
-        return "\n".join(lines)
+        counts = {n: np.bincount(s.labels, minlength=len(names)) for n, s in splits.items()}
+        if not self.workdir.started:
+            labels.check_learned(names, counts, self.source.cut)
+        lines.append(labels.table(names, counts))
+        remarks = {name: split.remarks for name, split in splits.items() if split.remarks}
+        if self.source.cut:  # the rows of one file
+            remarks.pop("validation", None)
+        notes = [f"{name}: {remark}" for name, remark in remarks.items()]
+        notes += labels.notes(names, counts["train"], data.label)
+        return "\n".join([*lines, *(f"Note: {note}" for note in notes)])
 
     def plan(self) -> TrainPlan:
         """The batches of training."""

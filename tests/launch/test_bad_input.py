@@ -168,7 +168,7 @@ def test_a_row_with_too_many_cells(launch, few):
 
 def test_an_unknown_label(launch, few):
     few.write(few.test, [("a film", "good"), ("a film", "fair")])
-    assert "test.csv, row 2: label 'fair' is not one of the labels of train: bad, good" in refused(
+    assert "test.csv, row 2: label 'fair' is not one of the labels of train: 'bad', 'good'" in refused(
         launch, few
     )
 
@@ -209,7 +209,7 @@ def test_reporting_on_examples_that_were_trained_on(launch, few):
     ("flag", "said"),
     [
         ("--config.data.data_dir=/nowhere", "/nowhere.*scripts/fetch_sample.py"),
-        ("--config.data.test=tset", "no split 'tset'.*its splits: test, train"),
+        ("--config.data.test=tset", "no split 'tset'.*its splits: 'test', 'train'"),
         ("--config.data.test=test[:0]", r"'test\[:0\]'.* is empty"),
         ("--config.data.text=review", "data.text='review' is no feature of .*: label, text|text, "),
         ("--config.data.validation=test", "selecting on the split that is reported"),

@@ -19,7 +19,7 @@ from trainer.data.tokenizers import vocabulary_size
 
 Batch = dict[str, tf.Tensor]
 
-FORMAT = 1  # raise it when the files or the way they are made change
+FORMAT = 2  # raise it when the files or the way they are made change
 CHUNK = 1000  # texts tokenised at once: enough to keep all cores busy, and little memory
 
 ARRAYS: dict[str, np.dtype[Any]] = {  # each a file of numbers without a header
@@ -39,11 +39,13 @@ class TokenSplit:
       ids: [N] int64, the examples' row numbers in their source.
       cut_count: how many examples were longer than max_length and cut.
       empty_count: how many have an empty text; they are kept.
+      remarks: what was odd about the rows, in one line; empty if nothing.
     """
 
     def __init__(self, folder: Path, notes: dict[str, Any]):
         self.cut_count: int = notes["cut_count"]
         self.empty_count: int = notes["empty_count"]
+        self.remarks: str = notes["remarks"]
         self._pad_id: int = notes["pad_id"]
         tokens = _map(folder, "tokens", np.dtype(notes["dtype"]))
         arrays = {name: _map(folder, name, dtype) for name, dtype in ARRAYS.items()}
@@ -122,7 +124,8 @@ def load_or_build(
     def build(folder: Path) -> dict[str, object]:
         small = vocabulary_size(tokenizer) <= 2**16
         with progress(f"Tokenising {split}", None) as advance:
-            return _write(folder, source.examples(split), encoder, small, advance)
+            notes = _write(folder, source.examples(split), encoder, small, advance)
+            return {**notes, "remarks": source.remarks(split)}
 
     what = f"token cache of {split}"
     folder, notes = store.open_or_build(cache_dir, f"tokens-{key}", what, build)
