@@ -1,6 +1,7 @@
 """Rows of tables and JSON lines: nothing is merged, nothing is read in one of two ways."""
 
 import gzip
+import hashlib
 import io
 import json
 
@@ -41,7 +42,9 @@ def refused(content: bytes, format_: Format, columns: str = "text label") -> str
         ("a.Tsv.GZ", "suffix", Format("tsv", packed=True)),
         ("a.b.jsonl.gz", "minimal", Format("jsonl", packed=True)),
         ("a.TXT", "suffix", Format("text")),
-        ("csv", "suffix", Format("csv", quoted=True)),
+        ("csv", "suffix", None),
+        ("text.gz", "suffix", None),
+        ("a.csv/text", "suffix", None),
         ("a.gz", "suffix", None),
         ("a.csv.zip", "suffix", None),
         ("", "suffix", None),
@@ -187,7 +190,14 @@ def test_a_damaged_packed_file_is_one_line():
 def test_a_bomb_is_unpacked_no_further_than_a_line(monkeypatch):
     monkeypatch.setattr(rows, "MAX_LINE", 2**16)
     bomb = gzip.compress(b"text,label\n" + b"a" * 2**24)
-    assert "line 2: over 65,536 bytes" in refused(bomb, CSV._replace(packed=True))
+    packed = CSV._replace(packed=True)
+    assert "line 2: over 65,536 bytes" in refused(bomb, packed)
+    with pytest.raises(UserError, match="a line of over 65,536 bytes"):
+        rows.sha256(rows.unpacked(io.BytesIO(bomb), packed), "the file")
+    content = b"word\n" * 2**20
+    digest = hashlib.sha256(content).hexdigest()
+    assert rows.sha256(io.BytesIO(content), "the file") == digest
+    assert rows.sha256(rows.unpacked(io.BytesIO(gzip.compress(content)), packed), "") == digest
 
 
 def test_a_row_of_many_long_cells_is_bounded(monkeypatch):

@@ -13,9 +13,9 @@ from trainer.data.rows import (
     DELIMITERS,
     Remarks,
     check_text,
-    damage,
     format_of,
     read,
+    sha256,
     shown,
     unpacked,
 )
@@ -52,11 +52,8 @@ class FileRecords:
     @functools.cached_property
     def content(self) -> str:
         """sha256 in hex of the file's bytes, unpacked."""
-        with self._open() as file, damage(self.title):
-            digest = hashlib.sha256()
-            while chunk := file.read(2**20):
-                digest.update(chunk)
-            return digest.hexdigest()
+        with self._open() as file:
+            return sha256(file, self.title)
 
     @property
     def remarks(self) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import gzip
+import hashlib
 import reprlib
 import zlib
 from collections import Counter
@@ -81,8 +82,8 @@ def format_of(name: str, quoting: str, kind: str = "") -> Format | None:
     """
     name = name.lower()
     packed = name.endswith(".gz")
-    ending = name.removesuffix(".gz").rpartition(".")[2]
-    kind = kind or {"txt": "text"}.get(ending, ending)
+    _, dot, ending = name.removesuffix(".gz").rpartition(".")
+    kind = kind or {"txt": "text"}.get(ending, ending if dot else "")
     if kind not in KINDS:
         return None
     quoted = kind in DELIMITERS and (kind == "csv" if quoting == "suffix" else quoting != "none")
@@ -103,6 +104,19 @@ def damage(title: str) -> Iterator[None]:
         raise UserError(
             f"{title} is no whole gzip file ({shown(str(error))}): fetch or pack it again"
         ) from error
+
+
+def sha256(file: BinaryIO, title: str) -> str:
+    """Of the file's bytes, in hex; what never ends a line is refused, as it may never end."""
+    digest, open_ = hashlib.sha256(), 0  # bytes since the last line end
+    with damage(title):
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+            line_end = chunk.rfind(b"\n")
+            open_ = len(chunk) - line_end - 1 + (open_ if line_end < 0 else 0)
+            if open_ > MAX_LINE:
+                raise UserError(f"{title}: a line of over {MAX_LINE:,} bytes: is it text?")
+    return digest.hexdigest()
 
 
 def read(
