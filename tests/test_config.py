@@ -58,7 +58,7 @@ def test_the_defaults_are_valid():
         ("model", {"width": 8}, "config.model must be a Model"),
         ("phases", [{"steps": 3}], r"config.phases\[0\] must be a trainer.config.Phase"),
         # bounds
-        ("global_batch_size", 0, "config.global_batch_size=0 must be at least 1"),
+        ("global_batch_size", 0, "config.global_batch_size=0 must be between 1 and 1048576"),
         ("seed", -1, "config.seed=-1 must be between 0 and"),
         ("model.dropout", 1.0, r"config.model.dropout=1.0 must be between 0.0 and 0.95"),
         ("optimizer.beta2", 1.0, "config.optimizer.beta2=1.0 must be between"),
@@ -66,7 +66,7 @@ def test_the_defaults_are_valid():
         ("phases[0].learning_rate", math.nan, r"learning_rate=nan must be a finite number"),
         ("phases[0].learning_rate", -1e-3, r"config.phases\[0\].learning_rate=-0.001 must be"),
         ("phases[0].learning_rate", math.inf, r"learning_rate=inf must be a finite number"),
-        ("data.max_length", 4, "config.data.max_length=4 must be at least 8"),
+        ("data.max_length", 4, "config.data.max_length=4 must be between 8 and 65536"),
         # choices
         ("data.cut", "middle", "config.data.cut='middle' is not one of: head.tail, head, tail"),
         ("phases[0].schedule", "step", "is not one of: constant, linear, cosine, inverse_sqrt"),
