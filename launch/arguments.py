@@ -67,7 +67,7 @@ def parse(arguments: Sequence[str]) -> list[str]:
       UserError: what is wrong with them, and which of them it is.
       SystemExit: of --help, with status 0.
     """
-    arguments = _with_flag_files(arguments)
+    arguments = with_flag_files(arguments)
     for argument in arguments[1:]:
         _check_text(argument)
     if "config" in flags.FLAGS:
@@ -85,7 +85,7 @@ def parse(arguments: Sequence[str]) -> list[str]:
         raise UserError(f"--config: {_said(error)}") from error
 
 
-def _with_flag_files(arguments: Sequence[str]) -> list[str]:
+def with_flag_files(arguments: Sequence[str]) -> list[str]:
     """The arguments, those of --flagfile in its place."""
     for i, argument in enumerate(arguments[1:], start=1):
         if argument == "--":

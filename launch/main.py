@@ -17,9 +17,17 @@ from pathlib import Path
 from absl import app, flags, logging
 
 from launch import environment
-from launch.arguments import check_config, define_count, define_path, parse, value_of
+from launch.arguments import (
+    check_config,
+    define_count,
+    define_path,
+    parse,
+    value_of,
+    with_flag_files,
+)
 from launch.environment import import_tensorflow
 from trainer.errors import UserError, one_line, printable
+from trainer.storage.paths import local
 
 __all__ = ["check_config", "define_count", "define_path", "import_tensorflow", "value_of"]
 NOTES = environment.prepare()  # before TensorFlow is imported
@@ -126,6 +134,10 @@ def define_config() -> None:
     """Defines --config and the flags of its fields."""
     from ml_collections import config_flags
 
+    try:
+        sys.argv = with_flag_files(sys.argv)  # ml_collections reads it at once
+    except UserError as error:
+        sys.exit(fail(str(error)))
     config_flags.DEFINE_config_file("config", None, "Config file, such as configs/quickstart.py.")
 
 
@@ -172,6 +184,7 @@ def check_train_flags(arguments: Sequence[str], scheduler: str) -> None:
     for flag in ("config", "workdir"):
         if not value_of(flag, arguments):
             raise UserError(f"give the flags of launch.train after `--`: --{flag} is missing")
+    local(value_of("workdir", arguments), "--workdir")
     if not arguments[0].startswith("-"):
         raise UserError(f"{arguments[0]!r} after `--` is no flag of launch.train")
     for flag in ("hosts", "index"):

@@ -48,6 +48,8 @@ def main() -> int:
     """Trains, or says why not; returns the exit status."""
     signals = program.Signals()
     signals.install()
+    if not _START_SECONDS.value <= 10**6:  # not a number
+        raise UserError("--start_seconds is no number of seconds")
     found = cluster.resolve(os.environ, _HOSTS.value, _INDEX.value)
     workers = Workers(found.addresses, found.index, program.end)
     signals.leave = workers.leave
