@@ -197,7 +197,7 @@ def _check_field(config: Any, path: str) -> None:
         node, at = getattr(node, match[1]), f"{at}.{part}"
         if match[2] is not None:
             if not isinstance(node, list):
-                raise UserError(f"{what}: config.{match[1]} is no list: leave out [{match[2]}]")
+                raise UserError(f"{what}: this is no list: leave out [{match[2]}]")
             if int(match[2]) >= len(node):
                 raise UserError(
                     f"{what}: there is no {at}: the index is over {len(node) - 1}, of the last one"
@@ -214,4 +214,4 @@ def _has_fields(node: Any) -> bool:
 
 def _said(error: BaseException) -> str:
     text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
-    return one_line(" ".join(text.split()))
+    return one_line(" ".join(text.split()) or type(error).__name__)
