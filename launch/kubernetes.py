@@ -336,15 +336,13 @@ def _define_flags() -> None:
     flags.DEFINE_string("mount", "/runs", "Folder to mount it at; --workdir lies in it.")
     flags.DEFINE_string("namespace", "", "Namespace (default: the one kubectl is in).")
     flags.DEFINE_enum("kind", "job", ["job", "jobset"], "What runs the workers; see the docs.")
-    flags.DEFINE_integer("workers", 1, "Processes, a pod for each.", lower_bound=1)
-    flags.DEFINE_integer("gpus", 0, "GPUs for each worker.", lower_bound=0)
-    flags.DEFINE_integer("cpus", 4, "CPU cores for each worker.", lower_bound=1)
+    flags.DEFINE_integer("workers", 1, "Processes, a pod for each.", 1, 1000)
+    flags.DEFINE_integer("gpus", 0, "GPUs for each worker.", 0, 1024)
+    flags.DEFINE_integer("cpus", 4, "CPU cores for each worker.", 1, 10**4)
     flags.DEFINE_string("memory", "16Gi", "Memory for each worker.")
+    flags.DEFINE_integer("max_restarts", 3, "Failures after which the run is given up.", 0, 10**6)
     flags.DEFINE_integer(
-        "max_restarts", 3, "Failures after which the run is given up.", lower_bound=0
-    )
-    flags.DEFINE_integer(
-        "grace_seconds", 120, "How long an evicted worker may take to save.", lower_bound=1
+        "grace_seconds", 120, "How long an evicted worker may take to save.", 1, 10**6
     )
     flags.DEFINE_bool("tensorboard", True, "Whether to run a TensorBoard beside it.")
 

@@ -28,6 +28,7 @@ from launch import main as program
 from launch.main import INTERRUPTED
 from launch.restarts import KILLED, StopRequest, cause, last_step, supervise
 from trainer.errors import UserError
+from trainer.storage.paths import local
 
 # What a failure leaves to the others: they end by themselves, as they notice a lost peer at once.
 GRACE_SECONDS = 5.0
@@ -330,17 +331,14 @@ def main(arguments: list[str]) -> int:
     asks = per_worker or (workers > 1 and not on_cpu)
     gpus = split_gpus(workers, per_worker, visible_gpus() if asks else [])
     command = [sys.executable, "-m", "launch.train", *arguments]
-    workdir = Path(program.value_of("workdir", arguments))
+    workdir = local(program.value_of("workdir", arguments), "--workdir")
     return launch(command, workers, workdir, flags.FLAGS.max_restarts, gpus)
 
 
 if __name__ == "__main__":
-    flags.DEFINE_integer("workers", None, "Processes to start.", lower_bound=1, required=True)
-    flags.DEFINE_integer("max_restarts", 3, "How many failures to restart after.", lower_bound=0)
+    flags.DEFINE_integer("workers", None, "Processes to start.", 1, 256, required=True)
+    flags.DEFINE_integer("max_restarts", 3, "How many failures to restart after.", 0, 10**6)
     flags.DEFINE_integer(
-        "gpus_per_worker",
-        0,
-        "GPUs of its own for each worker (0: one worker has all).",
-        lower_bound=0,
+        "gpus_per_worker", 0, "GPUs of its own for each worker (0: one worker has all).", 0, 1024
     )
     program.run(main, __doc__, texts=True)

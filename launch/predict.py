@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from launch import main as program
+from launch.arguments import CPU_DEVICES
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
     from trainer.prediction.page import Explained
     from trainer.trained import TrainedModel
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.", required=True)
+_WORKDIR = program.define_path("workdir", "Folder of a run.", required=True)
 _TEXTS = flags.DEFINE_multi_string("texts", [], "A text; give the flag again for another.")
-_INPUT = flags.DEFINE_string("input", "", "File to read (default: standard input).")
+_INPUT = program.define_path("input", "File to read (default: standard input).")
 _FORMAT = flags.DEFINE_enum(
     "format", None, ["text", "csv", "tsv", "jsonl"], "What is read (default: by the file's ending)."
 )
@@ -45,7 +46,7 @@ _QUOTING = flags.DEFINE_enum(
 _TEXT = flags.DEFINE_string("text", "", "Column of the text (default: that of the training data).")
 _TEXT_PAIR = flags.DEFINE_string("text_pair", "", "Column of the second text, for pairs.")
 _ID = flags.DEFINE_string("id", "", "Column of the id (default: rows are numbered from 0).")
-_OUTPUT = flags.DEFINE_string("output", "", "File to write (default: standard output).")
+_OUTPUT = program.define_path("output", "File to write (default: standard output).")
 _RESUME = flags.DEFINE_bool("resume", False, "Go on after the last whole line of --output.")
 _THRESHOLD = flags.DEFINE_string(
     "threshold",
@@ -54,12 +55,12 @@ _THRESHOLD = flags.DEFINE_string(
     " validation gave for 'f1' or 'precision' (default: the more probable class).",
 )
 _EXPLAIN = flags.DEFINE_bool("explain", False, "Add what each token speaks for, and write a page.")
-_EXPLAIN_STEPS = flags.DEFINE_integer(
-    "explain_steps", 64, "Points on the path of integrated gradients.", lower_bound=1
+_EXPLAIN_STEPS = program.define_count(
+    "explain_steps", "Points on the path of integrated gradients.", 10_000, default=64
 )
-_PAGE = flags.DEFINE_string("page", "", "The page of --explain (default: beside --output).")
-_CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", None, "Use this many logical CPU devices.", lower_bound=1
+_PAGE = program.define_path("page", "The page of --explain (default: beside --output).")
+_CPU_DEVICES = program.define_count(
+    "cpu_devices", "Use this many logical CPU devices.", CPU_DEVICES
 )
 PIPE_CLOSED = 141  # as a shell says it of a program that SIGPIPE ended
 
@@ -80,7 +81,7 @@ def main() -> int:
     from trainer.trained import TrainedModel, for_prediction
     from trainer.workdir import Workdir
 
-    workdir = Workdir(Path(_WORKDIR.value))
+    workdir = Workdir(_WORKDIR.value)
     config, _ = workdir.read()
     format_ = _format(config.data)
     columns = _columns(format_.kind, config.data)
@@ -101,7 +102,7 @@ def main() -> int:
         source = stack.enter_context(_input(format_, columns, stop))
         sink: Sink = Pipe()
         if _OUTPUT.value:
-            sink = stack.enter_context(Output(Path(_OUTPUT.value), _RESUME.value))
+            sink = stack.enter_context(Output(_OUTPUT.value, _RESUME.value))
         advance = stack.enter_context(bar("Predicting", source.size, source.unit))
         try:
             job.run(source.texts, sink, lambda count: advance(source.progress(count)))
@@ -172,7 +173,7 @@ def _input(format_: "Format", columns: "Columns", stop: Callable[[], bool]) -> "
         yield Input(rows, None, " texts", lambda count: count)
         _say_remarks("standard input", remarks)
         return
-    path = Path(_INPUT.value)
+    path: Path = _INPUT.value
     try:
         with path.open("rb") as file:
             before = 0
@@ -207,13 +208,10 @@ def _check_flags() -> None:
         raise UserError("--explain is for few texts: leave --resume out and write a new --output")
     if _PAGE.value and not _EXPLAIN.value:
         raise UserError("--page is that of --explain: give both")
-    if _OUTPUT.value and not Path(_OUTPUT.value).parent.is_dir():
+    if _OUTPUT.value and not _OUTPUT.value.parent.is_dir():
         raise UserError(f"--output={_OUTPUT.value}: there is no such folder")
     if _EXPLAIN.value and not _page_file().parent.is_dir():
         raise UserError(f"--page={_page_file()}: there is no such folder")
-    for text in _TEXTS.value:
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise UserError(f"the text {text!r} is not UTF-8")
 
 
 def _threshold(trained: "TrainedModel") -> float | None:
@@ -238,8 +236,8 @@ def _threshold(trained: "TrainedModel") -> float | None:
 def _page_file() -> Path:
     """Where the page of --explain goes."""
     if _PAGE.value or not _OUTPUT.value:
-        return Path(_PAGE.value or "explained.html")
-    return Path(_OUTPUT.value).with_suffix(".html")
+        return _PAGE.value or Path("explained.html")
+    return _OUTPUT.value.with_suffix(".html")
 
 
 def _write_page(explained: "Sequence[Explained]", trained: "TrainedModel") -> None:

@@ -193,7 +193,7 @@ def main(command: list[str]) -> int:
 
     return supervise(
         run_command,
-        lambda: last_step(Path(flags.FLAGS.workdir)),
+        lambda: last_step(flags.FLAGS.workdir),
         flags.FLAGS.max_restarts,
         program.say,
         stop,
@@ -202,6 +202,6 @@ def main(command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", None, "Folder of the run: tells its step.", required=True)
-    flags.DEFINE_integer("max_restarts", 3, "How many failures to restart after.", lower_bound=0)
+    program.define_path("workdir", "Folder of the run: tells its step.", required=True)
+    flags.DEFINE_integer("max_restarts", 3, "How many failures to restart after.", 0, 10**6)
     program.run(main, __doc__, texts=True)

@@ -21,6 +21,7 @@ from absl import flags
 
 from launch import main as program
 from trainer.errors import UserError
+from trainer.storage.paths import local
 
 WRITTEN = "# Written by launch.slurm."
 # Slurm looks at the clock every 30 s, and may send a signal up to a minute before it is due.
@@ -50,7 +51,7 @@ class Job:
     @property
     def workdir(self) -> Path:
         # Not resolve(): the path goes on meaning what a link in it will lead to.
-        return Path(os.path.abspath(program.value_of("workdir", self.train)))  # noqa: PTH100
+        return Path(os.path.abspath(local(program.value_of("workdir", self.train), "--workdir")))  # noqa: PTH100
 
     @property
     def script(self) -> Path:
@@ -278,19 +279,21 @@ def _short(path: Path) -> str:
 
 
 def _define_flags() -> None:
-    flags.DEFINE_integer("nodes", 1, "How many nodes.", lower_bound=1)
+    flags.DEFINE_integer("nodes", 1, "How many nodes.", 1, 10**5)
     flags.DEFINE_integer(
-        "tasks_per_node", 1, "Processes on each, which share its GPUs evenly.", lower_bound=1
+        "tasks_per_node", 1, "Processes on each, which share its GPUs evenly.", 1, 1024
     )
     flags.DEFINE_string("gpus_per_node", "", "How many, or kind and number, as in a100:8.")
-    flags.DEFINE_integer("cpus_per_task", 0, "Cores for each process (0: Slurm's default).", 0)
+    flags.DEFINE_integer(
+        "cpus_per_task", 0, "Cores for each process (0: Slurm's default).", 0, 10**4
+    )
     flags.DEFINE_string("mem", "", "Memory of each node, as in 64G.")
     flags.DEFINE_string("time", "", "Limit, as in 90 (minutes), 12:00:00 or 2-12 (days-hours).")
     flags.DEFINE_string("partition", "", "Partition.")
     flags.DEFINE_string("account", "", "Account.")
     flags.DEFINE_string("job_name", "", "Name (default: that of the workdir).")
     flags.DEFINE_integer("save_seconds", 120, "How long before its limit it saves.", 1, 65535)
-    flags.DEFINE_integer("max_restarts", 3, "How many failures to restart after.", lower_bound=0)
+    flags.DEFINE_integer("max_restarts", 3, "How many failures to restart after.", 0, 10**6)
     flags.DEFINE_string("setup", "", "A line of shell to begin with, as in 'module load cuda'.")
     flags.DEFINE_multi_string("sbatch", [], "One more option of sbatch, as in --exclusive.")
     flags.DEFINE_bool("dry_run", False, "Print the script, submit nothing.")

@@ -8,6 +8,7 @@ Each word of a text begins on a new line. Texts that begin with a dash go last, 
 
 import bisect
 import collections
+import contextlib
 import itertools
 import json
 import re
@@ -19,6 +20,7 @@ from absl import flags
 
 from launch import main as program
 from trainer.errors import UserError
+from trainer.storage.paths import local
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -53,16 +55,23 @@ def main(texts: list[str]) -> None:
     """Prints a table for each text."""
     from trainer.data.tokenizers import load_tokenizer
 
-    names = [name for value in _TOKENIZER.value for name in value.split(",")]
+    names = [name for value in _TOKENIZER.value for name in _names(value)]
     if not all(names):
         raise UserError("--tokenizer is empty: name a folder, or a tokenizer on the hub")
     if not texts:
         raise UserError('give a text: python -m launch.tokenize --tokenizer=FOLDER "a text"')
-    for text in texts:
-        if re.search("[\ud800-\udfff]", text):  # bytes that could not be decoded
-            raise UserError(f"the text {text!r} is not UTF-8")
     tokenizers = {name: load_tokenizer(name) for name in names}
     print("\n\n".join(table(text, tokenizers) for text in texts))
+
+
+def _names(value: str) -> list[str]:
+    """The folders and names in a value of --tokenizer; a folder's own name may have commas."""
+    with contextlib.suppress(OSError):
+        if "," in value and local(value, "--tokenizer").is_dir():
+            return [value]
+    names = value.split(",")
+    # A name on the hub has no "~" and no "./": what begins so is a path.
+    return [str(local(n, "--tokenizer")) if n.startswith("~") or ":/" in n else n for n in names]
 
 
 def pieces(text: str, tokenizer: "PreTrainedTokenizerFast") -> list[Piece]:

@@ -14,13 +14,13 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from launch import cluster
 from launch import main as program
+from launch.arguments import CPU_DEVICES
 from trainer.errors import UserError, in_one_line
 from trainer.workers import LOST, SILENCE_SECONDS, Lost, Workers
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from trainer.loop import Loop
     from trainer.workdir import Workdir
 
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run; resumed if it has begun.", required=True
+_WORKDIR = program.define_path(
+    "workdir", "Folder of the run; resumed if it has begun.", required=True
 )
-_CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", None, "Train on this many logical CPU devices (for smoke tests).", lower_bound=1
+_CPU_DEVICES = program.define_count(
+    "cpu_devices", "Train on this many logical CPU devices (for smoke tests).", CPU_DEVICES
 )
 _HOSTS = flags.DEFINE_list("hosts", [], "host:port of every worker, the chief first.")
-_INDEX = flags.DEFINE_integer("index", None, "This worker's place in --hosts, from 0.")
+_INDEX = program.define_count("index", "This worker's place in --hosts, from 0.", 10**6, 0)
 _START_SECONDS = flags.DEFINE_float(
-    "start_seconds", 300.0, "How long workers wait for each other at the start.", lower_bound=0.1
+    "start_seconds", 300.0, "How long workers wait for each other at the start.", 0.1, 10**6
 )
 # Who is started by something that would start it again waits so long for the lock of a host that
 # died: a network's file system may keep it for a minute or two.
@@ -48,6 +48,8 @@ def main() -> int:
     """Trains, or says why not; returns the exit status."""
     signals = program.Signals()
     signals.install()
+    if not _START_SECONDS.value <= 10**6:  # not a number
+        raise UserError("--start_seconds is no number of seconds")
     found = cluster.resolve(os.environ, _HOSTS.value, _INDEX.value)
     workers = Workers(found.addresses, found.index, program.end)
     signals.leave = workers.leave
@@ -63,10 +65,10 @@ def main() -> int:
     except UserError as error:
         status = program.USER_ERROR
         workers.leave(status, str(error))
-        program.say(f"error: {error}")
+        program.fail(str(error))
     except Lost as error:
         status = LOST
-        program.say(f"error: {error}")
+        program.fail(str(error))
     except BaseException as error:
         if _of_a_peer(error):
             # TensorFlow often notices first that a worker is gone; who it is, `workers` will say.
@@ -112,9 +114,10 @@ def _train(workers: Workers, signals: program.Signals, lock_seconds: float) -> i
     if _CPU_DEVICES.value:
         config.runtime.cpu_devices = _CPU_DEVICES.value
     config_lib.validate(config)
+    config_lib.expand_paths(config)
     for line in config_lib.without_effect(config, workers.count):
         say(f"Note: {line}")
-    workdir = Workdir(Path(_WORKDIR.value))
+    workdir = Workdir(_WORKDIR.value)
     workdir.check(config)
     workers.meet(_START_SECONDS.value)
     code = {"code of trainer and launch": program.code()} if workers.count > 1 else {}
@@ -143,7 +146,7 @@ def _train(workers: Workers, signals: program.Signals, lock_seconds: float) -> i
             derived = run.derived() | {"buckets": run.buckets}
             workdir.begin(config, derived, run.tokenizer, lock_seconds)
     except NotYet as error:
-        program.say(f"error: {error}")
+        program.fail(str(error))
         workers.leave(LOST, str(error))
         return LOST
     return _run(loop, signals)

@@ -183,11 +183,9 @@ def main(arguments: list[str]) -> int:
     try:
         return _sweep(flags, train)
     except UserError as error:
-        program.say(f"error: {error}")
-        return program.USER_ERROR
+        return program.fail(str(error))
     except OSError as error:
-        program.say(f"error: cannot write --output={flags.output}: {error}")
-        return program.USER_ERROR
+        return program.fail(f"cannot write --output={flags.output}: {error}")
 
 
 def _sweep(flags: argparse.Namespace, train: list[str]) -> int:

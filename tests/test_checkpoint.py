@@ -324,3 +324,18 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot save the checkpoint of step 1"):
         Store(tmp_path / "file" / "checkpoints").save(1, _variables(), META)
+
+
+@pytest.mark.parametrize("name", ["[1e-3,5e-4]", "a?b*", "{x}\\y"])
+def test_a_folder_with_glob_characters(tmp_path, name):
+    """TensorFlow takes paths as patterns: it would find nothing there, or another run's."""
+    other = Store(tmp_path / "axby")
+    other.save(1, {"a": tf.Variable([9.0, 9.0])}, {})
+    store = Store(tmp_path / name / "checkpoints")
+    store.save(1, {"a": tf.Variable([1.0, 2.0])}, {"value": 1})
+    assert store.verify(1) == {"value": 1}
+    assert store.shapes(1) == {"a": (2,)}
+    np.testing.assert_array_equal(store.values(1, ["a"])["a"], [1.0, 2.0])
+    back = tf.Variable([0.0, 0.0])
+    store.restore(1, {"a": back})
+    np.testing.assert_array_equal(back.numpy(), [1.0, 2.0])

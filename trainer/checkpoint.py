@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from trainer.disk import seal_of, sha256_of, sync
 from trainer.errors import UserError
+from trainer.storage.paths import without_globs
 
 _NAME = re.compile(r"step-(\d{8,})")
 _PREFIX = "state"
@@ -127,7 +128,6 @@ class Store:
         Raises:
           UserError: one is missing or has another shape there.
         """
-        prefix = str(self.path(step) / _PREFIX)
         shapes = self.shapes(step)
         for name, variable in variables.items():
             if name not in shapes:
@@ -137,22 +137,23 @@ class Store:
                     f"{self.path(step)} holds {name} with shape {shapes[name]}, the model has"
                     f" {tuple(variable.shape)}"
                 )
-        status = tf.train.Checkpoint(variables=_tree(variables)).read(prefix)
+        with without_globs(self.path(step)) as folder:
+            checkpoint = tf.train.Checkpoint(variables=_tree(variables))
+            status = checkpoint.read(str(folder / _PREFIX))
         status.assert_existing_objects_matched().expect_partial()
 
     def shapes(self, step: int) -> dict[str, tuple[int, ...]]:
         """Name and shape of everything that a checkpoint holds."""
-        reader = tf.train.load_checkpoint(str(self.path(step) / _PREFIX))
-        return {
-            name: tuple(shape)
-            for key, shape in reader.get_variable_to_shape_map().items()
-            if (name := _name_of(key))
-        }
+        with without_globs(self.path(step)) as folder:
+            reader = tf.train.load_checkpoint(str(folder / _PREFIX))
+            found = reader.get_variable_to_shape_map()
+        return {name: tuple(shape) for key, shape in found.items() if (name := _name_of(key))}
 
     def values(self, step: int, names: Iterable[str]) -> dict[str, np.ndarray]:
         """Values of the named variables."""
-        reader = tf.train.load_checkpoint(str(self.path(step) / _PREFIX))
-        return {name: reader.get_tensor(_key_of(name)) for name in names}
+        with without_globs(self.path(step)) as folder:
+            reader = tf.train.load_checkpoint(str(folder / _PREFIX))
+            return {name: reader.get_tensor(_key_of(name)) for name in names}
 
     def keep_only(self, steps: Iterable[int]) -> None:
         """Deletes all other checkpoints, and what an interrupted save left."""

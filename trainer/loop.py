@@ -50,6 +50,7 @@ class Loop:
         config = run.config
         self.plan = run.plan()
         _, self.parts = run.rows_and_parts()
+        run.check_metrics()
         self.phases = plan_phases(config.phases, list(run.parameters), self.plan.steps_per_epoch)
         self.masking = run.masking()
         for phase in self.phases:
@@ -89,6 +90,12 @@ class Loop:
             self.position = Position.read(meta)
             self._check_best()
             say(f"Resuming at step {self.step}")
+        most = self.config.max_steps
+        if 0 < most < self.step:
+            say(
+                f"Note: config.max_steps={most} is below the {self.step} steps that are done:"
+                " nothing more is trained, and nothing is taken back"
+            )
 
     def _sha256(self) -> str:
         """Of all values, in hex."""
@@ -332,7 +339,7 @@ class Loop:
             return (step // settings.every_steps + 1) * settings.every_steps
         if not settings.every_epochs:
             return self.phase_end
-        every = settings.every_epochs * self.plan.steps_per_epoch
+        every = max(1.0, settings.every_epochs * self.plan.steps_per_epoch)
         number = int(step / every)
         while round(number * every) <= step:
             number += 1
@@ -349,7 +356,10 @@ class Loop:
         with self.monitor.throughput.part("evaluation"), self._averaged():
             report = make_report(self.run, "validation", self._score("validation"))
             if metric not in report.metrics:
-                raise UserError(f"config.evaluation.metric={metric!r} could not be computed")
+                raise UserError(
+                    f"config.evaluation.metric={metric!r} could not be computed at step"
+                    f" {self.step}: the model's outputs are not finite"
+                )
             # Whether it is a better one must not hang on a worker's last bit.
             value = self.run.workers.from_chief(report.metrics[metric])
             new = Best(self.step, value)

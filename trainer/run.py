@@ -25,11 +25,11 @@ from trainer.data.tokenizers import load_tokenizer, make_tokenizer, vocabulary_s
 from trainer.errors import UserError
 from trainer.evaluation import Evaluator, Scores
 from trainer.features import FeatureExtractor
-from trainer.models import families
+from trainer.models import families, size
 from trainer.models.parameters import build_model, named_constants, named_parameters
 from trainer.models.pretrained import Pretrained, open_pretrained
 from trainer.objectives.losses import make_loss
-from trainer.objectives.metrics import known_metric
+from trainer.objectives.metrics import check_metrics, known_metric
 from trainer.phases import match
 from trainer.step import Masking
 from trainer.workdir import Workdir
@@ -103,6 +103,7 @@ class Run:
                 f"Note: the tokenizer has {tokens} tokens, the pretrained model knows"
                 f" {architecture.vocab_size}: is it the model's own?"
             )
+        size.check(config, tokens, self.classes, architecture)
         # Before TensorFlow's first message from worker to worker, which none could answer.
         self.workers.compare(self._notes(), "give every worker the same files")
         with strategy.scope():
@@ -266,6 +267,17 @@ class Run:
         if self.workdir.started:
             return tuple(self.workdir.read()[1]["buckets"])
         return bucket_lengths(self.split("train").lengths, self.config.data.buckets)
+
+    def check_metrics(self) -> None:
+        """Refuses metrics that could not be computed, before hours are spent on what they score.
+
+        Raises:
+          UserError: which, of which split, and why.
+        """
+        for name in ("validation", "test"):
+            chosen = self.config.evaluation.metric if name == "validation" else ""
+            labels = np.array(self.split(name).labels)
+            check_metrics(labels, self.source.id2label, self.config.objective, name, chosen)
 
     def masking(self) -> Masking | None:
         """What happens to the input tokens while training.

@@ -112,7 +112,7 @@ def test_bash_gives_each_argument_on_as_it_is():
         ((), (*TRAIN, "--config.x=a\nb"), "'--config.x=a\\nb' holds a line break"),
         ((), (TRAIN[0], "--workdir=a\\b"), f"--workdir={ROOT}/a\\b holds a backslash"),
         (("--partition=a\nb",), TRAIN, "'a\\nb' holds a line break"),
-        ((), (*TRAIN, os.fsdecode(b"--config.x=\xff")), "holds a line break or odd character"),
+        ((), (*TRAIN, os.fsdecode(b"--config.x=\xff")), "it holds bytes that are not UTF-8"),
         (("--nodes=0",), TRAIN, "--nodes=0"),
         (("--gpus_per_node=many",), TRAIN, "--gpus_per_node=many: give 8, or a kind"),
         (("--gpus_per_node=8", "--tasks_per_node=3"), TRAIN, "cannot be shared evenly"),

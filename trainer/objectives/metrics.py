@@ -5,7 +5,7 @@ exact however the work was shared out. Padding rows must be dropped before.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import sklearn.metrics
@@ -117,6 +117,41 @@ def known_metric(name: str, objective: Objective) -> None:
     names = (*METRICS, *own_metrics(objective))
     if name not in names:
         raise UserError(f"config.evaluation.metric={name!r} is not one of: {', '.join(names)}")
+
+
+def check_metrics(
+    labels: np.ndarray, names: Sequence[str], objective: Objective, split: str, chosen: str
+) -> None:
+    """Checks that a split can be scored, with made up probabilities.
+
+    Args:
+      labels: int [N], of the split's examples.
+      names: of the classes.
+      objective: whose own metrics are computed once.
+      split: its name.
+      chosen: the metric that chooses the best weights on this split; empty: none does.
+
+    Raises:
+      UserError: the chosen metric would have no value, or the same whatever was predicted; or a
+        metric of the user's own fails.
+    """
+    why = ""
+    present = np.unique(labels)
+    if chosen == "auc" and len(present) < 2:
+        why = f"{split} has examples of {names[present[0]]!r} only"
+    if chosen in ("precision", "recall", "f1") and len(names) == 2 and 1 not in present:
+        why = f"it is that of {names[1]!r}, of which {split} has no example"
+    own = own_metrics(objective)
+    if own:
+        drawn = np.random.Generator(np.random.Philox(0)).random((len(labels), len(names)))
+        values = {name: float(function(labels, softmax(drawn))) for name, function in own.items()}
+        if chosen in values and math.isnan(values[chosen]):
+            why = f"it is not a number on {split}, for probabilities drawn at random"
+    if why:
+        raise UserError(
+            f"config.evaluation.metric={chosen!r} cannot choose the best weights: {why}; choose"
+            " another metric, or give other data for validation"
+        )
 
 
 def better(metric_name: str, new: float, old: float) -> bool:
