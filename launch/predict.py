@@ -124,7 +124,7 @@ def _format(data: "Data") -> "Format":
     from trainer.data.rows import DELIMITERS, KINDS, format_of
 
     kind = _FORMAT.value or ("" if _INPUT.value else "text")
-    found = format_of(_INPUT.value, _QUOTING.value or data.quoting, kind)
+    found = format_of(str(_INPUT.value or ""), _QUOTING.value or data.quoting, kind)
     if found is None:
         raise UserError(
             f"--input={_INPUT.value}: its ending does not say how to read it: give --format="
