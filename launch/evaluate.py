@@ -19,6 +19,7 @@ _BATCH_SIZE = flags.DEFINE_integer(
 _CPU_DEVICES = flags.DEFINE_integer(
     "cpu_devices", None, "Use this many logical CPU devices.", lower_bound=1
 )
+_TRUST = program.define_trust()
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
     from trainer.workdir import Workdir
 
     workdir = Workdir(Path(_WORKDIR.value))
-    config, _ = workdir.read()
+    config, _ = workdir.read_to_run(_TRUST.value)
     if _DATA_DIR.value:
         config.data.data_dir = _DATA_DIR.value
     config.evaluation.batch_size = _BATCH_SIZE.value or config.evaluation.batch_size

@@ -54,6 +54,7 @@ _PAGE = flags.DEFINE_string("page", "", "The page of --explain (default: beside 
 _CPU_DEVICES = flags.DEFINE_integer(
     "cpu_devices", None, "Use this many logical CPU devices.", lower_bound=1
 )
+_TRUST = program.define_trust()
 PIPE_CLOSED = 141  # as a shell says it of a program that SIGPIPE ended
 
 
@@ -74,12 +75,12 @@ def main() -> int:
     from trainer.workdir import Workdir
 
     workdir = Workdir(Path(_WORKDIR.value))
-    config, _ = workdir.read()
+    config, _ = workdir.read_to_run(_TRUST.value)
     kind = _kind()
     columns = _columns(kind, config.data)
     workdir.finished_weights()  # before devices are set up: there may be none
     settings = for_prediction(config.runtime, _CPU_DEVICES.value)
-    trained = TrainedModel(workdir, runtime.start(settings, config.seed))
+    trained = TrainedModel(workdir, runtime.start(settings, config.seed), _TRUST.value)
     if trained.note:
         program.say(f"Note: {trained.note}")
     threshold = _threshold(trained)

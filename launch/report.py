@@ -19,6 +19,7 @@ _WORKDIR = flags.DEFINE_string(
 _OUTPUT = flags.DEFINE_string(
     "output", "", "The page to write (default, for one run: report.html in its folder)."
 )
+_TRUST = program.define_trust()
 
 
 def main(more: list[str]) -> None:
@@ -37,6 +38,8 @@ def main(more: list[str]) -> None:
     from trainer.reports.page import render
 
     page = render(read_runs(folders))
+    if _TRUST.value:
+        program.say("Note: --trust has no effect: a report runs no code that a workdir names")
     try:
         replace(output, page)
     except OSError as error:

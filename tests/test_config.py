@@ -147,12 +147,23 @@ def test_from_dict_is_the_inverse_of_to_dict(config):
     [
         ({"sed": 1}, "config has an unknown field: sed"),
         ({"model": {"size": 1}}, "config.model has an unknown field: size"),
-        ({"phases": [{}, {"rate": 1}]}, r"config.phases\[1\] has an unknown field: rate"),
+        ({"phases": [vars(Phase()), {"rate": 1}]}, r"phases\[1\] has an unknown field: rate"),
+        ({"model": 3}, "config.model must be an object with the fields of a Model"),
+        ({"model": {}}, r"config\.model\.activation is missing"),
+        ({"phases": [5]}, r"config\.phases\[0\] must be an object"),
     ],
 )
-def test_an_unknown_field_is_refused(values, said):
+def test_fields_that_are_not_those_of_a_config_are_refused(values, said):
     with pytest.raises(UserError, match=said):
-        from_dict(values)
+        from_dict(to_dict(Experiment()) | values)
+    with pytest.raises(UserError, match=r"config\.seed is missing"):
+        from_dict({k: v for k, v in to_dict(Experiment()).items() if k != "seed"})
+
+
+@pytest.mark.parametrize("phases", [None, 3, "all", {}, []])
+def test_phases_that_are_no_list_are_refused_at_last(phases):
+    with pytest.raises(UserError, match=r"config\.phases is empty"):
+        validate(from_dict(to_dict(Experiment()) | {"phases": phases}))
 
 
 # What a resume may change

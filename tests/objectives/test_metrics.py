@@ -96,7 +96,18 @@ def test_auc_is_the_mean_over_the_classes_that_occur(caplog):
     scores = m.softmax(logits)
     expected = np.mean([sk.roc_auc_score(labels == c, scores[:, c]) for c in (0, 2)])
     assert m.classification_metrics(labels, logits, None, losses)["auc"] == expected
-    assert "none has label [1]" in caplog.text
+    assert "none has label '1'" in caplog.text
+
+
+def test_warnings_of_auc_name_the_classes(caplog):
+    labels, logits, losses = _data(14)
+    names = ["größe", *(f"class {i}" for i in range(1, 14))]
+    of_two, more = labels < 2, {"names": names}
+    m.classification_metrics(labels[of_two], logits[of_two], None, losses[of_two], **more)
+    assert "none has label 'class 2', 'class 3', " in caplog.text
+    assert "'class 11' and 2 more" in caplog.text
+    m.classification_metrics(0 * labels, logits, None, losses, names=["größe" * 100, *names[1:]])
+    assert f"every example has label '{'größe' * 8}'" in caplog.text
 
 
 def test_no_examples_is_an_error():
