@@ -17,6 +17,7 @@ _BATCH_SIZE = program.define_count("batch_size", "Rows at once, instead of the r
 _CPU_DEVICES = program.define_count(
     "cpu_devices", "Use this many logical CPU devices.", CPU_DEVICES
 )
+_TRUST = program.define_trust()
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def main() -> None:
     from trainer.workdir import Workdir
 
     workdir = Workdir(_WORKDIR.value)
-    config, _ = workdir.read()
+    config, _ = workdir.read_to_run(_TRUST.value)
     if _DATA_DIR.value:
         config.data.data_dir = str(_DATA_DIR.value)
     config.evaluation.batch_size = _BATCH_SIZE.value or config.evaluation.batch_size

@@ -104,7 +104,8 @@ def run(main: Callable[..., int | None], usage: str, texts: bool = False) -> Non
     logging.use_absl_handler()
     logging.get_absl_handler().setFormatter(_Printable())
     logging.set_verbosity(logging.WARNING)
-    for name in {"config", "cache_dir"} & set(flags.FLAGS):  # defined here, but --help shows them
+    # Defined here, but --help shows them.
+    for name in {"config", "cache_dir", "trust"} & set(flags.FLAGS):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
     def guarded(arguments: list[str]) -> int:
@@ -128,6 +129,15 @@ def cache_dir() -> Path:
 def define_cache_dir() -> None:
     """Defines --cache_dir, once."""
     define_path("cache_dir", "Folder of token caches (default: ~/.cache/thaw).")
+
+
+def define_trust() -> flags.FlagHolder[list[str]]:
+    """Defines --trust: code of others that a workdir may name."""
+    return flags.DEFINE_multi_string(
+        "trust",
+        [],
+        "A package whose code the run's settings may name; give the flag again for another.",
+    )
 
 
 def define_config() -> None:

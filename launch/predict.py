@@ -62,6 +62,7 @@ _PAGE = program.define_path("page", "The page of --explain (default: beside --ou
 _CPU_DEVICES = program.define_count(
     "cpu_devices", "Use this many logical CPU devices.", CPU_DEVICES
 )
+_TRUST = program.define_trust()
 PIPE_CLOSED = 141  # as a shell says it of a program that SIGPIPE ended
 
 
@@ -82,12 +83,12 @@ def main() -> int:
     from trainer.workdir import Workdir
 
     workdir = Workdir(_WORKDIR.value)
-    config, _ = workdir.read()
+    config, _ = workdir.read_to_run(_TRUST.value)
     format_ = _format(config.data)
     columns = _columns(format_.kind, config.data)
     workdir.finished_weights()  # before devices are set up: there may be none
     settings = for_prediction(config.runtime, _CPU_DEVICES.value)
-    trained = TrainedModel(workdir, runtime.start(settings, config.seed))
+    trained = TrainedModel(workdir, runtime.start(settings, config.seed), _TRUST.value)
     if trained.note:
         program.say(f"Note: {trained.note}")
     threshold = _threshold(trained)

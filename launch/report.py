@@ -16,6 +16,7 @@ _WORKDIR = program.define_path(
 _OUTPUT = program.define_path(
     "output", "The page to write (default, for one run: report.html in its folder)."
 )
+_TRUST = program.define_trust()
 
 
 def main(more: list[str]) -> None:
@@ -34,6 +35,8 @@ def main(more: list[str]) -> None:
     from trainer.reports.page import render
 
     page = render(read_runs(folders))
+    if _TRUST.value:
+        program.say("Note: --trust has no effect: a report runs no code that a workdir names")
     try:
         replace(output, page)
     except OSError as error:

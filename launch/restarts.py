@@ -14,7 +14,7 @@ The script of launch.slurm runs srun in this way; launch.local does the same for
                                              same way at one step: there would be a third
 """
 
-import json
+import contextlib
 import re
 import signal
 import subprocess
@@ -27,6 +27,7 @@ from absl import flags
 from launch import main as program
 from launch.main import INTERRUPTED, USER_ERROR
 from trainer.errors import UserError
+from trainer.storage import fields, strict_json
 from trainer.workers import LOST
 
 KILLED = 128 + signal.SIGKILL
@@ -160,11 +161,9 @@ def last_step(workdir: Path) -> int:
     except OSError:
         lines = []
     for line in reversed(lines):
-        try:
-            steps.append(int(json.loads(line)["step"]))
+        with contextlib.suppress(ValueError):  # the last line may be half-written
+            steps.append(fields.integer(strict_json.as_object(line), "step"))
             break
-        except (ValueError, KeyError, TypeError):  # the last line may be half-written
-            continue
     return max(steps)
 
 

@@ -13,7 +13,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -155,6 +155,7 @@ def _train(workers: Workers, signals: program.Signals, lock_seconds: float) -> i
 def _run(loop: "Loop", signals: program.Signals) -> int:
     """Trains to the end, or to a signal or failure; returns the exit status."""
     from trainer.evaluation import Interrupted
+    from trainer.imports import packages
     from trainer.loop import NotFinite
     from trainer.monitor.monitor import Monitor
     from trainer.watchdog import Watchdog
@@ -184,7 +185,7 @@ def _run(loop: "Loop", signals: program.Signals) -> int:
     try:
         result = loop.train(monitor, stop)
         monitor.finish(result)
-        monitor.summary(_summary(workdir, result))
+        monitor.summary(_summary(workdir, result, packages(config)))
         status = 0
     except Interrupted:
         monitor.message(f"Saved at step {loop.step}: the same command goes on from there")
@@ -202,22 +203,34 @@ def _run(loop: "Loop", signals: program.Signals) -> int:
     return status
 
 
-def _summary(workdir: "Workdir", result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """How the run ended, and the commands that follow from it."""
+def _summary(
+    workdir: "Workdir", result: Mapping[str, Any], trusted: Sequence[str]
+) -> list[tuple[str, str]]:
+    """How the run ended, and the commands that follow from it.
+
+    Args:
+      workdir, result: of the run.
+      trusted: packages of the user's own that the settings name.
+    """
+    from trainer.calibration import temperature_note
+
     test, calibrated = result["test"], result["test_calibration_error"]["after"]
-    where = f"--workdir={shlex.quote(str(workdir.path))}"
+    note = temperature_note(result["temperature"])
+    at = "" if note else f", {calibrated:.4f} at temperature {result['temperature']:.3f}"
+    report = f"--workdir={shlex.quote(str(workdir.path))}"
+    where = " ".join([report, *(f"--trust={shlex.quote(each)}" for each in trusted)])
     board = shlex.quote(str(workdir.path / "tensorboard"))
     return [
         (
             "Test",
             f"accuracy {test['accuracy']:.4f} on {test['examples']:,} examples, calibration error"
-            f" {test['calibration_error']:.4f}, {calibrated:.4f} at temperature"
-            f" {result['temperature']:.3f}",
+            f" {test['calibration_error']:.4f}{at}",
         ),
+        *([("Calibration", note)] if note else []),
         ("Look", f"tensorboard --logdir={board}"),
         ("Evaluate", f"python -m launch.evaluate {where} --split=test"),
         ("Predict", f'python -m launch.predict {where} --texts "…"'),
-        ("Report", f"python -m launch.report {where}"),
+        ("Report", f"python -m launch.report {report}"),
         ("Export", f"python -m launch.export {where} --format=savedmodel --output=exported"),
     ]
 

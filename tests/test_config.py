@@ -149,12 +149,23 @@ def test_from_dict_is_the_inverse_of_to_dict(config):
     [
         ({"sed": 1}, "config has an unknown field: sed"),
         ({"model": {"size": 1}}, "config.model has an unknown field: size"),
-        ({"phases": [{}, {"rate": 1}]}, r"config.phases\[1\] has an unknown field: rate"),
+        ({"phases": [vars(Phase()), {"rate": 1}]}, r"phases\[1\] has an unknown field: rate"),
+        ({"model": 3}, "config.model must be an object with the fields of a Model"),
+        ({"model": {}}, r"config\.model\.activation is missing"),
+        ({"phases": [5]}, r"config\.phases\[0\] must be an object"),
     ],
 )
-def test_an_unknown_field_is_refused(values, said):
+def test_fields_that_are_not_those_of_a_config_are_refused(values, said):
     with pytest.raises(UserError, match=said):
-        from_dict(values)
+        from_dict(to_dict(Experiment()) | values)
+    with pytest.raises(UserError, match=r"config\.seed is missing"):
+        from_dict({k: v for k, v in to_dict(Experiment()).items() if k != "seed"})
+
+
+@pytest.mark.parametrize("phases", [None, 3, "all", {}, []])
+def test_phases_that_are_no_list_are_refused_at_last(phases):
+    with pytest.raises(UserError, match=r"config\.phases is empty"):
+        validate(from_dict(to_dict(Experiment()) | {"phases": phases}))
 
 
 # What a resume may change
@@ -339,15 +350,15 @@ def test_every_number_has_bounds(path):
 @pytest.mark.parametrize("value", ["a" * 4001, "a\0b", "\ud800"])
 def test_every_text_has_bounds(path, value):
     where = path.replace("phases.", "phases[0].")
-    with pytest.raises(UserError, match="characters: give at most|NUL|UTF-8|is not one of") as e:
+    with pytest.raises(UserError, match=r"characters: give at most|NUL|UTF-8|is not one of") as e:
         validate(_changed(where, value))
     assert len(str(e.value)) < 400
 
 
 def test_the_entries_of_tuples_are_counted():
-    with pytest.raises(UserError, match="initial_patterns has 1,001 entries: give at most 1,000"):
+    with pytest.raises(UserError, match=r"initial_patterns has 1,001 entries: give at most 1,000"):
         validate(_changed("model.initial_patterns", ("a",) * 1001))
-    with pytest.raises(UserError, match="config.phases has 1,001 entries"):
+    with pytest.raises(UserError, match=r"config\.phases has 1,001 entries"):
         validate(_changed("phases", [Phase(name=str(i), steps=1) for i in range(1001)]))
 
 

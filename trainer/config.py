@@ -475,24 +475,33 @@ def to_dict(config: Experiment) -> dict[str, typing.Any]:
 
 
 def from_dict(values: dict[str, typing.Any]) -> Experiment:
-    """The inverse of `to_dict`, from parsed JSON. Raises UserError for an unknown field."""
+    """The inverse of `to_dict`, from parsed JSON; `validate` checks the values.
+
+    Raises:
+      UserError: a field that is unknown or missing, or something else in the place of a group.
+    """
     return _build(Experiment, values, "config")
 
 
-def _build(kind: type, values: dict[str, typing.Any], path: str) -> typing.Any:
+def _build(kind: type, values: typing.Any, path: str) -> typing.Any:
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must be an object with the fields of a {kind.__name__}")
     hints = typing.get_type_hints(kind)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise UserError(f"{path} has an unknown field: {unknown[0]}")
+    if unknown := sorted(values.keys() - hints.keys()):
+        raise UserError(f"{path} has an unknown field: {unknown[0][:100]}")
+    if missing := sorted(hints.keys() - values.keys()):
+        raise UserError(f"{path}.{missing[0]} is missing")
     made = {}
     for name, value in values.items():
         hint, at = hints[name], f"{path}.{name}"
         if dataclasses.is_dataclass(hint):
             made[name] = _build(typing.cast(type, hint), value, at)
         elif name == "phases":
-            made[name] = [_build(Phase, v, f"{at}[{i}]") for i, v in enumerate(value)]
+            phases = value if isinstance(value, list) else []  # none: `validate` refuses it
+            made[name] = [_build(Phase, v, f"{at}[{i}]") for i, v in enumerate(phases)]
         else:
-            made[name] = tuple(value) if typing.get_origin(hint) is tuple else value
+            listed = typing.get_origin(hint) is tuple and isinstance(value, list)
+            made[name] = tuple(value) if listed else value
     return kind(**made)
 
 

@@ -8,6 +8,7 @@ it. So a resumed run repeats what followed, and ends as if nothing had happened.
 import contextlib
 import dataclasses
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -87,7 +88,7 @@ class Loop:
             if store.steps()[-1] == self.step:  # or a damaged one is still to be removed
                 self._saved_at = self.step
             store.restore(self.step, self.variables)
-            self.position = Position.read(meta)
+            self.position = Position.read(meta, self.step, len(self.phases))
             self._check_best()
             say(f"Resuming at step {self.step}")
         most = self.config.max_steps
@@ -326,7 +327,7 @@ class Loop:
             whole = [step for step in store.steps() if step <= self.step]
             store.keep_only(whole[-self.config.keep_checkpoints :])
             # A best one is needed as long as any checkpoint may be resumed that names it.
-            named = [Position.read(meta) for meta in store.metas()]
+            named = [Position.read(m, self.step, len(self.phases)) for m in store.metas()]
             bests = [best for p in named for best in (p.best, p.phase_best) if best]
             self.run.workdir.best.keep_only({best.step for best in bests})
 
@@ -362,6 +363,7 @@ class Loop:
                 )
             # Whether it is a better one must not hang on a worker's last bit.
             value = self.run.workers.from_chief(report.metrics[metric])
+            value = value if math.isfinite(value) else math.nan  # as a checkpoint keeps it
             new = Best(self.step, value)
             position.waited += 1
             is_best = position.best is None or better(metric, value, position.best.value)
@@ -447,11 +449,13 @@ class Loop:
         calibration = Calibration.fit(
             step, validation.labels, validation.logits, self.config.evaluation.precision_target
         )
+        digests = {}
         if self.run.workers.is_chief:
             calibration.save(self.run.workdir.calibration_file)
             for split, each in scores.items():
-                kept = keep(self.run, split, each, reports[split])
-                kept.save(self.run.workdir.scores / f"{split}.npz")
+                path = self.run.workdir.scores / f"{split}.npz"
+                digest = keep(self.run, split, each, reports[split]).save(path)
+                digests[f"{path.parent.name}/{path.name}"] = digest
         test = scores["test"]
         errors = {
             "before": reliability(test.labels, softmax(test.logits)).error,
@@ -468,4 +472,5 @@ class Loop:
             "skipped_steps": int(self.state.progress.skipped.numpy()),
             "parameters": int(sum(np.prod(shape) for shape in self._shapes().values())),
             "replicas": self.run.strategy.num_replicas_in_sync,
+            "sha256": digests,
         }

@@ -41,6 +41,7 @@ def make_report(run: Run, split: str, scores: Scores) -> Report:
         scores.weights,
         scores.losses,
         own_metrics(run.config.objective),
+        names=run.source.id2label,
     )
     probabilities = scores.probabilities
     metrics["calibration_error"] = reliability(scores.labels, probabilities).error

@@ -121,7 +121,7 @@ class Run:
     def _make_tokenizer(self, pretrained: Pretrained | None) -> PreTrainedTokenizerFast:
         settings = self.config.tokenizer
         if self.workdir.started:
-            return load_tokenizer(self.workdir.tokenizer)
+            return self.workdir.load_tokenizer()
         if pretrained and not settings.pretrained:
             try:
                 return load_tokenizer(pretrained.folder)

@@ -23,6 +23,7 @@ from launch.predict import _format
 from trainer.config import Data
 from trainer.data.rows import Format
 from trainer.data.sources import open_source
+from trainer.storage import sealed
 
 REVIEWS = [*odd_texts.TEXTS, *(f"review {i}: {'good ' * (i % 70)} or not" for i in range(1500))]
 
@@ -217,9 +218,9 @@ def test_on_a_terminal_it_says_that_it_reads(finished):
 def test_pairs_and_single_texts_are_not_mixed_up(launch, finished, tmp_path):
     pairs = tmp_path / "pairs"
     pairs.mkdir()
-    values = json.loads((finished / "config.json").read_text())
+    values = sealed.read(finished / "config.json")
     values["data"]["text_pair"] = "other"
-    (pairs / "config.json").write_text(json.dumps(values))
+    sealed.write(pairs / "config.json", values)
     (tmp_path / "a.csv").write_text("text\nx\n")
     (tmp_path / "a.txt").write_text("x\n")
     for run, flags, said in (

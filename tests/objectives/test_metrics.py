@@ -96,7 +96,18 @@ def test_auc_is_the_mean_over_the_classes_that_occur(caplog):
     scores = m.softmax(logits)
     expected = np.mean([sk.roc_auc_score(labels == c, scores[:, c]) for c in (0, 2)])
     assert m.classification_metrics(labels, logits, None, losses)["auc"] == expected
-    assert "none has label [1]" in caplog.text
+    assert "none has label '1'" in caplog.text
+
+
+def test_warnings_of_auc_name_the_classes(caplog):
+    labels, logits, losses = _data(14)
+    names = ["größe", *(f"class {i}" for i in range(1, 14))]
+    of_two, more = labels < 2, {"names": names}
+    m.classification_metrics(labels[of_two], logits[of_two], None, losses[of_two], **more)
+    assert "none has label 'class 2', 'class 3', " in caplog.text
+    assert "'class 11' and 2 more" in caplog.text
+    m.classification_metrics(0 * labels, logits, None, losses, names=["größe" * 100, *names[1:]])
+    assert f"every example has label '{'größe' * 8}'" in caplog.text
 
 
 def test_no_examples_is_an_error():
@@ -188,5 +199,5 @@ def test_own_metrics_are_computed_once_at_the_start():
     m.check_metrics(np.array([0, 1]), BINARY[0], own, "validation", "_only_with_both")
     with pytest.raises(UserError, match="_only_with_both' raised ValueError: one class only"):
         m.check_metrics(np.array([1, 1]), BINARY[0], own, "test", "")
-    with pytest.raises(UserError, match="'_never' cannot choose .* it is not a number"):
+    with pytest.raises(UserError, match=r"'_never' cannot choose .* it is not a number"):
         m.check_metrics(np.array([0, 1]), BINARY[0], own, "validation", "_never")

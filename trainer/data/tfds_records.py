@@ -22,6 +22,7 @@ from trainer import config
 from trainer.data import labels
 from trainer.data.rows import listed
 from trainer.data.sources import Records, Row
+from trainer.data.tfds_features import only_known
 from trainer.errors import UserError
 
 RETRIES = 3  # of a download that finds no network
@@ -159,7 +160,7 @@ def _prepared_builder(data: config.Data) -> tfds.core.DatasetBuilder:
         tfds.disable_progress_bar()
     where = data.data_dir or str(tfds.core.constants.DATA_DIR)
     try:
-        with _quiet():
+        with _quiet(), only_known():
             builder = tfds.builder(data.name, data_dir=data.data_dir or None)
             prepared = builder.is_prepared()
     except Exception as error:  # TFDS raises whatever its own parts raised
@@ -176,7 +177,7 @@ def _prepared_builder(data: config.Data) -> tfds.core.DatasetBuilder:
         root.mkdir(parents=True, exist_ok=True)
         # One of the workers that share the folder prepares it; TFDS itself would let all do it.
         lock = filelock.FileLock(root / f".{data.name.replace('/', '-')}.lock")
-        with lock, _quiet(), _impatient():
+        with lock, _quiet(), _impatient(), only_known():
             builder = tfds.builder(data.name, data_dir=data.data_dir or None)
             builder.download_and_prepare(download_config=download)  # nothing, if it is there now
     except Exception as error:
