@@ -16,6 +16,7 @@ from trainer import config as config_lib
 from trainer.checkpoint import DamagedCheckpoint, Store, newest_whole
 from trainer.disk import replace
 from trainer.errors import UserError
+from trainer.meeting import SECRET_FILE
 from trainer.objectives.metrics import better
 from trainer.workers import Workers
 
@@ -64,7 +65,8 @@ class Workdir:
             raise UserError(f"--workdir={self.path} is not writable: choose another folder")
         if not self.started:
             # A run that was killed while it began left no more than these.
-            begun = (".lock", TOKEN, self.tokenizer.name, f"{self.config_file.name}.tmp")
+            half = f"{self.config_file.name}.tmp"
+            begun = (".lock", TOKEN, SECRET_FILE, self.tokenizer.name, half)
             if self.path.exists() and any(p.name not in begun for p in self.path.iterdir()):
                 raise UserError(
                     f"--workdir={self.path} is not empty and holds no run: choose an empty folder"
