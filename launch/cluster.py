@@ -26,7 +26,7 @@ KUBERNETES_PORT = 2222  # where THAW_PORT is not set: each pod has its own addre
 _FIRST_PORT = 10240
 _SLOTS = 1408
 _SLOTS_BETWEEN_STEPS = 176
-_TASKS_PER_NODE = 16
+TASKS_PER_NODE = 16
 _DIGITS = 10  # of the largest number that Slurm gives
 _INTERACTIVE_STEP = "4294967290"  # the shell that salloc opens where use_interactive_step is set
 
@@ -285,10 +285,10 @@ def _from_slurm(environment: Environment) -> Cluster | None:
             f" {len(counts)} nodes in SLURM_STEP_TASKS_PER_NODE, {place.count} in"
             " SLURM_STEP_NUM_TASKS: start it with srun, or give --hosts and --index"
         )
-    if max(counts) > _TASKS_PER_NODE:
+    if max(counts) > TASKS_PER_NODE:
         raise UserError(
             f"{place.source} has {max(counts)} tasks on a node, ports are kept for"
-            f" {_TASKS_PER_NODE}: start fewer, or give --hosts and --index"
+            f" {TASKS_PER_NODE}: start fewer, or give --hosts and --index"
         )
     layout = _deal(counts, _chunk(environment, counts, place.source))
     _check_own_place(environment, nodes, layout[place.index], place)

@@ -14,7 +14,6 @@ The script of launch.slurm runs srun in this way; launch.local does the same for
                                              same way at one step: there would be a third
 """
 
-import json
 import re
 import signal
 import subprocess
@@ -26,7 +25,9 @@ from absl import flags
 
 from launch import main as program
 from launch.main import INTERRUPTED, USER_ERROR
+from launch.texts import shortened
 from trainer.errors import UserError
+from trainer.storage import strict_json
 from trainer.workers import LOST
 
 KILLED = 128 + signal.SIGKILL
@@ -161,10 +162,12 @@ def last_step(workdir: Path) -> int:
         lines = []
     for line in reversed(lines):
         try:
-            steps.append(int(json.loads(line)["step"]))
-            break
-        except (ValueError, KeyError, TypeError):  # the last line may be half-written
+            step = strict_json.as_object(line).get("step")
+        except strict_json.InvalidJson:  # the last line may be half-written
             continue
+        if isinstance(step, int):
+            steps.append(step)
+            break
     return max(steps)
 
 
@@ -186,7 +189,7 @@ def main(command: list[str]) -> int:
         try:
             process = subprocess.Popen(command)
         except OSError as error:
-            raise UserError(f"cannot run {command[0]}: {error.strerror}") from error
+            raise UserError(f"cannot run {shortened(command[0])}: {error.strerror}") from error
         # Signals are not handed on: srun would end its tasks without their handlers, and what ends
         # a job of Slurm's sends one to each of them as well.
         return "the run", status_of(process.wait())

@@ -18,7 +18,7 @@ def quoted(text: str) -> str:
 
 def shortened(text: str) -> str:
     """Like `quoted`, without quotes: for what follows a name and an equals sign."""
-    shown = repr(text[:LONGEST])[1:-1]
+    shown = "".join(ascii(c)[1:-1] if is_odd(c) else c for c in text[:LONGEST])
     return shown if len(text) <= LONGEST else f"{shown}..."
 
 
