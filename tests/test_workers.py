@@ -186,27 +186,6 @@ def test_other_addresses_are_refused(addresses):
         assert "start all with the same list" in str(error)
 
 
-def test_what_is_no_worker_is_let_go(addresses):
-    chief, follower = (Workers(addresses[:2], index, Ends()) for index in range(2))
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        met = pool.submit(chief.meet, 20, secret)
-        for said in (b"GET / HTTP/1.1\r\n\r\n", b"[1]\n", b'{"worker": "x"}\n', b""):
-            while True:
-                try:
-                    stranger = socket.create_connection(split_address(addresses[0]))
-                    break
-                except OSError:
-                    time.sleep(0.05)
-            stranger.sendall(said)
-            stranger.close()
-            if said.startswith(b'{"'):
-                break
-        follower.meet(20, secret)
-        met.result()
-    for worker in (chief, follower):
-        worker._parting = True
-
-
 def test_who_waits_longer_than_the_chief_names_who_is_missing(addresses):
     follower, chief = Workers(addresses, 1), Workers(addresses, 0)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
