@@ -162,11 +162,11 @@ def last_step(workdir: Path) -> int:
         lines = []
     for line in reversed(lines):
         try:
-            step = strict_json.as_object(line).get("step")
+            point = strict_json.loads(line, finite=False)  # a loss may be none
         except strict_json.InvalidJson:  # the last line may be half-written
             continue
-        if isinstance(step, int):
-            steps.append(step)
+        if isinstance(point, dict) and type(point.get("step")) is int:
+            steps.append(point["step"])
             break
     return max(steps)
 
