@@ -26,6 +26,7 @@ from absl import flags
 
 from launch import main as program
 from launch.main import INTERRUPTED, USER_ERROR
+from launch.texts import shortened
 from trainer.errors import UserError
 from trainer.storage import fields, strict_json
 from trainer.workers import LOST
@@ -185,7 +186,7 @@ def main(command: list[str]) -> int:
         try:
             process = subprocess.Popen(command)
         except OSError as error:
-            raise UserError(f"cannot run {command[0]}: {error.strerror}") from error
+            raise UserError(f"cannot run {shortened(command[0])}: {error.strerror}") from error
         # Signals are not handed on: srun would end its tasks without their handlers, and what ends
         # a job of Slurm's sends one to each of them as well.
         return "the run", status_of(process.wait())

@@ -51,17 +51,18 @@ def main() -> int:
     if not _START_SECONDS.value <= 10**6:  # not a number
         raise UserError("--start_seconds is no number of seconds")
     found = cluster.resolve(os.environ, _HOSTS.value, _INDEX.value)
-    workers = Workers(found.addresses, found.index, program.end)
+    secret = cluster.secret(os.environ)
+    workers = Workers(found.addresses, found.index, program.end, program.say)
     signals.leave = workers.leave
     if workers.is_chief and found.source != cluster.HERE:
         for line in found.describe():
             program.say(line)
     lock_seconds = 0.0 if found.source == cluster.HERE else LOCK_SECONDS
     if workers.count == 1:
-        return _train(workers, signals, lock_seconds)
+        return _train(workers, secret, signals, lock_seconds)
     status = 1
     try:
-        status = _train(workers, signals, lock_seconds)
+        status = _train(workers, secret, signals, lock_seconds)
     except UserError as error:
         status = program.USER_ERROR
         workers.leave(status, str(error))
@@ -88,18 +89,19 @@ def _of_a_peer(error: BaseException) -> bool:
     return isinstance(error, (*kinds, errors.DeadlineExceededError, errors.InternalError))
 
 
-def _train(workers: Workers, signals: program.Signals, lock_seconds: float) -> int:
+def _train(workers: Workers, secret: str, signals: program.Signals, lock_seconds: float) -> int:
     """Gets everything ready, and trains.
 
     Args:
       workers: all workers of the run; they have not met.
+      secret: what the launcher gave to all of them; empty: nothing.
       signals: what ends the run.
       lock_seconds: how long to wait for another process that trains in the workdir.
     """
     # Imported here: --help and wrong flags need not wait for TensorFlow.
     program.import_tensorflow()
     from trainer import config as config_lib
-    from trainer import runtime
+    from trainer import meeting, runtime
     from trainer.data.progress import bar, quiet
     from trainer.loop import Loop
     from trainer.monitor.versions import versions
@@ -119,7 +121,8 @@ def _train(workers: Workers, signals: program.Signals, lock_seconds: float) -> i
         say(f"Note: {line}")
     workdir = Workdir(_WORKDIR.value)
     workdir.check(config)
-    workers.meet(_START_SECONDS.value)
+    with meeting.secret(secret, workdir.path, workers.is_chief) as known:
+        workers.meet(_START_SECONDS.value, known)
     code = {"code of trainer and launch": program.code()} if workers.count > 1 else {}
     workers.compare(code | versions(), "install the same versions everywhere")
     workers.compare(config_lib.shared_fields(config), "give every worker the same command")

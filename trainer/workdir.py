@@ -19,6 +19,7 @@ from trainer.data.tokenizers import load_tokenizer
 from trainer.disk import replace, sha256_of
 from trainer.errors import UserError
 from trainer.imports import check_trusted
+from trainer.meeting import SECRET_FILE
 from trainer.objectives.metrics import better
 from trainer.storage import contents, fields, sealed
 from trainer.storage.contents import TOKENIZER_FILES
@@ -69,7 +70,8 @@ class Workdir:
             raise UserError(f"--workdir={self.path} is not writable: choose another folder")
         if not self.started:
             # A run that was killed while it began left no more than these.
-            begun = (".lock", TOKEN, self.tokenizer.name, f"{self.config_file.name}.tmp")
+            half = f"{self.config_file.name}.tmp"
+            begun = (".lock", TOKEN, SECRET_FILE, self.tokenizer.name, half)
             there = self.path.iterdir() if self.path.exists() else ()
             if any(p.name not in begun or p.is_symlink() for p in there):
                 raise UserError(
