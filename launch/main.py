@@ -265,3 +265,9 @@ def say(message: str) -> None:
 def _one_line(error: BaseException) -> str:
     text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
     return " ".join(text.split())
+
+
+def shown(text: str) -> str:
+    """The text with what standard output's encoding lacks as escapes: a C locale knows no "é"."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)

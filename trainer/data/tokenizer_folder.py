@@ -26,6 +26,7 @@ CONFIG, MODEL = "tokenizer_config.json", "config.json"
 SETTINGS = (CONFIG, MODEL, "special_tokens_map.json", "added_tokens.json")
 MAX_BYTES = 2**26  # of a vocabulary: the largest published ones have some 2**25
 MAX_SETTINGS = 2**24  # bytes of a file of settings
+MAX_IDS = 2**21  # of a vocabulary: eight times the largest published ones
 MAX_TOKEN = 2000  # characters of a token
 MAX_REPLACEMENT = 100  # characters that a normalizer or a decoder puts in the place of others
 ROLES = tuple(PreTrainedTokenizerFast.SPECIAL_TOKENS_ATTRIBUTES)  # pad_token, cls_token and so on
@@ -151,7 +152,9 @@ class Folder:
 
     def _check_vocabulary(self, name: str) -> None:
         if name.endswith(".json"):
-            self._object(name, MAX_BYTES)
+            for token, i in self._object(name, MAX_BYTES).items():
+                if type(i) is not int or not 0 <= i < MAX_IDS:
+                    self.refuse(f"{name}: {token[:40]!r} has the id {str(i)[:40]!r}")
             return
         try:
             content = self._bytes(name, MAX_BYTES)

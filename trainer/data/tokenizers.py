@@ -25,6 +25,7 @@ from trainer.data.sources import Source
 from trainer.data.tokenizer_folder import (
     FAMILIES,
     INPUTS,
+    MAX_IDS,
     MAX_TOKEN,
     SETTINGS,
     VOCABULARIES,
@@ -34,7 +35,6 @@ from trainer.data.tokenizer_folder import (
 from trainer.data.tokenizer_training import train_tokenizer
 
 FORMAT = 1  # raise it when training changes
-MAX_IDS = 2**21  # of a vocabulary: eight times the largest published ones
 GAPS = 2**17  # ids without a token that are borne; an embedding has a row for each
 COMPARED = (  # texts that two tokenizers are compared by
     *("Film café", "It's a FILM,  number 3 (of 10): don't!", " The\tend \n", "日本 🙂 ½ ﬁne İ ﷺ"),
@@ -43,16 +43,12 @@ COMPARED = (  # texts that two tokenizers are compared by
 Say = Callable[[str], None]
 
 
-def _quietly(note: str) -> None:
-    del note
-
-
 def make_tokenizer(
     settings: config.Tokenizer,
     source: Source,
     cache_dir: Path,
     progress: Progress,
-    say: Say = _quietly,
+    say: Say | None = None,
 ) -> PreTrainedTokenizerFast:
     """The pretrained tokenizer that the settings name, or one trained on the split "train".
 
@@ -79,7 +75,7 @@ def make_tokenizer(
 
 
 def load_tokenizer(
-    name: str | Path, say: Say = _quietly, own: bool = False
+    name: str | Path, say: Say | None = None, own: bool = False
 ) -> PreTrainedTokenizerFast:
     """A tokenizer from a folder, or by its name on the hub.
 
@@ -118,8 +114,9 @@ def load_tokenizer(
     backend.no_padding()
     _check_ids(backend, folder)
     tokenizer = _assembled(backend, roles, folder)
-    for note in _notes(tokenizer, folder):
-        say(f"Note: tokenizer {str(name)!r}: {note}")
+    if say:
+        for note in _notes(tokenizer, folder):
+            say(f"Note: tokenizer {str(name)!r}: {note}")
     return tokenizer
 
 
@@ -215,22 +212,21 @@ def _overruled(
     roles = {role: token for role, token in folder.roles.items() if token}
     try:
         options = family.convert_to_native_format(tokenizer_file=str(folder.path / WHOLE))
-        class_made = family(**{**options, **roles, **folder.of_class}).backend_tokenizer
+        other = family(**{**options, **roles, **folder.of_class}).backend_tokenizer
+        other.no_truncation()
+        other.no_padding()
+        other.encode_special_tokens = folder.kept.get("split_special_tokens", False)
+        for one, two in [*((text, None) for text in COMPARED), ("Film", "café")]:
+            ours, theirs = (each.encode(one, two) for each in (tokenizer.backend_tokenizer, other))
+            if (ours.ids, ours.type_ids) != (theirs.ids, theirs.type_ids):
+                text = f"{one!r}, {two!r}" if two else repr(one)
+                cut = [" ".join(made.tokens)[:80] for made in (ours, theirs)]
+                how = f"{text} is {cut[0]!r} (a {family.__name__} of transformers: {cut[1]!r})"
+                return [f"the ids are those of {WHOLE}: {how}"]
     except BaseException as error:
-        if is_native(error) or isinstance(error, Exception):
-            return []  # transformers makes nothing of it
-        raise
-    class_made.no_truncation()
-    class_made.no_padding()
-    class_made.encode_special_tokens = tokenizer.split_special_tokens
-    for one, two in [*((text, None) for text in COMPARED), ("Film", "café")]:
-        ours, theirs = (b.encode(one, two) for b in (tokenizer.backend_tokenizer, class_made))
-        if (ours.ids, ours.type_ids) != (theirs.ids, theirs.type_ids):
-            text = f"{one!r}, {two!r}" if two else repr(one)
-            cut = [" ".join(made.tokens)[:80] for made in (ours, theirs)]
-            how = f"{text} is {cut[0]!r} (a {family.__name__} of transformers: {cut[1]!r})"
-            return [f"the ids are those of {WHOLE}: {how}"]
-    return []
+        if not (is_native(error) or isinstance(error, Exception)):
+            raise
+    return []  # they agree, or transformers makes nothing of it
 
 
 def _convert(folder: Folder) -> PreTrainedTokenizerFast:
@@ -248,6 +244,8 @@ def _convert(folder: Folder) -> PreTrainedTokenizerFast:
         reason = in_words(error)
         if "trust_remote_code" in str(error):
             reason = "it needs code that comes with it, which is never run"
+        elif spiece and "tiktoken" in str(error):  # transformers' guess at what else it may be
+            reason = "its spiece.model is damaged"
         folder.refuse(reason)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         folder.refuse("it has no fast version (tokenizer.json)")
