@@ -219,3 +219,9 @@ def say(message: str) -> None:
     """A line for the person who watches; where nobody can, a full disk or a lost terminal, none."""
     with contextlib.suppress(OSError, ValueError):
         print(printable(message), file=sys.stderr, flush=True)
+
+
+def shown(text: str) -> str:
+    """The text with what standard output's encoding lacks as escapes: a C locale knows no "é"."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -89,7 +89,7 @@ class Run:
         before = workdir.read()[1]["id2label"] if workdir.started else None
         self.source = open_source(config.data, before)
         self.classes = len(self.source.id2label)
-        self.tokenizer = self._make_tokenizer(pretrained)
+        self.tokenizer = self._make_tokenizer(pretrained, say)
         self.loss = make_loss(config.objective, self.classes)
         self._splits: dict[str, TokenSplit] = {}
         architecture = (
@@ -118,16 +118,18 @@ class Run:
         self._fuses = config.runtime.xla == "chains"
         self.evaluator = Evaluator(strategy, self.model, self.loss, self._fuses)
 
-    def _make_tokenizer(self, pretrained: Pretrained | None) -> PreTrainedTokenizerFast:
+    def _make_tokenizer(
+        self, pretrained: Pretrained | None, say: Callable[[str], None]
+    ) -> PreTrainedTokenizerFast:
         settings = self.config.tokenizer
         if self.workdir.started:
             return self.workdir.load_tokenizer()
         if pretrained and not settings.pretrained:
             try:
-                return load_tokenizer(pretrained.folder)
+                return load_tokenizer(pretrained.folder, say)
             except UserError as error:
                 raise UserError(f"{error}; or name one: --config.tokenizer.pretrained=") from error
-        return make_tokenizer(settings, self.source, self._cache_dir, self._progress)
+        return make_tokenizer(settings, self.source, self._cache_dir, self._progress, say)
 
     def split(self, name: str) -> TokenSplit:
         """The tokens of "train", "validation" or "test"."""

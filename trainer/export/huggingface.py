@@ -40,9 +40,6 @@ def to_hugging_face(workdir: Workdir, output: Path) -> int:
     names = [name for name in store.shapes(step) if name.startswith("model/")]
     values = {n.removeprefix("model/"): v for n, v in store.values(step, names).items()}
     tokenizer = workdir.load_tokenizer()
-    tokenizer.backend_tokenizer.no_truncation()  # whatever its file said before
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.init_kwargs.pop("max_length", None)
     tokenizer.model_max_length = config.data.max_length
     if tokenizer.pad_token is None:  # GPT-2's: transformers needs one to make batches
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
