@@ -11,6 +11,7 @@ half-written, or was refused in other than one line.
 import argparse
 import collections
 import concurrent.futures
+import contextlib
 import queue
 import shlex
 import shutil
@@ -77,7 +78,6 @@ class Fuzz:
         self.seed, self.seconds, self.keep = seed, seconds, keep
         self._folder = tempfile.TemporaryDirectory(prefix="fuzz-")
         self.folder = Path(self._folder.name)
-        self.folder.chmod(0o755)  # an input may run as another user
         settings = {"HF_HUB_OFFLINE": "1", "MPLCONFIGDIR": str(self.folder / "matplotlib")}
         self._servers: queue.Queue[Prewarmed] = queue.Queue()
         for _ in range(processes):
@@ -113,7 +113,9 @@ class Fuzz:
         finally:
             self._servers.put(server)
         if verdict.kind in oracle.KINDS and self.keep:
-            shutil.copytree(folder, self.keep / folder.name, symlinks=True, dirs_exist_ok=True)
+            kept = self.keep / folder.name
+            with contextlib.suppress(shutil.Error):  # what is no file stays behind
+                shutil.copytree(folder, kept, symlinks=True, dirs_exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         return (door, number), case, verdict
 

@@ -24,7 +24,7 @@ class Input:
       allowed: exit statuses besides 0 and 2.
       errors: how many lines begin with "error: " where it ends with 2; None: any number.
       stream: an output of whole lines that stays when a later row is refused.
-      path, fresh, uid: see `Job` in tests/prewarmed.py.
+      path, fresh, nameless: see `Job` in tests/prewarmed.py.
     """
 
     arguments: list[str]
@@ -38,9 +38,10 @@ class Input:
     stream: Path | None = None
     path: tuple[Path, ...] = ()
     fresh: bool = False
-    uid: int = 0
+    nameless: bool = False
 
 
+EVIL = "raise SystemExit(open('owned', 'w').write('by code of a stranger'))\n"
 DEEP = "[" * 100_000
 NUMBERS = (
     *("0", "-1", "1", "2", "3", "17", "1000", "100000", "2147483647", "2147483648", "4294967297"),

@@ -18,6 +18,7 @@ _CRASH = re.compile(
     r"|^Aborted|^Segmentation fault",
     re.M,
 )
+_DIVERGED = re.compile(r"^error: step \d+: ", re.M)  # and is not the user's mistake: launch/main.py
 _UNFINISHED = re.compile(r"\.tmp$|\.partial$|\.part-|\.part$|^tmp|^\.step-")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 # TensorFlow removes these at an exit that a forked process has not.
@@ -45,9 +46,6 @@ def run(server: Prewarmed, case: Input, folder: Path, seconds: float = SECONDS) 
     for name in ("home", "tmp", "cwd"):
         (folder / name).mkdir(exist_ok=True)
     (folder / "stdin").write_bytes(case.stdin)
-    if case.uid:
-        for path in (folder, *folder.rglob("*")):
-            path.chmod(0o777)
     before = contents(folder)
     ended = server(
         *case.arguments,
@@ -63,7 +61,7 @@ def run(server: Prewarmed, case: Input, folder: Path, seconds: float = SECONDS) 
         seconds=seconds,
         bytes=BYTES,
         fresh=case.fresh,
-        uid=case.uid,
+        nameless=case.nameless,
     )
     return judge(case, folder, before, ended)
 
@@ -76,13 +74,16 @@ def judge(case: Input, folder: Path, before: dict[str, str], ended: Ended) -> Ve
         return Verdict("traceback", _reason(ended.stderr[crash.start() :] or ended.stdout), ended)
     if ended.status < 0:
         return Verdict("traceback", f"ended by signal {-ended.status}: {_tail(ended)}", ended)
+    if ended.status == 1 and _DIVERGED.search(ended.stderr):
+        return Verdict("worked", "", ended)
     if ended.status not in (0, 2, *case.allowed):
         return Verdict("other", f"exit status {ended.status}: {_tail(ended)}", ended)
     if fault := _written(case, folder, before, ended.status):
         return Verdict("half-written", fault, ended)
-    long = max(map(len, re.split(r"[\r\n]", ended.stderr)), default=0)
-    if long > LONGEST:
-        return Verdict("other", f"a line of {long:,} characters: {_tail(ended)}", ended)
+    longest = max(re.split(r"[\r\n]", ended.stderr), key=len)
+    if len(longest) > LONGEST:
+        why = f"a line of {len(longest):,} characters: {longest[:200]!r}"
+        return Verdict("other", why, ended)
     if ended.status:
         fault = _told(case, ended)
         return Verdict("other" if fault else "refused", fault, ended)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from fuzz.doors import uses
 from fuzz.doors.flags import finished
-from fuzz.inputs import TEXTS, Input, odd_bytes, odd_json, of, with_changes
+from fuzz.inputs import EVIL, TEXTS, Input, odd_bytes, odd_json, of, with_changes
 from fuzz.samples import Samples
 
 _SEAL = "manifest_sha256"
@@ -20,7 +21,10 @@ def tokenizer(random: Random, folder: Path, samples: Samples) -> Input:
     """launch.tokenize with a tokenizer of which a file is odd."""
     name = random.choice(sorted(path.name for path in samples.tokenizers.iterdir()))
     made = Path(shutil.copytree(samples.tokenizers / name, folder / "tokenizer"))
-    spoil(random, made)
+    if random.random() < 0.05:
+        _bring_code(random, made)
+    else:
+        spoil(random, made)
     texts = ["a good film", "caf\u00e9 \U0001f642 [MASK] <s>", of(random, TEXTS)]
     texts = ["--", *texts] if texts[-1].startswith("-") else texts
     shown = lambda ended: "" if "tokens" in ended.stdout else "no table"  # noqa: E731
@@ -31,8 +35,10 @@ def pretrained(random: Random, folder: Path, samples: Samples) -> Input:
     """launch.train that begins with a model of which a file is odd."""
     name = random.choice(sorted(path.name for path in samples.models.iterdir()))
     made = Path(shutil.copytree(samples.models / name, folder / "model"))
-    kind = random.randrange(8)
-    if kind < 2:
+    kind = random.randrange(9)
+    if kind == 8:
+        _bring_code(random, made)
+    elif kind < 2:
         _spoil_weights(random, made)
     elif kind < 4:
         _spoil_config(random, made)
@@ -68,13 +74,31 @@ def workdir(random: Random, folder: Path, samples: Samples) -> Input:
         ["evaluate", "predict", "predict", "predict", "export", "report", "report", "train"]
     )
     run = samples.copy_run(folder)
+    (folder / "cwd").mkdir()
+    (folder / "cwd" / "evil.py").write_text(EVIL)
+    if random.random() < 0.1:
+        _name_code(random, run / "config.json")
     for _ in range(random.choice([1, 1, 1, 2])):
         spoil(random, run)
     shutil.copytree(samples.cache, folder / "cache")
     if name == "train":  # it has ended, or goes on
-        flags = with_changes(samples.flags(folder, cached=False), {"config.max_steps": "3"})
+        flags = with_changes(samples.flags(folder, cached=False), {"config.max_steps": "4"})
         return Input(flags, outputs=(run,), check=finished(run))
     return uses.command(random, name, folder, run)
+
+
+def _name_code(random: Random, path: Path) -> None:
+    """A config that names code of a stranger, evil.py in the folder where the program runs."""
+    values = json.loads(path.read_text())
+    part, name, value = random.choice(
+        [
+            ("model", "factory", "evil:build"),
+            ("objective", "loss", "evil:loss"),
+            ("objective", "metrics", ["evil:metric"]),
+        ]
+    )
+    values[part][name] = value
+    path.write_text(sealed(json.dumps(values)))
 
 
 def spoil(random: Random, folder: Path) -> None:
@@ -86,7 +110,12 @@ def spoil(random: Random, folder: Path) -> None:
         path.unlink()
         if random.random() < 0.3:
             random.choice(
-                [path.mkdir, lambda: path.symlink_to(path), lambda: path.symlink_to("/dev/zero")]
+                [
+                    path.mkdir,
+                    lambda: path.symlink_to(path),
+                    lambda: path.symlink_to("/dev/zero"),
+                    lambda: os.mkfifo(path),
+                ]
             )()
     elif kind < 3 or path.suffix not in (".json", ".jsonl", ".txt", ".index"):
         path.write_bytes(odd_bytes(random, path.read_bytes()))
@@ -117,6 +146,26 @@ def sealed(text: str) -> str:
     except (ValueError, AttributeError, TypeError, RecursionError, LookupError):
         return text
     return json.dumps({**values, _SEAL: hashlib.sha256(whole).hexdigest()}, indent=1)
+
+
+def _bring_code(random: Random, folder: Path) -> None:
+    """A folder of a model or tokenizer that brings code of its own, as transformers can load it."""
+    (folder / "evil.py").write_text(EVIL)
+    (folder / "pytorch_model.bin").write_bytes(
+        b"cbuiltins\nexec\n(V" + EVIL.strip().encode() + b"\ntR."
+    )
+    name = random.choice(["config.json", "tokenizer_config.json"])
+    path = folder / name
+    values = json.loads(path.read_text()) if path.is_file() else {}
+    auto = {"AutoConfig": "evil.C", "AutoModel": "evil.M", "AutoTokenizer": ["evil.T", None]}
+    values["auto_map"] = auto
+    if random.random() < 0.5:
+        values |= {
+            "model_type": "evil",
+            "tokenizer_class": "EvilTokenizer",
+            "trust_remote_code": True,
+        }
+    path.write_text(json.dumps(values))
 
 
 def _spoil_config(random: Random, folder: Path) -> None:
