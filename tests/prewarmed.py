@@ -92,7 +92,8 @@ def wait(child: int, seconds: float, most: float) -> dict[str, Any]:
       seconds, most: how long it may take, and how many bytes of memory.
 
     Returns:
-      Its `status`, the `bytes` it held at most, and why it was `stopped`: "", "seconds", "bytes".
+      Its `status`, the `bytes` it held at most, the `seconds` it computed, and why it was
+      `stopped`: "", "seconds", "bytes".
     """
     import psutil
 
@@ -105,6 +106,7 @@ def wait(child: int, seconds: float, most: float) -> dict[str, Any]:
             return {
                 "status": os.waitstatus_to_exitcode(status),
                 "bytes": peak,
+                "seconds": usage.ru_utime + usage.ru_stime,
                 "stopped": stopped or ("bytes" if peak > most else ""),
             }
         processes = [psutil.Process(child), *psutil.Process(child).children(recursive=True)]

@@ -29,6 +29,7 @@ class Ended(NamedTuple):
     stdout: str
     stderr: str
     bytes: int = 0  # of memory, at most
+    seconds: float = 0.0  # that it computed
     stopped: str = ""  # why it was killed: it took too many "seconds" or "bytes"
 
 

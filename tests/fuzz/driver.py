@@ -41,20 +41,22 @@ class Door(NamedTuple):
 
 
 DOORS = {
-    "flags": Door(flags.make, 420, 45),
-    "uses": Door(uses.make, 220, 20),
-    "launchers": Door(launchers.make, 300, 45),
-    "rows": Door(rows.make, 300, 12),
-    "stdin": Door(stdin.make, 100, 6),
-    "tokenizers": Door(folders.tokenizer, 300, 30),
-    "pretrained": Door(folders.pretrained, 100, 3),
-    "tfds": Door(folders.tfds, 30, 2),
-    "workdir": Door(folders.workdir, 280, 14),
+    "flags": Door(flags.make, 150, 2),
+    "settings": Door(flags.settings, 300, 50),
+    "uses": Door(uses.make, 220, 6),
+    "launchers": Door(launchers.make, 300, 60),
+    "rows": Door(rows.make, 300, 4),
+    "stdin": Door(stdin.make, 100, 4),
+    "tokenizers": Door(folders.tokenizer, 300, 45),
+    "pretrained": Door(folders.pretrained, 100, 1),
+    "tfds": Door(folders.tfds, 30, 1),
+    "workdir": Door(folders.workdir, 280, 6),
     "cluster": Door(environment.cluster, 170, 15),
     "python": Door(environment.python, 40, 0),
-    "meeting": Door(meeting.make, 100, 8),
+    "meeting": Door(meeting.make, 100, 10),
 }
 COLUMNS = ("refused", "worked", *oracle.KINDS)
+SECONDS = "CPU seconds"
 Name = tuple[str, int]
 
 
@@ -120,13 +122,15 @@ class Fuzz:
         return (door, number), case, verdict
 
 
-def table(counts: dict[str, collections.Counter[str]]) -> str:
+def table(counts: dict[str, collections.Counter]) -> str:
     """The counts by door, and of all."""
-    total: collections.Counter[str] = sum(counts.values(), collections.Counter())
-    lines = [f"{'door':<12}{'inputs':>8}" + "".join(f"{name:>14}" for name in COLUMNS)]
+    total: collections.Counter = sum(counts.values(), collections.Counter())
+    names = ("inputs", *COLUMNS, SECONDS)
+    lines = [f"{'door':<12}" + "".join(f"{name:>14}" for name in names)]
     for door, counter in [*counts.items(), ("all", total)]:
-        cells = "".join(f"{counter[name]:>14}" for name in COLUMNS)
-        lines.append(f"{door:<12}{counter.total():>8}{cells}")
+        inputs = sum(counter[name] for name in COLUMNS)
+        cells = [inputs, *(counter[name] for name in COLUMNS), round(counter[SECONDS])]
+        lines.append(f"{door:<12}" + "".join(f"{cell:>14,}" for cell in cells))
     return "\n".join(lines)
 
 
@@ -156,12 +160,13 @@ def main(arguments: list[str]) -> int:
     if chosen.number is not None:
         names = [(door, chosen.number) for door in doors]
     Random(0).shuffle(names)  # slow doors beside fast ones
-    counts = {door: collections.Counter[str]() for door in doors}
+    counts = {door: collections.Counter() for door in doors}
     failures, began = 0, time.monotonic()
     processes = min(chosen.processes, len(names))
     with Fuzz(chosen.seed, processes, chosen.seconds, chosen.keep) as fuzz:
         for name, case, verdict in fuzz.run(names):
             counts[name[0]][verdict.kind] += 1
+            counts[name[0]][SECONDS] += verdict.ended.seconds
             if verdict.kind in oracle.KINDS:
                 failures += 1
                 print(failure(chosen.seed, name, case, verdict), flush=True)

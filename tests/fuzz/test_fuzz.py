@@ -21,4 +21,4 @@ def test_no_input_does_harm():
     assert not failures, "\n".join(failures)
     kinds = collections.Counter(verdict.kind for _, _, verdict in verdicts)
     assert kinds["refused"] > 100, kinds  # otherwise the inputs are not odd enough
-    assert kinds["worked"] > 20, kinds  # or so odd that nothing is reached
+    assert kinds["worked"] > 10, kinds  # or so odd that nothing is reached

@@ -5,7 +5,7 @@ from pathlib import Path
 from random import Random
 
 from fuzz.doors import uses
-from fuzz.doors.flags import finished
+from fuzz.doors.flags import without_data
 from fuzz.inputs import DEEP, NUMBERS, TEXTS, Input, odd_json, of
 from fuzz.samples import Samples
 
@@ -123,9 +123,8 @@ def cluster(random: Random, folder: Path, samples: Samples) -> Input:
         elif "PER_NODE" in name:
             odd = list(_COUNTS)
         variables[name] = random.choice([*odd, None])
-    flags = [*samples.flags(folder), "--start_seconds=1"]
-    run = folder / "run"
-    return Input(flags, environment=variables, outputs=(run,), check=finished(run), allowed=(69,))
+    flags = [*without_data(samples.flags(folder), folder), "--start_seconds=1"]
+    return Input(flags, environment=variables, allowed=(69,))
 
 
 def python(random: Random, folder: Path, samples: Samples) -> Input:

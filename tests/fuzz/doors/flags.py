@@ -50,6 +50,20 @@ _SYNTAX = (
     ),
 )
 
+_SIZES = (
+    *("model.width", "model.depth", "model.heads", "model.ffn_width", "model.head_width"),
+    *("model.vocab_size", "model.attention_window", "tokenizer.vocab_size", "data.max_length"),
+    *("data.buckets", "global_batch_size", "evaluation.batch_size", "runtime.cpu_devices"),
+    *("runtime.intra_op_threads", "runtime.inter_op_threads", "runtime.steps_per_call"),
+    *(
+        "runtime.pack_mebibytes",
+        "keep_checkpoints",
+        "phases[0].warmup_steps",
+        "optimizer.clip_norm",
+    ),
+)
+_LARGE = ("1000", "4096", "65536", "100000", "1000000", "1000000000", "2147483647", "2000000000000")
+
 
 def finished(workdir: Path) -> Callable[[Ended], str]:
     """A check: the folder holds a run that has ended."""
@@ -100,7 +114,10 @@ def make(random: Random, folder: Path, samples: Samples) -> Input:
     flags = samples.flags(folder)
     all_fields = list(fields())
     kind = random.randrange(20)
-    if kind < 13:
+    if kind < 4:
+        chosen = random.sample(_SIZES, random.choice([1, 1, 2]))
+        flags = with_changes(flags, {f"config.{path}": random.choice(_LARGE) for path in chosen})
+    elif kind < 13:
         chosen = random.sample(all_fields, random.choice([1, 1, 1, 2]))
         changes = {f"config.{path}": value(random, path, kind) for path, kind in chosen}
         if any("steps" in name or "epochs" in name for name in changes):
@@ -127,6 +144,18 @@ def make(random: Random, folder: Path, samples: Samples) -> Input:
     lone = "--hosts" in " ".join(flags)
     check = finished(run) if kind != 15 else lambda ended: ""
     return Input(flags, outputs=(run, *inside), check=check, allowed=(69,) if lone else ())
+
+
+def settings(random: Random, folder: Path, samples: Samples) -> Input:
+    """The same without data: what is good is refused for that, in a moment."""
+    case = make(random, folder, samples)
+    case.arguments = without_data(case.arguments, folder)
+    return case
+
+
+def without_data(flags: list[str], folder: Path) -> list[str]:
+    """The flags of a run whose files are not there, unless a flag is odd that names one."""
+    return [flag.replace(f"{folder.parent}/samples/", f"{folder}/missing/") for flag in flags]
 
 
 def _odd_file(random: Random, folder: Path) -> str:
