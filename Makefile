@@ -19,7 +19,7 @@ FITS := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2
 VENV_FITS := import sys, pip; sys.prefix == sys.base_prefix and sys.exit(1); $(FITS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install data weights train bert compare test test-promises test-cluster test-browser test-bare test-parity torture bench bench-quick bench-learning lint format constraints clean distclean
+.PHONY: help install data weights train bert compare test test-promises test-cluster test-browser test-bare test-parity torture fuzz bench bench-quick bench-learning lint format constraints clean distclean
 
 help:
 	@echo 'Thaw: train Transformers from scratch, or freeze and thaw BERT.'
@@ -33,6 +33,7 @@ help:
 	@echo '  make test-browser look at the pages of TensorBoard and of reports in Chromium'
 	@echo '  make test-bare    a SavedModel in an environment of only TensorFlow'
 	@echo '  make torture      run the slow tests: kills, restarts, long comparisons'
+	@echo '  make fuzz         send 2,000 hostile inputs through every door; a quarter of an hour'
 	@echo '  make test-parity  compare pretrained models with PyTorch itself'
 	@echo '  make bench        fine-tune as fast as others do? Half an hour or more, side by side'
 	@echo '  make bench-learning do all of them learn the same? 4,000 reviews, three seeds, an hour'
@@ -117,6 +118,10 @@ test-browser: install data weights
 
 torture: install data weights
 	$(PY) -m pytest -m slow --timeout=3600 $(ARGS)
+
+# The same inputs for the same seed: make fuzz ARGS=--seed=1
+fuzz: install
+	$(PY) tests/fuzz/driver.py $(ARGS)
 
 # PyTorch is no dependency: what is compared with it has an environment of its own.
 TORCH := build/parity/bin/python

@@ -6,14 +6,17 @@ each process. Sources that contradict each other are refused.
 
 import ipaddress
 import itertools
-import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from launch.texts import quoted, shortened
 from trainer.errors import UserError
+from trainer.storage import strict_json
 
 HERE = "this machine"  # the source where nothing is said of other workers
+MAX_WORKERS = 4096  # more than any run has: a wrong number is refused before it fills the memory
 KUBERNETES_PORT = 2222  # where THAW_PORT is not set: each pod has its own address
 
 # Ports under Slurm: port = 10240 + 1408 × local rank + (job id + 176 × step id) mod 1408. So they
@@ -23,7 +26,8 @@ KUBERNETES_PORT = 2222  # where THAW_PORT is not set: each pod has its own addre
 _FIRST_PORT = 10240
 _SLOTS = 1408
 _SLOTS_BETWEEN_STEPS = 176
-_TASKS_PER_NODE = 16
+TASKS_PER_NODE = 16
+_DIGITS = 10  # of the largest number that Slurm gives
 _INTERACTIVE_STEP = "4294967290"  # the shell that salloc opens where use_interactive_step is set
 
 Environment = Mapping[str, str]
@@ -92,6 +96,21 @@ def resolve(
     return slurm or kubernetes or Cluster((), 0, HERE)
 
 
+def secret(environment: Environment) -> str:
+    """THAW_SECRET, which launchers give to all workers of a run; empty where it is not set.
+
+    Raises:
+      UserError: it is too short, too long or not ASCII; the message does not show it.
+    """
+    text = environment.get("THAW_SECRET", "")
+    if text and not re.fullmatch("[!-~]{16,1024}", text):
+        raise UserError(
+            f"THAW_SECRET has {len(text):,} characters: give 16 to 1,024, of ASCII and without"
+            " blanks, the same to all workers, or unset it"
+        )
+    return text
+
+
 @dataclass(frozen=True)
 class _Place:
     """What a scheduler says of this process without naming addresses."""
@@ -130,8 +149,8 @@ def _from_tf_config(environment: Environment) -> Cluster | None:
     if not text:
         return None
     try:
-        config = json.loads(text)
-    except ValueError as error:
+        config = strict_json.loads(text)
+    except strict_json.InvalidJson as error:
         raise UserError(f"TF_CONFIG is not JSON ({error}): correct or unset it") from error
     cluster = config.get("cluster", {}) if isinstance(config, dict) else None
     if not isinstance(cluster, dict):
@@ -146,7 +165,7 @@ def _from_tf_config(environment: Environment) -> Cluster | None:
                 "evaluator": "no evaluator is needed, all workers evaluate",
                 "ps": "there are no parameter servers",
             }.get(name, "there are only workers, and one of them may be called the chief")
-            raise UserError(f"TF_CONFIG has {name!r}, but {reason}: leave it out")
+            raise UserError(f"TF_CONFIG has {quoted(name)}, but {reason}: leave it out")
     for name, addresses in cluster.items():
         if not isinstance(addresses, list) or not all(isinstance(a, str) for a in addresses):
             raise UserError(f'TF_CONFIG: cluster.{name} must be a list of "host:port"')
@@ -167,14 +186,15 @@ def _from_tf_config(environment: Environment) -> Cluster | None:
 
 
 def _stated(texts: Sequence[str], index: int, source: str, index_name: str) -> Cluster:
+    _check_count(len(texts), source)
     addresses = tuple(text.strip() for text in texts)
     for address in addresses:
         _check_address(address, source)
     _check_distinct(addresses, source)
     if index not in range(len(addresses)):
         raise UserError(
-            f"{index_name} is {index}, but {source} names {len(addresses)} worker(s),"
-            " counted from 0"
+            f"{index_name} is {shortened(str(index))}, but {source} names {len(addresses)}"
+            " worker(s), counted from 0"
         )
     return Cluster(addresses if len(addresses) > 1 else (), index, source)
 
@@ -183,17 +203,23 @@ def _check_address(address: str, source: str) -> None:
     if not address:
         raise UserError(f"{source} has an empty entry: give each worker as host:port")
     host, _, port = address.rpartition(":")
-    if not re.fullmatch(r"[\w.-]+", host):
-        try:
-            if not (host.startswith("[") and host.endswith("]")):
-                raise ValueError
+    try:
+        if re.fullmatch(r"\[[\w:.%-]{2,80}\]", host):
             ipaddress.IPv6Address(host[1:-1])
-        except ValueError:
-            raise UserError(
-                f"{source}: {address!r} is not host:port (an IPv6 address goes in brackets)"
-            ) from None
+        elif not re.fullmatch(r"[\w.-]{1,253}", host) or not host.encode("idna"):
+            raise ValueError  # of which a UnicodeError is one: an empty or long part of a name
+    except ValueError:
+        raise UserError(
+            f"{source}: {quoted(address)} is not host:port (an IPv6 address goes in brackets)"
+        ) from None
     if not _is_port(port):
-        raise UserError(f"{source}: {address!r} needs a port from 1 to 65535 after the colon")
+        raise UserError(f"{source}: {quoted(address)} needs a port from 1 to 65535 after the colon")
+
+
+def _check_count(count: int, source: str) -> None:
+    if count > MAX_WORKERS:
+        shown = f"{count:,}" if count < 10**12 else "countless"
+        raise UserError(f"{source} names {shown} workers, more than {MAX_WORKERS:,}: correct it")
 
 
 def _check_distinct(addresses: Sequence[str], source: str) -> None:
@@ -218,7 +244,7 @@ def _slurm_place(environment: Environment) -> _Place | None:
         raise UserError(
             f"SLURM_PROCID is {rank}, but SLURM_STEP_NUM_TASKS is {tasks}: start it with srun"
         )
-    job, step = _value(environment, "SLURM_JOB_ID"), _value(environment, "SLURM_STEP_ID")
+    job, step = _shown(environment, "SLURM_JOB_ID"), _shown(environment, "SLURM_STEP_ID")
     step = "interactive" if step == _INTERACTIVE_STEP else step
     return _Place(f"Slurm step {job}.{step}", rank, tasks)
 
@@ -235,7 +261,7 @@ def _foreign(environment: Environment) -> str:
     ):
         one, other = _value(environment, ours), _value(environment, steps)
         if one and other and one != other:
-            return f"{ours} is {one} and {steps} {other}"
+            return f"{ours} is {_shown(environment, ours)} and {steps} {_shown(environment, steps)}"
     return ""
 
 
@@ -245,10 +271,13 @@ def _from_slurm(environment: Environment) -> Cluster | None:
     place = _slurm_place(environment)
     if not place:
         _check_one_task(environment)
-        return Cluster((), 0, f"Slurm job {_value(environment, 'SLURM_JOB_ID')}")
+        return Cluster((), 0, f"Slurm job {_shown(environment, 'SLURM_JOB_ID')}")
     if place.count == 1:
         return Cluster((), 0, place.source)
+    _check_count(place.count, place.source)
     nodes = expand_nodes(_value(environment, "SLURM_STEP_NODELIST"))
+    for node in nodes:
+        _check_address(f"{node}:{_FIRST_PORT}", "SLURM_STEP_NODELIST")
     counts = _tasks_per_node(_value(environment, "SLURM_STEP_TASKS_PER_NODE"))
     if len(nodes) != len(counts) or sum(counts) != place.count:
         raise UserError(
@@ -256,10 +285,10 @@ def _from_slurm(environment: Environment) -> Cluster | None:
             f" {len(counts)} nodes in SLURM_STEP_TASKS_PER_NODE, {place.count} in"
             " SLURM_STEP_NUM_TASKS: start it with srun, or give --hosts and --index"
         )
-    if max(counts) > _TASKS_PER_NODE:
+    if max(counts) > TASKS_PER_NODE:
         raise UserError(
             f"{place.source} has {max(counts)} tasks on a node, ports are kept for"
-            f" {_TASKS_PER_NODE}: start fewer, or give --hosts and --index"
+            f" {TASKS_PER_NODE}: start fewer, or give --hosts and --index"
         )
     layout = _deal(counts, _chunk(environment, counts, place.source))
     _check_own_place(environment, nodes, layout[place.index], place)
@@ -276,7 +305,7 @@ def _check_one_task(environment: Environment) -> None:
     sizes = ("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "SLURM_NNODES", "SLURM_JOB_NUM_NODES")
     tasks = max(_number(environment, name) for name in sizes)
     if tasks > 1:
-        job = _value(environment, "SLURM_JOB_ID")
+        job = _shown(environment, "SLURM_JOB_ID")
         why = _foreign(environment) or f"there are {tasks} tasks"
         raise UserError(
             f"Slurm job {job}: {why}, but srun did not start this process: start it with srun, or"
@@ -295,12 +324,29 @@ def expand_nodes(text: str) -> list[str]:
     groups = re.findall(name, text)
     # Outside and inside of brackets, by turns.
     parts = [re.split(r"[][]", group) for group in groups]
+    if ",".join(groups) != text or not all(all(_counts(each)) for each in parts):
+        raise UserError(
+            f"cannot read the node list {quoted(text)} of Slurm: give --hosts and --index"
+        )
+    _check_count(sum(math.prod(_counts(each)) for each in parts), "SLURM_STEP_NODELIST")
     choices = [
         [_numbers(part) if i % 2 else [part] for i, part in enumerate(each)] for each in parts
     ]
-    if ",".join(groups) != text or not all(all(each) for each in choices):
-        raise UserError(f"cannot read the node list {text!r} of Slurm: give --hosts and --index")
     return ["".join(each) for choice in choices for each in itertools.product(*choice)]
+
+
+def _counts(parts: Sequence[str]) -> list[int]:
+    """How many choices each part of a name has; 0 for ranges that are none."""
+    return [_count(part) if i % 2 else 1 for i, part in enumerate(parts)]
+
+
+def _count(ranges: str) -> int:
+    """How many numbers "08-11,20" has; 0 where one of its ranges is empty or has many digits."""
+    pairs = [each.partition("-")[::2] for each in ranges.split(",")]
+    if any(len(number) > _DIGITS for pair in pairs for number in pair):
+        return 0
+    counts = [int(high or low) - int(low) + 1 for low, high in pairs]
+    return sum(counts) if min(counts) > 0 else 0
 
 
 def _numbers(ranges: str) -> list[str]:
@@ -316,11 +362,12 @@ def _tasks_per_node(text: str) -> list[int]:
     """How many tasks each node has: "2(x3),1" is 2, 2, 2, 1."""
     counts: list[int] = []
     for each in text.split(","):
-        match = re.fullmatch(r"([0-9]+)(?:\(x([0-9]+)\))?", each)
+        match = re.fullmatch(r"([0-9]{1,9})(?:\(x([0-9]{1,9})\))?", each)
         if not match:
             raise UserError(
-                f"cannot read SLURM_STEP_TASKS_PER_NODE={text!r}: give --hosts and --index"
+                f"cannot read SLURM_STEP_TASKS_PER_NODE={quoted(text)}: give --hosts and --index"
             )
+        _check_count(len(counts) + int(match[2] or 1), "SLURM_STEP_TASKS_PER_NODE")
         counts += [int(match[1])] * int(match[2] or 1)
     return counts
 
@@ -334,12 +381,17 @@ def _chunk(environment: Environment, counts: Sequence[int], source: str) -> int:
     if kind == "cyclic":
         return 1
     if kind == "plane":
-        chunk = int(size) if size.isdecimal() else _number(environment, "SLURM_DIST_PLANESIZE")
+        chunk = (
+            int(size)
+            if re.fullmatch("[0-9]{1,9}", size)
+            else _number(environment, "SLURM_DIST_PLANESIZE")
+        )
         if chunk:
             return chunk
     # Even with one task a node, an arbitrary layout need not be in the order of the node list.
     raise UserError(
-        f"{source}: which task is on which node does not follow from SLURM_DISTRIBUTION={text}:"
+        f"{source}: which task is on which node does not follow from SLURM_DISTRIBUTION="
+        f"{shortened(text)}:"
         " start it with srun --distribution=block, or give --hosts and --index"
     )
 
@@ -370,7 +422,8 @@ def _check_own_place(
         if said and said != derived:
             raise UserError(
                 f"{place.source}: rank {place.index} should be task {local} of node {node}"
-                f" ({nodes[node]}), but Slurm says {name}={said}: give --hosts and --index"
+                f" ({nodes[node]}), but Slurm says {name}={shortened(said)}: give --hosts and"
+                " --index"
             )
 
 
@@ -411,10 +464,13 @@ def _from_kubernetes(environment: Environment) -> Cluster | None:
     port = _value(environment, "THAW_PORT") or str(KUBERNETES_PORT)
     if not _is_port(port):
         # Kubernetes itself sets it, to tcp://..., where a Service is called thaw.
-        raise UserError(f"THAW_PORT is {port!r}: set it to a port from 1 to 65535 in the manifest")
+        raise UserError(
+            f"THAW_PORT is {quoted(port)}: set it to a port from 1 to 65535 in the manifest"
+        )
     job, service = _value(environment, "THAW_JOB"), _value(environment, "THAW_SERVICE")
+    _check_count(count, "THAW_WORKERS")
     addresses = tuple(f"{job}-{i}.{service}:{port}" for i in range(count))
-    _check_address(addresses[0], "Kubernetes")
+    _check_address(addresses[-1], "Kubernetes")
     return Cluster(addresses, index, "Kubernetes")
 
 
@@ -426,9 +482,14 @@ def _value(environment: Environment, name: str) -> str:
     return environment.get(name, "").strip()
 
 
+def _shown(environment: Environment, name: str) -> str:
+    """A variable's value for a message."""
+    return shortened(_value(environment, name))
+
+
 def _number(environment: Environment, name: str) -> int:
     """A variable's whole number, 0 where it is not set."""
     text = _value(environment, name) or "0"
-    if not re.fullmatch("[0-9]+", text):
-        raise UserError(f"{name} is {text!r}, not a whole number: correct or unset it")
+    if not re.fullmatch(f"[0-9]{{1,{_DIGITS}}}", text):
+        raise UserError(f"{name} is {quoted(text)}, not a whole number: correct or unset it")
     return int(text)

@@ -4,21 +4,20 @@ python -m launch.evaluate --workdir=runs/quickstart --split=test
 """
 
 import json
-from pathlib import Path
 
 from absl import flags
 
 from launch import main as program
+from launch.arguments import CPU_DEVICES
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.", required=True)
+_WORKDIR = program.define_path("workdir", "Folder of a run.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "What to score.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the TFDS dataset is now, if it moved.")
-_BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", None, "Rows at once, instead of the run's.", lower_bound=1
+_DATA_DIR = program.define_path("data_dir", "Where the TFDS dataset is now, if it moved.")
+_BATCH_SIZE = program.define_count("batch_size", "Rows at once, instead of the run's.", 2**20)
+_CPU_DEVICES = program.define_count(
+    "cpu_devices", "Use this many logical CPU devices.", CPU_DEVICES
 )
-_CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", None, "Use this many logical CPU devices.", lower_bound=1
-)
+_TRUST = program.define_trust()
 
 
 def main() -> None:
@@ -30,10 +29,10 @@ def main() -> None:
     from trainer.run import Run
     from trainer.workdir import Workdir
 
-    workdir = Workdir(Path(_WORKDIR.value))
-    config, _ = workdir.read()
+    workdir = Workdir(_WORKDIR.value)
+    config, _ = workdir.read_to_run(_TRUST.value)
     if _DATA_DIR.value:
-        config.data.data_dir = _DATA_DIR.value
+        config.data.data_dir = str(_DATA_DIR.value)
     config.evaluation.batch_size = _BATCH_SIZE.value or config.evaluation.batch_size
     config.runtime.cpu_devices = _CPU_DEVICES.value or 0
     if _CPU_DEVICES.value:

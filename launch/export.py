@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from trainer.workdir import Workdir
 
 FORMATS = ["savedmodel", "keras", "huggingface"]
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.", required=True)
+_WORKDIR = program.define_path("workdir", "Folder of a run.", required=True)
 _FORMAT = flags.DEFINE_enum("format", None, FORMATS, "What to write.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "A new folder.", required=True)
+_OUTPUT = program.define_path("output", "A new folder.", required=True)
+_TRUST = program.define_trust()
 
 
 def main() -> None:
@@ -30,10 +31,11 @@ def main() -> None:
     program.import_tensorflow()
     from trainer.workdir import Workdir
 
-    output = Path(_OUTPUT.value)
+    output: Path = _OUTPUT.value
     if output.is_dir() and any(output.iterdir()):  # before anything is loaded
         raise UserError(f"--output={output} is there already: choose another folder")
-    workdir = Workdir(Path(_WORKDIR.value))
+    workdir = Workdir(_WORKDIR.value)
+    workdir.read_to_run(_TRUST.value)
     write = _hugging_face if _FORMAT.value == "huggingface" else _own
     step, note = write(workdir, output)
     program.say(f"Wrote the weights of step {step} to {output}")
@@ -65,7 +67,7 @@ def _own(workdir: "Workdir", output: Path) -> tuple[int, str]:
     config, _ = workdir.read()
     workdir.finished_weights()  # before devices are set up: there may be none
     runtime.start(for_prediction(config.runtime, 1), config.seed)
-    trained = TrainedModel(workdir, tf.distribute.get_strategy())
+    trained = TrainedModel(workdir, tf.distribute.get_strategy(), _TRUST.value)
     if _FORMAT.value == "keras":
         to_keras(trained, output)
         return trained.step, trained.note

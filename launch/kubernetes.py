@@ -5,10 +5,12 @@
       | kubectl apply -f -
 
 What follows `--` are flags of launch.train. docs/kubernetes.md says what Kubernetes makes of it.
+The manifest holds a secret by which the workers know each other, a new one each time it is printed.
 """
 
 import dataclasses
 import re
+import secrets
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,7 +19,8 @@ import yaml
 from absl import flags
 
 from launch import main as program
-from launch.cluster import KUBERNETES_PORT
+from launch.cluster import KUBERNETES_PORT, MAX_WORKERS
+from launch.texts import check_plain, quoted, shortened
 from trainer.errors import UserError
 
 Manifest = dict[str, Any]
@@ -55,6 +58,11 @@ class Run:
         return f"{self.name}-workers-0" if self.kind == "jobset" else self.name
 
     @property
+    def secret(self) -> str:
+        """Of the Secret by which the workers know each other."""
+        return f"{self.name}-meeting"
+
+    @property
     def workdir(self) -> str:
         return program.value_of("workdir", self.train)
 
@@ -64,28 +72,29 @@ class Run:
         Raises:
           UserError: which flag, and what to write.
         """
+        check_plain([*(v for v in vars(self).values() if isinstance(v, str)), *self.train])
         for flag, value, pattern, example in (
             ("name", self.name, r"[a-z]([-a-z0-9]*[a-z0-9])?", "a-z, 0-9 and dashes, as in bert-2"),
-            ("namespace", self.namespace, r"[-a-z0-9]*", "a-z, 0-9 and dashes"),
-            ("volume", self.volume, r"[-.a-z0-9]+", "the name of a PersistentVolumeClaim"),
-            ("image", self.image, r"[^\s]+", "a name, as in registry.example/thaw:gpu"),
-            ("memory", self.memory, r"[1-9][0-9]*[MGT]i?", "a number with a unit, as in 16Gi"),
+            ("namespace", self.namespace, r"[-a-z0-9]{0,63}", "a-z, 0-9 and dashes"),
+            ("volume", self.volume, r"[-.a-z0-9]{1,253}", "the name of a PersistentVolumeClaim"),
+            ("image", self.image, r"[^\s]{1,500}", "a name, as in registry.example/thaw:gpu"),
+            ("memory", self.memory, r"[1-9][0-9]{0,8}[MGT]i?", "a number with a unit, as in 16Gi"),
             ("mount", self.mount, r"(/[-.\w]+)+", "the path of a folder, as in /runs"),
         ):
             if not re.fullmatch(pattern, value):
-                raise UserError(f"--{flag}={value!r}: give {example}")
+                raise UserError(f"--{flag}={quoted(value)}: give {example}")
         longest = f"{self.job}-{self.workers - 1}-abcde"  # name of a pod: the last five vary
         if len(longest) > 63:
             raise UserError(
-                f"--name={self.name} is too long by {len(longest) - 63}: its pods' names may have"
-                " 63 characters"
+                f"--name={shortened(self.name)} is too long by {len(longest) - 63}: its pods' names"
+                " may have 63 characters"
             )
         program.check_train_flags(self.train, "Kubernetes")
         workdir = PurePosixPath(self.workdir)
         if PurePosixPath(self.mount) not in workdir.parents or ".." in workdir.parts:
             raise UserError(
-                f"--workdir={self.workdir} after `--` must be a folder on the volume, as in"
-                f" {self.mount}/{self.name}: all workers share it, and it outlives them"
+                f"--workdir={shortened(self.workdir)} after `--` must be a folder on the volume, as"
+                f" in {self.mount}/{self.name}: all workers share it, and it outlives them"
             )
 
 
@@ -100,7 +109,9 @@ def main(train: list[str]) -> None:
 
 def manifests(run: Run) -> list[Manifest]:
     """What `kubectl apply` is to make, in order."""
+    first = [_secret(run), _network_policy(run)]  # pods that are there before these would be open
     made = [_job_set(run)] if run.kind == "jobset" else [_service(run), _job(run)]
+    made = [*first, *made]
     return [*made, _tensorboard(run)] if run.tensorboard else made
 
 
@@ -114,6 +125,31 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+def _secret(run: Run) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": _metadata(run, run.secret, "worker"),
+        "type": "Opaque",
+        "stringData": {"secret": secrets.token_hex(32)},
+    }
+
+
+def _network_policy(run: Run) -> Manifest:
+    """Only workers of the run reach its pods: TensorFlow's server asks nobody who they are."""
+    own = {"matchLabels": _labels(run, "worker")}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": _metadata(run, run.name, "worker"),
+        "spec": {
+            "podSelector": own,
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [{"podSelector": own}]}],
+        },
+    }
 
 
 def _service(run: Run) -> Manifest:
@@ -248,7 +284,13 @@ def _worker(run: Run) -> Manifest:
         "image": run.image,
         "command": ["python", "-m", "launch.train", f"--start_seconds={START_SECONDS}"],
         "args": [argument.replace("$", "$$") for argument in run.train],  # $(NAME) is Kubernetes'
-        "env": [{"name": name, "value": value} for name, value in environment.items()],
+        "env": [
+            *({"name": name, "value": value} for name, value in environment.items()),
+            {
+                "name": "THAW_SECRET",
+                "valueFrom": {"secretKeyRef": {"name": run.secret, "key": "secret"}},
+            },
+        ],
         "resources": {"requests": resources, "limits": resources},
         "volumeMounts": mounts,
     }
@@ -336,15 +378,13 @@ def _define_flags() -> None:
     flags.DEFINE_string("mount", "/runs", "Folder to mount it at; --workdir lies in it.")
     flags.DEFINE_string("namespace", "", "Namespace (default: the one kubectl is in).")
     flags.DEFINE_enum("kind", "job", ["job", "jobset"], "What runs the workers; see the docs.")
-    flags.DEFINE_integer("workers", 1, "Processes, a pod for each.", lower_bound=1)
-    flags.DEFINE_integer("gpus", 0, "GPUs for each worker.", lower_bound=0)
-    flags.DEFINE_integer("cpus", 4, "CPU cores for each worker.", lower_bound=1)
+    flags.DEFINE_integer("workers", 1, "Processes, a pod for each.", 1, MAX_WORKERS)
+    flags.DEFINE_integer("gpus", 0, "GPUs for each worker.", 0, 1024)
+    flags.DEFINE_integer("cpus", 4, "CPU cores for each worker.", 1, 10**4)
     flags.DEFINE_string("memory", "16Gi", "Memory for each worker.")
+    flags.DEFINE_integer("max_restarts", 3, "Failures after which the run is given up.", 0, 10**6)
     flags.DEFINE_integer(
-        "max_restarts", 3, "Failures after which the run is given up.", lower_bound=0
-    )
-    flags.DEFINE_integer(
-        "grace_seconds", 120, "How long an evicted worker may take to save.", lower_bound=1
+        "grace_seconds", 120, "How long an evicted worker may take to save.", 1, 10**6
     )
     flags.DEFINE_bool("tensorboard", True, "Whether to run a TensorBoard beside it.")
 

@@ -3,6 +3,8 @@
   python -m launch.local --workers=2 -- --config=configs/smoke.py --workdir=runs/two
 
 What follows `--` are flags of launch.train. docs/local.md says what becomes of GPUs and failures.
+With several workers, TensorFlow's own server in each listens on all interfaces and asks nobody who
+they are: whoever reaches its port reads and writes files as you. --isolate keeps it to the run.
 """
 
 import contextlib
@@ -11,6 +13,7 @@ import json
 import math
 import os
 import re
+import secrets
 import select
 import signal
 import socket
@@ -25,9 +28,11 @@ from typing import IO
 from absl import flags
 
 from launch import main as program
+from launch.isolation import isolate
 from launch.main import INTERRUPTED
 from launch.restarts import KILLED, StopRequest, cause, last_step, supervise
 from trainer.errors import UserError
+from trainer.storage.paths import local
 
 # What a failure leaves to the others: they end by themselves, as they notice a lost peer at once.
 GRACE_SECONDS = 5.0
@@ -37,6 +42,11 @@ DONE_SECONDS = 300.0
 DRAIN_SECONDS = 5.0  # for output of what has ended
 LONGEST_LINE = 1 << 20  # bytes; a longer one is cut
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
+MAX_HERE = 256  # workers on one machine
+OPEN = (
+    "Note: TensorFlow's own server in each worker listens on all interfaces and asks nobody who"
+    " they are: whoever reaches its port reads and writes files as you; --isolate shuts others out"
+)
 _output = threading.Lock()
 Process = subprocess.Popen[bytes]
 
@@ -76,10 +86,12 @@ def launch(
     def run_group() -> tuple[str, int]:
         group: list[Process] = []
         copiers: list[threading.Thread] = []
+        secret = secrets.token_hex(32)
         with _addresses(workers) as addresses:
             try:
                 for rank in range(workers):
-                    group.append(_start(command, rank, _environment(addresses, rank, gpus)))
+                    environment = _environment(addresses, secret, rank, gpus)
+                    group.append(_start(command, rank, environment))
                 # Threads come after the last fork.
                 copiers += [
                     copier for rank, process in enumerate(group) for copier in _copy(rank, process)
@@ -123,11 +135,14 @@ def _addresses(workers: int) -> Iterator[list[str]]:
         yield addresses
 
 
-def _environment(addresses: Sequence[str], rank: int, gpus: Sequence[str]) -> dict[str, str]:
+def _environment(
+    addresses: Sequence[str], secret: str, rank: int, gpus: Sequence[str]
+) -> dict[str, str]:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}  # a killed worker's last lines too
     if len(addresses) > 1:
         place = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
         environment["TF_CONFIG"] = json.dumps(place)
+        environment["THAW_SECRET"] = secret
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = gpus[rank]
     return environment
@@ -330,17 +345,21 @@ def main(arguments: list[str]) -> int:
     asks = per_worker or (workers > 1 and not on_cpu)
     gpus = split_gpus(workers, per_worker, visible_gpus() if asks else [])
     command = [sys.executable, "-m", "launch.train", *arguments]
-    workdir = Path(program.value_of("workdir", arguments))
+    workdir = local(program.value_of("workdir", arguments), "--workdir")
+    if flags.FLAGS.isolate:
+        isolate()
+    elif workers > 1:
+        _say(OPEN)
     return launch(command, workers, workdir, flags.FLAGS.max_restarts, gpus)
 
 
 if __name__ == "__main__":
-    flags.DEFINE_integer("workers", None, "Processes to start.", lower_bound=1, required=True)
-    flags.DEFINE_integer("max_restarts", 3, "How many failures to restart after.", lower_bound=0)
+    flags.DEFINE_integer("workers", None, "Processes to start.", 1, MAX_HERE, required=True)
+    flags.DEFINE_integer("max_restarts", 3, "How many failures to restart after.", 0, 10**6)
     flags.DEFINE_integer(
-        "gpus_per_worker",
-        0,
-        "GPUs of its own for each worker (0: one worker has all).",
-        lower_bound=0,
+        "gpus_per_worker", 0, "GPUs of its own for each worker (0: one worker has all).", 0, 1024
+    )
+    flags.DEFINE_bool(
+        "isolate", False, "Run in a network of its own: no other process reaches the workers."
     )
     program.run(main, __doc__, texts=True)

@@ -21,24 +21,32 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from launch import main as program
+from launch.arguments import CPU_DEVICES
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
     from trainer.config import Data
+    from trainer.data.rows import Format, Remarks
     from trainer.prediction.inputs import Columns, Input
     from trainer.prediction.page import Explained
     from trainer.trained import TrainedModel
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.", required=True)
+_WORKDIR = program.define_path("workdir", "Folder of a run.", required=True)
 _TEXTS = flags.DEFINE_multi_string("texts", [], "A text; give the flag again for another.")
-_INPUT = flags.DEFINE_string("input", "", "File to read (default: standard input).")
+_INPUT = program.define_path("input", "File to read (default: standard input).")
 _FORMAT = flags.DEFINE_enum(
     "format", None, ["text", "csv", "tsv", "jsonl"], "What is read (default: by the file's ending)."
+)
+_QUOTING = flags.DEFINE_enum(
+    "quoting",
+    None,
+    ["suffix", "minimal", "none"],
+    "Quotes of CSV and TSV (default: as the run's config.data.quoting says).",
 )
 _TEXT = flags.DEFINE_string("text", "", "Column of the text (default: that of the training data).")
 _TEXT_PAIR = flags.DEFINE_string("text_pair", "", "Column of the second text, for pairs.")
 _ID = flags.DEFINE_string("id", "", "Column of the id (default: rows are numbered from 0).")
-_OUTPUT = flags.DEFINE_string("output", "", "File to write (default: standard output).")
+_OUTPUT = program.define_path("output", "File to write (default: standard output).")
 _RESUME = flags.DEFINE_bool("resume", False, "Go on after the last whole line of --output.")
 _THRESHOLD = flags.DEFINE_string(
     "threshold",
@@ -47,13 +55,14 @@ _THRESHOLD = flags.DEFINE_string(
     " validation gave for 'f1' or 'precision' (default: the more probable class).",
 )
 _EXPLAIN = flags.DEFINE_bool("explain", False, "Add what each token speaks for, and write a page.")
-_EXPLAIN_STEPS = flags.DEFINE_integer(
-    "explain_steps", 64, "Points on the path of integrated gradients.", lower_bound=1
+_EXPLAIN_STEPS = program.define_count(
+    "explain_steps", "Points on the path of integrated gradients.", 10_000, default=64
 )
-_PAGE = flags.DEFINE_string("page", "", "The page of --explain (default: beside --output).")
-_CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", None, "Use this many logical CPU devices.", lower_bound=1
+_PAGE = program.define_path("page", "The page of --explain (default: beside --output).")
+_CPU_DEVICES = program.define_count(
+    "cpu_devices", "Use this many logical CPU devices.", CPU_DEVICES
 )
+_TRUST = program.define_trust()
 PIPE_CLOSED = 141  # as a shell says it of a program that SIGPIPE ended
 
 
@@ -73,13 +82,13 @@ def main() -> int:
     from trainer.trained import TrainedModel, for_prediction
     from trainer.workdir import Workdir
 
-    workdir = Workdir(Path(_WORKDIR.value))
-    config, _ = workdir.read()
-    kind = _kind()
-    columns = _columns(kind, config.data)
+    workdir = Workdir(_WORKDIR.value)
+    config, _ = workdir.read_to_run(_TRUST.value)
+    format_ = _format(config.data)
+    columns = _columns(format_.kind, config.data)
     workdir.finished_weights()  # before devices are set up: there may be none
     settings = for_prediction(config.runtime, _CPU_DEVICES.value)
-    trained = TrainedModel(workdir, runtime.start(settings, config.seed))
+    trained = TrainedModel(workdir, runtime.start(settings, config.seed), _TRUST.value)
     if trained.note:
         program.say(f"Note: {trained.note}")
     threshold = _threshold(trained)
@@ -91,10 +100,10 @@ def main() -> int:
 
     job = Job(Predictor(trained, stop), threshold, explainer, stop)
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(_input(kind, columns, stop))
+        source = stack.enter_context(_input(format_, columns, stop))
         sink: Sink = Pipe()
         if _OUTPUT.value:
-            sink = stack.enter_context(Output(Path(_OUTPUT.value), _RESUME.value))
+            sink = stack.enter_context(Output(_OUTPUT.value, _RESUME.value))
         advance = stack.enter_context(bar("Predicting", source.size, source.unit))
         try:
             job.run(source.texts, sink, lambda count: advance(source.progress(count)))
@@ -111,20 +120,20 @@ def main() -> int:
     return 0
 
 
-def _kind() -> str:
-    """How the texts are given: one of FORMATS."""
-    from trainer.prediction.inputs import FORMATS
+def _format(data: "Data") -> "Format":
+    """How the texts are given; quotes as in the training data, unless a flag says otherwise."""
+    from trainer.data.rows import DELIMITERS, KINDS, format_of
 
-    if _FORMAT.value or not _INPUT.value:
-        return _FORMAT.value or "text"
-    ending = Path(_INPUT.value).suffix[1:]
-    kind = {"txt": "text"}.get(ending, ending)
-    if kind not in FORMATS:
+    kind = _FORMAT.value or ("" if _INPUT.value else "text")
+    found = format_of(str(_INPUT.value or ""), _QUOTING.value or data.quoting, kind)
+    if found is None:
         raise UserError(
             f"--input={_INPUT.value}: its ending does not say how to read it: give --format="
-            + "|".join(FORMATS)
+            + "|".join(KINDS)
         )
-    return kind
+    if _QUOTING.value and (_TEXTS.value or found.kind not in DELIMITERS):
+        raise UserError("--quoting is of CSV and TSV: leave it out")
+    return found
 
 
 def _columns(kind: str, data: "Data") -> "Columns":
@@ -147,22 +156,25 @@ def _columns(kind: str, data: "Data") -> "Columns":
 
 
 @contextlib.contextmanager
-def _input(kind: str, columns: "Columns", stop: Callable[[], bool]) -> "Iterator[Input]":
+def _input(format_: "Format", columns: "Columns", stop: Callable[[], bool]) -> "Iterator[Input]":
     """What is to be predicted; `stop` is asked while standard input makes wait."""
+    from trainer.data.rows import Remarks
     from trainer.prediction.inputs import Input, Text, Waiting, read
 
+    remarks = Remarks()
     if _TEXTS.value:
         texts = [Text(i, text) for i, text in enumerate(_TEXTS.value)]
         yield Input(iter(texts), len(texts), " texts", lambda count: count)
         return
     if not _INPUT.value:
         if sys.stdin.isatty():
-            program.say(f"Reads {kind} from standard input; Ctrl-D ends it")
+            program.say(f"Reads {format_.kind} from standard input; Ctrl-D ends it")
         waiting = io.BufferedReader(Waiting(sys.stdin.fileno(), stop))
-        rows = read(waiting, kind, columns, "standard input")
+        rows = read(waiting, format_, columns, "standard input", remarks)
         yield Input(rows, None, " texts", lambda count: count)
+        _say_remarks("standard input", remarks)
         return
-    path = Path(_INPUT.value)
+    path: Path = _INPUT.value
     try:
         with path.open("rb") as file:
             before = 0
@@ -173,11 +185,18 @@ def _input(kind: str, columns: "Columns", stop: Callable[[], bool]) -> "Iterator
                 return new
 
             size = path.stat().st_size
-            yield Input(read(file, kind, columns, f"file {path}"), size, "B", progress)
+            rows = read(file, format_, columns, f"file {path}", remarks)
+            yield Input(rows, size, "B", progress)
+        _say_remarks(f"file {path}", remarks)
     except OSError as error:
         if error.filename != str(path):
             raise
         raise UserError(f"cannot read --input={path}: {error.strerror}") from error
+
+
+def _say_remarks(title: str, remarks: "Remarks") -> None:
+    if str(remarks):
+        program.say(f"Note: {title}: {remarks}")
 
 
 def _check_flags() -> None:
@@ -190,13 +209,10 @@ def _check_flags() -> None:
         raise UserError("--explain is for few texts: leave --resume out and write a new --output")
     if _PAGE.value and not _EXPLAIN.value:
         raise UserError("--page is that of --explain: give both")
-    if _OUTPUT.value and not Path(_OUTPUT.value).parent.is_dir():
+    if _OUTPUT.value and not _OUTPUT.value.parent.is_dir():
         raise UserError(f"--output={_OUTPUT.value}: there is no such folder")
     if _EXPLAIN.value and not _page_file().parent.is_dir():
         raise UserError(f"--page={_page_file()}: there is no such folder")
-    for text in _TEXTS.value:
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise UserError(f"the text {text!r} is not UTF-8")
 
 
 def _threshold(trained: "TrainedModel") -> float | None:
@@ -221,8 +237,8 @@ def _threshold(trained: "TrainedModel") -> float | None:
 def _page_file() -> Path:
     """Where the page of --explain goes."""
     if _PAGE.value or not _OUTPUT.value:
-        return Path(_PAGE.value or "explained.html")
-    return Path(_OUTPUT.value).with_suffix(".html")
+        return _PAGE.value or Path("explained.html")
+    return _OUTPUT.value.with_suffix(".html")
 
 
 def _write_page(explained: "Sequence[Explained]", trained: "TrainedModel") -> None:

@@ -6,29 +6,27 @@
 Several runs, of the same test split, are compared: which difference is more than noise?
 """
 
-from pathlib import Path
-
-from absl import flags
-
 from launch import main as program
 from trainer.errors import UserError
+from trainer.storage.paths import local
 
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of a run; more of them may follow.", required=True
+_WORKDIR = program.define_path(
+    "workdir", "Folder of a run; more of them may follow.", required=True
 )
-_OUTPUT = flags.DEFINE_string(
-    "output", "", "The page to write (default, for one run: report.html in its folder)."
+_OUTPUT = program.define_path(
+    "output", "The page to write (default, for one run: report.html in its folder)."
 )
+_TRUST = program.define_trust()
 
 
 def main(more: list[str]) -> None:
     """Writes the page."""
-    folders = [Path(name) for name in (*_WORKDIR.value.split(","), *more)]
+    folders = [_WORKDIR.value, *(local(name, "a folder of a run") for name in more)]
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UserError("a run is named twice: name each once")
     if len(folders) > 1 and not _OUTPUT.value:
         raise UserError("--output is missing: name the page for several runs")
-    output = Path(_OUTPUT.value) if _OUTPUT.value else folders[0] / "report.html"
+    output = _OUTPUT.value or folders[0] / "report.html"
     if _OUTPUT.value and not output.parent.is_dir():
         raise UserError(f"--output={output}: there is no folder {output.parent}")
     program.import_tensorflow()
@@ -37,6 +35,8 @@ def main(more: list[str]) -> None:
     from trainer.reports.page import render
 
     page = render(read_runs(folders))
+    if _TRUST.value:
+        program.say("Note: --trust has no effect: a report runs no code that a workdir names")
     try:
         replace(output, page)
     except OSError as error:

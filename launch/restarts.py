@@ -14,7 +14,7 @@ The script of launch.slurm runs srun in this way; launch.local does the same for
                                              same way at one step: there would be a third
 """
 
-import json
+import contextlib
 import re
 import signal
 import subprocess
@@ -26,7 +26,9 @@ from absl import flags
 
 from launch import main as program
 from launch.main import INTERRUPTED, USER_ERROR
+from launch.texts import shortened
 from trainer.errors import UserError
+from trainer.storage import fields, strict_json
 from trainer.workers import LOST
 
 KILLED = 128 + signal.SIGKILL
@@ -160,11 +162,9 @@ def last_step(workdir: Path) -> int:
     except OSError:
         lines = []
     for line in reversed(lines):
-        try:
-            steps.append(int(json.loads(line)["step"]))
+        with contextlib.suppress(ValueError):  # the last line may be half-written
+            steps.append(fields.integer(strict_json.as_object(line), "step"))
             break
-        except (ValueError, KeyError, TypeError):  # the last line may be half-written
-            continue
     return max(steps)
 
 
@@ -186,14 +186,14 @@ def main(command: list[str]) -> int:
         try:
             process = subprocess.Popen(command)
         except OSError as error:
-            raise UserError(f"cannot run {command[0]}: {error.strerror}") from error
+            raise UserError(f"cannot run {shortened(command[0])}: {error.strerror}") from error
         # Signals are not handed on: srun would end its tasks without their handlers, and what ends
         # a job of Slurm's sends one to each of them as well.
         return "the run", status_of(process.wait())
 
     return supervise(
         run_command,
-        lambda: last_step(Path(flags.FLAGS.workdir)),
+        lambda: last_step(flags.FLAGS.workdir),
         flags.FLAGS.max_restarts,
         program.say,
         stop,
@@ -202,6 +202,6 @@ def main(command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", None, "Folder of the run: tells its step.", required=True)
-    flags.DEFINE_integer("max_restarts", 3, "How many failures to restart after.", lower_bound=0)
+    program.define_path("workdir", "Folder of the run: tells its step.", required=True)
+    flags.DEFINE_integer("max_restarts", 3, "How many failures to restart after.", 0, 10**6)
     program.run(main, __doc__, texts=True)

@@ -20,12 +20,26 @@ from typing import Any
 from absl import flags
 
 from launch import main as program
+from launch.cluster import MAX_WORKERS, TASKS_PER_NODE
+from launch.texts import check_plain, shortened
 from trainer.errors import UserError
+from trainer.storage.paths import local
 
 WRITTEN = "# Written by launch.slurm."
 # Slurm looks at the clock every 30 s, and may send a signal up to a minute before it is due.
 _SIGNAL_EARLY_SECONDS = 60
-_TIME = r"(?:(?P<days>\d+)-(?=\d))?(?P<first>\d+)(?::(?P<second>\d+))?(?::(?P<third>\d+))?"
+_TIME = (
+    r"(?:(?P<days>[0-9]{1,9})-(?=[0-9]))?(?P<first>[0-9]{1,9})"
+    r"(?::(?P<second>[0-9]{1,9}))?(?::(?P<third>[0-9]{1,9}))?"
+)
+# Slurm closes no port to other users of a node or the cluster.
+_OPEN = """\
+# The workers know each other by a secret, a new one each time this script begins. TensorFlow's own
+# server, on ports 10240 to 32767, knows nobody: whoever reaches it reads and writes files as you.
+# What helps: nodes of your own (--sbatch=--exclusive), and ports that the cluster closes."""
+_SECRET = """\
+THAW_SECRET=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \\n')
+export THAW_SECRET"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +64,7 @@ class Job:
     @property
     def workdir(self) -> Path:
         # Not resolve(): the path goes on meaning what a link in it will lead to.
-        return Path(os.path.abspath(program.value_of("workdir", self.train)))  # noqa: PTH100
+        return Path(os.path.abspath(local(program.value_of("workdir", self.train), "--workdir")))  # noqa: PTH100
 
     @property
     def script(self) -> Path:
@@ -72,21 +86,27 @@ class Job:
         Raises:
           UserError: which flag, and what to write.
         """
+        values = (value for value in vars(self).values() if isinstance(value, str))
+        check_plain([*values, *self.sbatch, *self.train, str(Path.cwd())])
         program.check_train_flags(self.train, "Slurm")
         if not self.workdir.name:
-            raise UserError(f"--workdir={self.workdir} is no folder for a run: choose another")
-        values = (value for value in vars(self).values() if isinstance(value, str))
-        for text in (*values, *self.sbatch, *self.train, str(Path.cwd())):
-            if re.search("[\x00-\x1f\x7f\ud800-\udfff]", text):  # the last: is not UTF-8
-                raise UserError(f"{text!r} holds a line break or odd character: remove it")
+            raise UserError(
+                f"--workdir={shortened(str(self.workdir))} is no folder for a run: choose another"
+            )
         if "\\" in str(self.workdir):  # sbatch would take it out
-            raise UserError(f"--workdir={self.workdir} holds a backslash: choose another name")
+            raise UserError(
+                f"--workdir={shortened(str(self.workdir))} holds a backslash: choose another name"
+            )
         for option in self.sbatch:
             if not re.match("--?[a-zA-Z]", option):
-                raise UserError(f"--sbatch={option}: give an option, as in --sbatch=--exclusive")
-        if self.gpus_per_node and not re.fullmatch(r"([\w.-]+:)?[1-9][0-9]*", self.gpus_per_node):
+                raise UserError(
+                    f"--sbatch={shortened(option)}: give an option, as in --sbatch=--exclusive"
+                )
+        if self.gpus_per_node and not re.fullmatch(
+            r"([\w.-]+:)?[1-9][0-9]{0,3}", self.gpus_per_node
+        ):
             raise UserError(
-                f"--gpus_per_node={self.gpus_per_node}: give 8, or a kind, as in a100:8"
+                f"--gpus_per_node={shortened(self.gpus_per_node)}: give 8, or a kind, as in a100:8"
             )
         if self.gpus % self.tasks_per_node:
             raise UserError(
@@ -130,7 +150,9 @@ def seconds(time: str) -> int:
     """
     match = re.fullmatch(_TIME, time)
     if not match:
-        raise UserError(f"--time={time}: give minutes, hours:minutes:seconds, or days-hours")
+        raise UserError(
+            f"--time={shortened(time)}: give minutes, hours:minutes:seconds, or days-hours"
+        )
     days, first, second, third = (int(each or 0) for each in match.groups())
     if match["days"] is None and match["third"] is None:
         hours, minutes, rest = 0, first, second
@@ -154,6 +176,9 @@ def script(job: Job, environment: Mapping[str, str]) -> str:
         srun.append(f"--gpus-per-task={job.gpus // job.tasks_per_node}")
     workdir = shlex.quote(program.value_of("workdir", job.train))
     command = [
+        *_OPEN.splitlines(),
+        *_SECRET.splitlines(),
+        "",
         f"{python} -m launch.restarts --max_restarts={job.max_restarts} --workdir={workdir} -- \\",
         f"    {python} -m launch.srun {shlex.join(srun)} \\",
         " \\\n        ".join([f"    {python} -m launch.train", *map(shlex.quote, job.train)]),
@@ -201,6 +226,7 @@ def batch(
         "fi",
         'exit "$status"',
     ]
+    check_plain("\n".join(lines).split("\n"))  # paths of the environment among it
     return "\n".join(lines) + "\n"
 
 
@@ -278,19 +304,21 @@ def _short(path: Path) -> str:
 
 
 def _define_flags() -> None:
-    flags.DEFINE_integer("nodes", 1, "How many nodes.", lower_bound=1)
+    flags.DEFINE_integer("nodes", 1, "How many nodes.", 1, MAX_WORKERS)
     flags.DEFINE_integer(
-        "tasks_per_node", 1, "Processes on each, which share its GPUs evenly.", lower_bound=1
+        "tasks_per_node", 1, "Processes on each, which share its GPUs evenly.", 1, TASKS_PER_NODE
     )
     flags.DEFINE_string("gpus_per_node", "", "How many, or kind and number, as in a100:8.")
-    flags.DEFINE_integer("cpus_per_task", 0, "Cores for each process (0: Slurm's default).", 0)
+    flags.DEFINE_integer(
+        "cpus_per_task", 0, "Cores for each process (0: Slurm's default).", 0, 10**4
+    )
     flags.DEFINE_string("mem", "", "Memory of each node, as in 64G.")
     flags.DEFINE_string("time", "", "Limit, as in 90 (minutes), 12:00:00 or 2-12 (days-hours).")
     flags.DEFINE_string("partition", "", "Partition.")
     flags.DEFINE_string("account", "", "Account.")
     flags.DEFINE_string("job_name", "", "Name (default: that of the workdir).")
     flags.DEFINE_integer("save_seconds", 120, "How long before its limit it saves.", 1, 65535)
-    flags.DEFINE_integer("max_restarts", 3, "How many failures to restart after.", lower_bound=0)
+    flags.DEFINE_integer("max_restarts", 3, "How many failures to restart after.", 0, 10**6)
     flags.DEFINE_string("setup", "", "A line of shell to begin with, as in 'module load cuda'.")
     flags.DEFINE_multi_string("sbatch", [], "One more option of sbatch, as in --exclusive.")
     flags.DEFINE_bool("dry_run", False, "Print the script, submit nothing.")

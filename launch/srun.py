@@ -53,7 +53,8 @@ def main(arguments: list[str]) -> int:
 
 def _tell_tasks(number: int, frame: object) -> None:
     """Sends SIGTERM to the tasks, so that they save."""
-    if job := os.environ.get("SLURM_JOB_ID"):
+    job = os.environ.get("SLURM_JOB_ID", "")
+    if re.fullmatch("[0-9]{1,10}", job):
         with contextlib.suppress(OSError):  # Slurm most often has told them, and ends the job
             subprocess.Popen(["scancel", "--quiet", "--signal=TERM", job])
 

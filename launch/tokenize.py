@@ -8,8 +8,10 @@ Each word of a text begins on a new line. Texts that begin with a dash go last, 
 
 import bisect
 import collections
+import contextlib
 import itertools
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -19,6 +21,7 @@ from absl import flags
 
 from launch import main as program
 from trainer.errors import UserError
+from trainer.storage.paths import local
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -53,24 +56,32 @@ def main(texts: list[str]) -> None:
     """Prints a table for each text."""
     from trainer.data.tokenizers import load_tokenizer
 
-    names = [name for value in _TOKENIZER.value for name in value.split(",")]
+    names = [name for value in _TOKENIZER.value for name in _names(value)]
     if not all(names):
         raise UserError("--tokenizer is empty: name a folder, or a tokenizer on the hub")
     if not texts:
         raise UserError('give a text: python -m launch.tokenize --tokenizer=FOLDER "a text"')
-    for text in texts:
-        if re.search("[\ud800-\udfff]", text):  # bytes that could not be decoded
-            raise UserError(f"the text {text!r} is not UTF-8")
-    tokenizers = {name: load_tokenizer(name) for name in names}
+    texts = [_decoded(text) for text in texts]
+    tokenizers = {name: load_tokenizer(name, program.say) for name in names}
     print("\n\n".join(table(text, tokenizers) for text in texts))
+
+
+def _names(value: str) -> list[str]:
+    """The folders and names in a value of --tokenizer; a folder's own name may have commas."""
+    with contextlib.suppress(OSError):
+        if "," in value and local(value, "--tokenizer").is_dir():
+            return [value]
+    names = value.split(",")
+    # A name on the hub has no "~" and no "./": what begins so is a path.
+    return [str(local(n, "--tokenizer")) if n.startswith("~") or ":/" in n else n for n in names]
 
 
 def pieces(text: str, tokenizer: "PreTrainedTokenizerFast") -> list[Piece]:
     """The tokens that a model is given for a text, when none is cut."""
-    from trainer.data.encode import plain_backend
+    from trainer.data.encode import plain_backend, told
 
     backend = plain_backend(tokenizer)
-    encoding = backend.encode(text)
+    encoding = told(lambda: backend.encode(text))
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     unknown = _unknown_id(backend.to_str(), tokenizer.get_vocab())
     ends = [word.end() for word in re.finditer(r"\S+", text)]
@@ -88,7 +99,8 @@ def pieces(text: str, tokenizer: "PreTrainedTokenizerFast") -> list[Piece]:
 
 def table(text: str, tokenizers: Mapping[str, "PreTrainedTokenizerFast"]) -> str:
     """Lines with a word of the text and, for each tokenizer by name, a piece, its id and mark."""
-    lines: list[tuple[str, Sequence[Cell]]] = [("text", [Cell(name) for name in tokenizers])]
+    names = [Cell(_visible(name)) for name in tokenizers]
+    lines: list[tuple[str, Sequence[Cell]]] = [("text", names)]
     columns = [pieces(text, tokenizer) for tokenizer in tokenizers.values()]
     by_word: list[dict[int, list[Cell]]] = [collections.defaultdict(list) for _ in columns]
     for column, found in zip(columns, by_word, strict=True):
@@ -129,9 +141,17 @@ def _unknown_id(backend: str, vocab: Mapping[str, int]) -> int | None:
     return model.get("unk_id", vocab.get(model.get("unk_token")))
 
 
+def _decoded(text: str) -> str:
+    """An argument as UTF-8, whatever the locale says."""
+    try:
+        return os.fsencode(text).decode()
+    except UnicodeError as error:
+        raise UserError(f"the text {text[:40]!r} is not UTF-8") from error
+
+
 def _visible(text: str) -> str:
     """The text with what a terminal cannot show, or would obey, as escapes."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return program.shown("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
 
 
 def _padded(text: str, width: int) -> str:

@@ -13,14 +13,14 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from launch import cluster
 from launch import main as program
+from launch.arguments import CPU_DEVICES
 from trainer.errors import UserError, in_one_line
 from trainer.workers import LOST, SILENCE_SECONDS, Lost, Workers
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from trainer.loop import Loop
     from trainer.workdir import Workdir
 
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run; resumed if it has begun.", required=True
+_WORKDIR = program.define_path(
+    "workdir", "Folder of the run; resumed if it has begun.", required=True
 )
-_CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", None, "Train on this many logical CPU devices (for smoke tests).", lower_bound=1
+_CPU_DEVICES = program.define_count(
+    "cpu_devices", "Train on this many logical CPU devices (for smoke tests).", CPU_DEVICES
 )
 _HOSTS = flags.DEFINE_list("hosts", [], "host:port of every worker, the chief first.")
-_INDEX = flags.DEFINE_integer("index", None, "This worker's place in --hosts, from 0.")
+_INDEX = program.define_count("index", "This worker's place in --hosts, from 0.", 10**6, 0)
 _START_SECONDS = flags.DEFINE_float(
-    "start_seconds", 300.0, "How long workers wait for each other at the start.", lower_bound=0.1
+    "start_seconds", 300.0, "How long workers wait for each other at the start.", 0.1, 10**6
 )
 # Who is started by something that would start it again waits so long for the lock of a host that
 # died: a network's file system may keep it for a minute or two.
@@ -48,25 +48,28 @@ def main() -> int:
     """Trains, or says why not; returns the exit status."""
     signals = program.Signals()
     signals.install()
+    if not _START_SECONDS.value <= 10**6:  # not a number
+        raise UserError("--start_seconds is no number of seconds")
     found = cluster.resolve(os.environ, _HOSTS.value, _INDEX.value)
-    workers = Workers(found.addresses, found.index, program.end)
+    secret = cluster.secret(os.environ)
+    workers = Workers(found.addresses, found.index, program.end, program.say)
     signals.leave = workers.leave
     if workers.is_chief and found.source != cluster.HERE:
         for line in found.describe():
             program.say(line)
     lock_seconds = 0.0 if found.source == cluster.HERE else LOCK_SECONDS
     if workers.count == 1:
-        return _train(workers, signals, lock_seconds)
+        return _train(workers, secret, signals, lock_seconds)
     status = 1
     try:
-        status = _train(workers, signals, lock_seconds)
+        status = _train(workers, secret, signals, lock_seconds)
     except UserError as error:
         status = program.USER_ERROR
         workers.leave(status, str(error))
-        program.say(f"error: {error}")
+        program.fail(str(error))
     except Lost as error:
         status = LOST
-        program.say(f"error: {error}")
+        program.fail(str(error))
     except BaseException as error:
         if _of_a_peer(error):
             # TensorFlow often notices first that a worker is gone; who it is, `workers` will say.
@@ -86,18 +89,19 @@ def _of_a_peer(error: BaseException) -> bool:
     return isinstance(error, (*kinds, errors.DeadlineExceededError, errors.InternalError))
 
 
-def _train(workers: Workers, signals: program.Signals, lock_seconds: float) -> int:
+def _train(workers: Workers, secret: str, signals: program.Signals, lock_seconds: float) -> int:
     """Gets everything ready, and trains.
 
     Args:
       workers: all workers of the run; they have not met.
+      secret: what the launcher gave to all of them; empty: nothing.
       signals: what ends the run.
       lock_seconds: how long to wait for another process that trains in the workdir.
     """
     # Imported here: --help and wrong flags need not wait for TensorFlow.
     program.import_tensorflow()
     from trainer import config as config_lib
-    from trainer import runtime
+    from trainer import meeting, runtime
     from trainer.data.progress import bar, quiet
     from trainer.loop import Loop
     from trainer.monitor.versions import versions
@@ -112,11 +116,13 @@ def _train(workers: Workers, signals: program.Signals, lock_seconds: float) -> i
     if _CPU_DEVICES.value:
         config.runtime.cpu_devices = _CPU_DEVICES.value
     config_lib.validate(config)
+    config_lib.expand_paths(config)
     for line in config_lib.without_effect(config, workers.count):
         say(f"Note: {line}")
-    workdir = Workdir(Path(_WORKDIR.value))
+    workdir = Workdir(_WORKDIR.value)
     workdir.check(config)
-    workers.meet(_START_SECONDS.value)
+    with meeting.secret(secret, workdir.path, workers.is_chief) as known:
+        workers.meet(_START_SECONDS.value, known)
     code = {"code of trainer and launch": program.code()} if workers.count > 1 else {}
     workers.compare(code | versions(), "install the same versions everywhere")
     workers.compare(config_lib.shared_fields(config), "give every worker the same command")
@@ -143,7 +149,7 @@ def _train(workers: Workers, signals: program.Signals, lock_seconds: float) -> i
             derived = run.derived() | {"buckets": run.buckets}
             workdir.begin(config, derived, run.tokenizer, lock_seconds)
     except NotYet as error:
-        program.say(f"error: {error}")
+        program.fail(str(error))
         workers.leave(LOST, str(error))
         return LOST
     return _run(loop, signals)
@@ -152,6 +158,7 @@ def _train(workers: Workers, signals: program.Signals, lock_seconds: float) -> i
 def _run(loop: "Loop", signals: program.Signals) -> int:
     """Trains to the end, or to a signal or failure; returns the exit status."""
     from trainer.evaluation import Interrupted
+    from trainer.imports import packages
     from trainer.loop import NotFinite
     from trainer.monitor.monitor import Monitor
     from trainer.watchdog import Watchdog
@@ -181,7 +188,7 @@ def _run(loop: "Loop", signals: program.Signals) -> int:
     try:
         result = loop.train(monitor, stop)
         monitor.finish(result)
-        monitor.summary(_summary(workdir, result))
+        monitor.summary(_summary(workdir, result, packages(config)))
         status = 0
     except Interrupted:
         monitor.message(f"Saved at step {loop.step}: the same command goes on from there")
@@ -199,22 +206,34 @@ def _run(loop: "Loop", signals: program.Signals) -> int:
     return status
 
 
-def _summary(workdir: "Workdir", result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """How the run ended, and the commands that follow from it."""
+def _summary(
+    workdir: "Workdir", result: Mapping[str, Any], trusted: Sequence[str]
+) -> list[tuple[str, str]]:
+    """How the run ended, and the commands that follow from it.
+
+    Args:
+      workdir, result: of the run.
+      trusted: packages of the user's own that the settings name.
+    """
+    from trainer.calibration import temperature_note
+
     test, calibrated = result["test"], result["test_calibration_error"]["after"]
-    where = f"--workdir={shlex.quote(str(workdir.path))}"
+    note = temperature_note(result["temperature"])
+    at = "" if note else f", {calibrated:.4f} at temperature {result['temperature']:.3f}"
+    report = f"--workdir={shlex.quote(str(workdir.path))}"
+    where = " ".join([report, *(f"--trust={shlex.quote(each)}" for each in trusted)])
     board = shlex.quote(str(workdir.path / "tensorboard"))
     return [
         (
             "Test",
             f"accuracy {test['accuracy']:.4f} on {test['examples']:,} examples, calibration error"
-            f" {test['calibration_error']:.4f}, {calibrated:.4f} at temperature"
-            f" {result['temperature']:.3f}",
+            f" {test['calibration_error']:.4f}{at}",
         ),
+        *([("Calibration", note)] if note else []),
         ("Look", f"tensorboard --logdir={board}"),
         ("Evaluate", f"python -m launch.evaluate {where} --split=test"),
         ("Predict", f'python -m launch.predict {where} --texts "…"'),
-        ("Report", f"python -m launch.report {where}"),
+        ("Report", f"python -m launch.report {report}"),
         ("Export", f"python -m launch.export {where} --format=savedmodel --output=exported"),
     ]
 

@@ -25,6 +25,7 @@ from absl import flags
 from launch import main as program
 from trainer.disk import replace
 from trainer.errors import UserError
+from trainer.storage import sealed
 
 ROOT = Path(__file__).resolve().parents[1]
 # Where a label may stand: points to the right and up, and which part of it is there.
@@ -148,7 +149,22 @@ def finished(system: System, runs: Path) -> bool:
                 f"{workdir.path} cannot be used for {system.title} ({error}): move it away, or give"
                 " another --runs"
             ) from error
-    return (workdir.result() or {}).get("finished", False)
+    return _result(system, runs).get("finished", False)
+
+
+def _result(system: System, runs: Path) -> dict[str, Any]:
+    """What its result.json holds; nothing where there is none yet."""
+    from trainer.workdir import Workdir
+
+    workdir = Workdir(runs / system.folder)
+    if not system.script:
+        return workdir.result() or {}
+    try:
+        return sealed.read(workdir.result_file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {workdir.result_file}: {error}; delete it") from error
 
 
 def train(command: list[str]) -> int:
@@ -167,7 +183,7 @@ def read(system: System, runs: Path) -> dict[str, Any]:
     from trainer.workdir import Workdir
 
     workdir = Workdir(runs / system.folder)
-    result = workdir.result()
+    result = _result(system, runs)
     if system.script:
         data = result["data_fingerprint"]
     else:

@@ -11,7 +11,6 @@ much likelier it is in a text of class 1. That is NB-SVM (Wang & Manning: Baseli
 regularised is what gave the least loss on validation.
 """
 
-import json
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +22,9 @@ from absl import flags
 
 from launch import main as program
 from trainer import config as config_lib
-from trainer.disk import replace
 from trainer.errors import UserError
 from trainer.objectives.metrics import classification_metrics
+from trainer.storage import sealed
 
 PATTERN = r"\w+|[^\w\s]"  # a word, or one mark
 MIN_TEXTS = 2  # a word or pair in fewer training texts is left out
@@ -60,7 +59,7 @@ def main() -> None:
     path = Path(flags.FLAGS.workdir) / "result.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, json.dumps(result, indent=2) + "\n")
+        sealed.write(path, result)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     program.say(f"Test accuracy {result['test']['accuracy']:.4f}, in {path}")

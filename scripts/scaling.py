@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import secrets
 import socket
 import statistics
 import subprocess
@@ -57,13 +58,17 @@ def fit(sizes: Sequence[float], seconds: Sequence[float]) -> Network:
 class Worker:
     """A process of this file, on one core."""
 
-    def __init__(self, settings: dict[str, Any]):
+    def __init__(self, settings: dict[str, Any], secret: str):
         self._process = subprocess.Popen(
             [sys.executable, __file__, json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(Path(__file__).parents[1]),
+                "THAW_SECRET": secret,
+            },
         )
 
     def ask(self, what: str, number: int) -> None:
@@ -119,7 +124,7 @@ def serve(settings: dict[str, Any]) -> None:
     config.runtime.intra_op_threads, config.runtime.inter_op_threads = 1, 2
     config.runtime.pack_mebibytes = settings["pack_mebibytes"]
     workers = Workers(settings["addresses"], settings["index"], program.end)
-    workers.meet(120)
+    workers.meet(120, os.environ["THAW_SECRET"].encode)
     strategy = runtime.start(config.runtime, 0, workers)
     shape = Shape(**settings["shape"])
     step, batches = training(config, shape, strategy, workers.index)
@@ -178,11 +183,12 @@ def _started(
     common = {"precision": precision, "pack_mebibytes": pack_mebibytes}
     common["shape"] = dataclasses.asdict(shape)
     workers: list[Worker] = []
+    secret = secrets.token_hex(32)
     try:
         for of_run in ([], addresses):
             for i in range(2):
                 place = {"core": cores[i], "addresses": of_run, "index": i if of_run else 0}
-                workers.append(Worker(common | place))
+                workers.append(Worker(common | place, secret))
         yield workers[:2], workers[2:]
     finally:
         for worker in workers:

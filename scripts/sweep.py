@@ -13,7 +13,6 @@ failed is left out, --retry tries it once more. --show prints the table so far. 
 
 import argparse
 import contextlib
-import json
 import os
 import shlex
 import signal
@@ -32,6 +31,7 @@ from launch import main as program
 from launch import slurm
 from launch.local import dies_with_this_process
 from trainer.errors import UserError
+from trainer.storage import contents, sealed
 
 ROOT = Path(__file__).parents[1]
 _NOTE = "failed.txt"  # beside a trial's folder, after its name and a dot
@@ -62,7 +62,7 @@ class Sweep:
         """The result of a trial that has ended."""
         # Not by trainer.workdir, which loads TensorFlow.
         with contextlib.suppress(OSError, ValueError):
-            return json.loads((self.workdir(number) / "result.json").read_text())
+            return contents.result(sealed.read(self.workdir(number) / "result.json"))
         return None
 
     def failed(self, number: int) -> str:
@@ -129,10 +129,11 @@ class Sweep:
         fields = list(dict.fromkeys(field for each in self.plan.trials for field in each))
         for number, settings in enumerate(self.plan.trials):
             result = self.finished(number)
-            value = result["validation"][metric] if result else None
+            value = result["validation"].get(metric) if result else None
             if result:
-                seconds = f"{result['wall_seconds']:.0f}"
-                cells = [f"{value:.4f}", f"{result['test'][metric]:.4f}", seconds]
+                metrics = (value, result["test"].get(metric))
+                cells = ["undefined" if each is None else f"{each:.4f}" for each in metrics]
+                cells.append(f"{result['wall_seconds']:.0f}")
             else:
                 begun = "begun" if self.workdir(number).exists() else "to do"
                 cells = ["failed" if self.failed(number) else begun, "", ""]
@@ -183,11 +184,9 @@ def main(arguments: list[str]) -> int:
     try:
         return _sweep(flags, train)
     except UserError as error:
-        program.say(f"error: {error}")
-        return program.USER_ERROR
+        return program.fail(str(error))
     except OSError as error:
-        program.say(f"error: cannot write --output={flags.output}: {error}")
-        return program.USER_ERROR
+        return program.fail(f"cannot write --output={flags.output}: {error}")
 
 
 def _sweep(flags: argparse.Namespace, train: list[str]) -> int:

@@ -1,9 +1,10 @@
 """Temperature scaling, calibration error and thresholds, against what is known of them."""
 
-import json
+import math
 
 import numpy as np
 import pytest
+from sealing import reseal
 
 from trainer.calibration import (
     Calibration,
@@ -14,6 +15,7 @@ from trainer.calibration import (
 )
 from trainer.errors import UserError
 from trainer.objectives.metrics import softmax
+from trainer.storage import sealed
 
 
 def drawn(count: int, temperature: float, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -77,15 +79,86 @@ def test_a_precision_that_no_threshold_reaches_is_left_out():
 def test_reads_what_it_wrote(tmp_path):
     labels, logits = drawn(100, 2.0, classes=2)
     made = Calibration.fit(7, labels, logits, 0.8)
-    assert Calibration.load(tmp_path / "calibration.json") is None
+    assert Calibration.load(tmp_path / "calibration.json", 2) is None
     made.save(tmp_path / "calibration.json")
-    assert Calibration.load(tmp_path / "calibration.json") == made
+    assert Calibration.load(tmp_path / "calibration.json", 2) == made
+    assert made.note == ""
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1]", json.dumps({"thresholds": {"f1": {"x": 1}}})])
+def test_a_temperature_at_the_bound_of_its_search_is_said():
+    """A model whose scores say nothing; and one whose scores are far too small."""
+    labels, logits = drawn(2000, 1.0, classes=2)
+    untrained = Calibration.fit(7, labels[::-1].copy(), 1000 * logits, 0.9)
+    assert untrained.temperature == pytest.approx(math.exp(4), rel=1e-3)
+    assert "no temperature fits validation: the search ended at its bound, 54.6" in untrained.note
+    faint = Calibration.fit(7, labels, logits / 1000, 0.9)
+    assert faint.temperature == pytest.approx(math.exp(-4), rel=1e-3)
+    assert "at its bound, 0.01832" in faint.note
+
+
+def _refused(path):
+    with pytest.raises(UserError, match=r"cannot read .*calibration\.json: ") as caught:
+        Calibration.load(path, 2)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400 + len(str(path))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", "5", '{"temperature": NaN}'])
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path, content):
     path = tmp_path / "calibration.json"
     path.write_text(content)
-    with pytest.raises(UserError, match=r"cannot read .*calibration\.json") as caught:
-        Calibration.load(path)
-    assert "\n" not in str(caught.value)
+    _refused(path)
+
+
+def test_a_file_that_was_edited_is_refused(tmp_path):
+    path = tmp_path / "calibration.json"
+    MADE.save(path)
+    path.write_text(path.read_text().replace('"temperature": ', '"temperature": -'))
+    assert "its seal does not fit" in _refused(path)
+
+
+MADE = Calibration.fit(7, *drawn(100, 2.0, classes=2), 0.8)
+POINT = {"value": 0.5, "precision": 0.5, "recall": 0.5, "f1": 0.5}
+TEMPERATURE = "temperature must be a number from 0.0183156 to 54.5982, is "
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        *(("temperature", v, TEMPERATURE) for v in (-1.0, 0, None, 1e-320, 1e308, True, "1", [])),
+        ("step", -1, "step must be a whole number from 0"),
+        ("step", 1.0, "step must be a whole number from 0"),
+        ("before", 1.1, "before must be a number from 0 to 1"),
+        ("after", "x" * 10_000, "after must be a number from 0 to 1"),
+        ("precision_target", -0.1, "precision_target must be a number from 0 to 1"),
+        ("thresholds", [], r"thresholds must be an object, is []"),
+        ("thresholds", None, "thresholds must be an object"),
+        ("thresholds", {"f1": []}, "f1 must be an object"),
+        ("thresholds", {"f1": {}}, "value is missing"),
+        ("thresholds", {"f1": {**POINT, "value": 1.5}}, "value must be a number from 0 to 1"),
+        ("thresholds", {"f1": {**POINT, "recall": None}}, "recall must be a number from 0 to 1"),
+        ("thresholds", {"best": POINT}, "thresholds holds 'best'"),
+    ],
+)
+def test_values_that_no_fit_gives_are_refused_under_any_seal(tmp_path, name, value, said):
+    path = tmp_path / "calibration.json"
+    MADE.save(path)
+    reseal(path, lambda values: values.update({name: value}))
+    assert said in _refused(path)
+
+
+def test_thresholds_are_for_two_classes(tmp_path):
+    MADE.save(tmp_path / "calibration.json")
+    with pytest.raises(UserError, match="thresholds holds 'f1' for 3 classes"):
+        Calibration.load(tmp_path / "calibration.json", 3)
+
+
+def test_a_missing_value(tmp_path):
+    path = tmp_path / "calibration.json"
+    for name in ("step", "temperature", "thresholds", "before"):
+        MADE.save(path)
+        reseal(path, lambda values, name=name: values.pop(name))
+        assert f"{name} is missing" in _refused(path)
+    sealed.write(path, {})
+    _refused(path)

@@ -11,8 +11,10 @@ import subprocess
 import numpy as np
 import pytest
 import tensorflow as tf
+from sealing import reseal
 
 from trainer.checkpoint import DamagedCheckpoint, Store, newest_whole
+from trainer.disk import sha256_of
 from trainer.errors import UserError
 
 META = {"phase": 1, "best": {"step": 3, "value": 0.1 + 0.2}}
@@ -219,7 +221,7 @@ def _flip(path):
 
 
 def _cut(path):
-    path.write_bytes(path.read_bytes()[:-1])
+    path.write_bytes(path.read_bytes()[:-2])  # of a manifest more than its last line end
 
 
 DAMAGES = {
@@ -274,6 +276,72 @@ def test_every_number_of_the_meta_is_guarded(tmp_path):
         store.verify(1)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"sha256": {"../../secret": "0"}}, "does not name the files of a checkpoint"),
+        ({"sha256": {"state.index": "0", "/dev/zero": "0"}}, "does not name the files"),
+        ({"sha256": {"state.data-00000-of-00001": "0"}}, "does not name the files"),
+        ({"sha256": {}}, "does not name the files"),
+        ({"sha256": ["state.index"]}, "sha256 must be an object"),
+        ({"sha256": {"state.index": 5}}, "is not what was written"),
+        ({"meta": 5}, "meta must be an object"),
+        ({"step": 2}, "it is of step 2"),
+        ({"step": "1"}, "step must be a whole number"),
+    ],
+)
+def test_a_manifest_that_a_stranger_sealed(tmp_path, change, said):
+    store = Store(tmp_path)
+    store.save(1, _variables(), META)
+    reseal(store.path(1) / "manifest.json", lambda values: values.update(change))
+    with pytest.raises(DamagedCheckpoint, match=said):
+        store.verify(1)
+
+
+def test_a_file_that_would_be_read_for_ever_is_damage(tmp_path):
+    store = Store(tmp_path)
+    store.save(1, _variables(), META)
+    for name in ("state.index", "manifest.json"):
+        (store.path(1) / name).unlink()
+        os.mkfifo(store.path(1) / name)
+        with pytest.raises(DamagedCheckpoint, match=name):
+            store.verify(1)
+
+
+def test_files_that_tensorflow_cannot_read_under_a_fitting_seal(tmp_path):
+    store = Store(tmp_path)
+    store.save(1, _variables(**{"model/a": (50,)}), META)
+    random = np.random.default_rng(0)
+    for name in ("state.index", "state.data-00000-of-00001"):
+        path = store.path(1) / name
+        before = path.read_bytes()
+        damaged = []
+        for at in random.choice(len(before), 20):
+            content = bytearray(before)
+            content[at] ^= 1 << random.integers(8)
+            damaged.append(bytes(content))
+        for content in (*damaged, before):
+            path.write_bytes(content)
+            digest = {name: sha256_of(path)}
+            reseal(store.path(1) / "manifest.json", lambda v, new=digest: v["sha256"].update(new))
+            assert store.verify(1) == META
+            with contextlib.suppress(UserError):
+                store.restore(1, _variables(**{"model/a": (50,)}))
+            with contextlib.suppress(UserError):
+                store.values(1, ["model/a"])
+    assert store.values(1, ["model/a"])["model/a"].tolist() == [1.0] * 50
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    store = Store(tmp_path)
+    for value in (np.nan, np.inf):
+        store.save(1, _variables(value, **{"model/a": (2,), "optimizer/b": ()}), META)
+        with pytest.raises(UserError, match="model/a holds numbers that are not finite"):
+            store.restore(1, _variables(**{"model/a": (2,)}))
+        store.restore(1, _variables(**{"optimizer/b": ()}))
+        shutil.rmtree(store.path(1))
+
+
 def test_a_variable_that_is_missing_or_has_another_shape_is_named(tmp_path):
     store = Store(tmp_path)
     store.save(1, _variables(**{"model/a": (2,), "model/b": (3,)}), META)
@@ -324,3 +392,18 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot save the checkpoint of step 1"):
         Store(tmp_path / "file" / "checkpoints").save(1, _variables(), META)
+
+
+@pytest.mark.parametrize("name", ["[1e-3,5e-4]", "a?b*", "{x}\\y"])
+def test_a_folder_with_glob_characters(tmp_path, name):
+    """TensorFlow takes paths as patterns: it would find nothing there, or another run's."""
+    other = Store(tmp_path / "axby")
+    other.save(1, {"a": tf.Variable([9.0, 9.0])}, {})
+    store = Store(tmp_path / name / "checkpoints")
+    store.save(1, {"a": tf.Variable([1.0, 2.0])}, {"value": 1})
+    assert store.verify(1) == {"value": 1}
+    assert store.shapes(1) == {"a": (2,)}
+    np.testing.assert_array_equal(store.values(1, ["a"])["a"], [1.0, 2.0])
+    back = tf.Variable([0.0, 0.0])
+    store.restore(1, {"a": back})
+    np.testing.assert_array_equal(back.numpy(), [1.0, 2.0])

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import typing
 
 import pytest
 
@@ -16,6 +17,7 @@ from trainer.config import (
     Runtime,
     Tokenizer,
     differences,
+    expand_paths,
     from_dict,
     shared_fields,
     to_dict,
@@ -58,7 +60,7 @@ def test_the_defaults_are_valid():
         ("model", {"width": 8}, "config.model must be a Model"),
         ("phases", [{"steps": 3}], r"config.phases\[0\] must be a trainer.config.Phase"),
         # bounds
-        ("global_batch_size", 0, "config.global_batch_size=0 must be at least 1"),
+        ("global_batch_size", 0, "config.global_batch_size=0 must be between 1 and 1048576"),
         ("seed", -1, "config.seed=-1 must be between 0 and"),
         ("model.dropout", 1.0, r"config.model.dropout=1.0 must be between 0.0 and 0.95"),
         ("optimizer.beta2", 1.0, "config.optimizer.beta2=1.0 must be between"),
@@ -66,7 +68,7 @@ def test_the_defaults_are_valid():
         ("phases[0].learning_rate", math.nan, r"learning_rate=nan must be a finite number"),
         ("phases[0].learning_rate", -1e-3, r"config.phases\[0\].learning_rate=-0.001 must be"),
         ("phases[0].learning_rate", math.inf, r"learning_rate=inf must be a finite number"),
-        ("data.max_length", 4, "config.data.max_length=4 must be at least 8"),
+        ("data.max_length", 4, "config.data.max_length=4 must be between 8 and 65536"),
         # choices
         ("data.cut", "middle", "config.data.cut='middle' is not one of: head.tail, head, tail"),
         ("phases[0].schedule", "step", "is not one of: constant, linear, cosine, inverse_sqrt"),
@@ -147,12 +149,23 @@ def test_from_dict_is_the_inverse_of_to_dict(config):
     [
         ({"sed": 1}, "config has an unknown field: sed"),
         ({"model": {"size": 1}}, "config.model has an unknown field: size"),
-        ({"phases": [{}, {"rate": 1}]}, r"config.phases\[1\] has an unknown field: rate"),
+        ({"phases": [vars(Phase()), {"rate": 1}]}, r"phases\[1\] has an unknown field: rate"),
+        ({"model": 3}, "config.model must be an object with the fields of a Model"),
+        ({"model": {}}, r"config\.model\.activation is missing"),
+        ({"phases": [5]}, r"config\.phases\[0\] must be an object"),
     ],
 )
-def test_an_unknown_field_is_refused(values, said):
+def test_fields_that_are_not_those_of_a_config_are_refused(values, said):
     with pytest.raises(UserError, match=said):
-        from_dict(values)
+        from_dict(to_dict(Experiment()) | values)
+    with pytest.raises(UserError, match=r"config\.seed is missing"):
+        from_dict({k: v for k, v in to_dict(Experiment()).items() if k != "seed"})
+
+
+@pytest.mark.parametrize("phases", [None, 3, "all", {}, []])
+def test_phases_that_are_no_list_are_refused_at_last(phases):
+    with pytest.raises(UserError, match=r"config\.phases is empty"):
+        validate(from_dict(to_dict(Experiment()) | {"phases": phases}))
 
 
 # What a resume may change
@@ -291,3 +304,92 @@ def test_a_pretrained_model_decides_what_it_is(path, value):
     assert without_effect(config) == []
     config.model.pretrained = "somewhere"
     assert without_effect(config) == [f"config.{path} has no effect with model.pretrained"]
+
+
+# Bounds
+
+
+def _leaves(kind):
+    """(path, field, type) of every field of the dataclasses."""
+    hints = typing.get_type_hints(kind)
+    for spec in dataclasses.fields(kind):
+        hint = Phase if spec.name == "phases" else hints[spec.name]
+        if dataclasses.is_dataclass(hint):
+            yield from ((f"{spec.name}.{path}", *rest) for path, *rest in _leaves(hint))
+        else:
+            yield spec.name, spec, hint
+
+
+LEAVES = {path: (spec, hint) for path, spec, hint in _leaves(Experiment)}
+
+
+def _number_of(hint):
+    inner = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else hint
+    return inner if inner in (int, float) else None
+
+
+@pytest.mark.parametrize("path", [path for path, (_, hint) in LEAVES.items() if _number_of(hint)])
+def test_every_number_has_bounds(path):
+    spec, hint = LEAVES[path]
+    high, low = spec.metadata["high"], spec.metadata["low"]
+    assert math.isfinite(high)
+    assert math.isfinite(low)
+    where = path.replace("phases.", "phases[0].")
+    for value in (10**5000, high * 2 + 1, low - 2, -(10**400)):
+        value = value if _number_of(hint) is int or isinstance(value, int) else float(value)
+        given = (value,) if typing.get_origin(hint) is tuple else value
+        with pytest.raises(
+            UserError, match=r"must be between|must be of type|must be a tuple"
+        ) as e:
+            validate(_changed(where, given))
+        assert path.split(".")[-1] in str(e.value)
+        assert len(str(e.value)) < 300
+
+
+@pytest.mark.parametrize("path", [path for path, (_, hint) in LEAVES.items() if hint is str])
+@pytest.mark.parametrize("value", ["a" * 4001, "a\0b", "\ud800"])
+def test_every_text_has_bounds(path, value):
+    where = path.replace("phases.", "phases[0].")
+    with pytest.raises(UserError, match=r"characters: give at most|NUL|UTF-8|is not one of") as e:
+        validate(_changed(where, value))
+    assert len(str(e.value)) < 400
+
+
+def test_the_entries_of_tuples_are_counted():
+    with pytest.raises(UserError, match=r"initial_patterns has 1,001 entries: give at most 1,000"):
+        validate(_changed("model.initial_patterns", ("a",) * 1001))
+    with pytest.raises(UserError, match=r"config\.phases has 1,001 entries"):
+        validate(_changed("phases", [Phase(name=str(i), steps=1) for i in range(1001)]))
+
+
+@pytest.mark.parametrize(
+    "path", ["data.data_dir", "tokenizer.pretrained", "model.pretrained", "model.initial_run"]
+)
+def test_a_field_that_is_a_path(path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    with pytest.raises(UserError, match=rf"config\.{path}='gs://b/x' is a URL"):
+        validate(_changed(path, "gs://b/x"))
+    config = _changed(path, "~/x")
+    expand_paths(config)
+    part, name = path.split(".")
+    assert getattr(getattr(config, part), name) == "/home/me/x"
+
+
+def test_the_files_of_data_are_paths_and_splits_are_none(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    config = Experiment(data=Data(source="files", train="~/a.csv", test="b.csv"))
+    expand_paths(config)
+    assert (config.data.train, config.data.test) == ("/home/me/a.csv", "b.csv")
+    config = Experiment(data=Data(train="~/a", test="s3://b"))
+    validate(config)
+    expand_paths(config)
+    assert (config.data.train, config.data.test) == ("~/a", "s3://b")
+    with pytest.raises(UserError, match=r"config\.data\.validation='S3://b' is a URL"):
+        validate(Experiment(data=Data(source="files", validation="S3://b")))
+
+
+def test_a_pattern_that_python_cannot_compile():
+    for pattern in ("a{99999999999}", "(" * 4000):
+        with pytest.raises(UserError, match="is not a regular expression") as caught:
+            validate(_changed("phases[0].train", (pattern,)))
+        assert len(str(caught.value)) < 300

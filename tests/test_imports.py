@@ -1,11 +1,14 @@
 """Import paths: what loads, and what is said of those that do not."""
 
+import runpy
 import sys
 
 import pytest
+from programs import ROOT
 
+from trainer.config import Data, Experiment, Model, Objective
 from trainer.errors import UserError
-from trainer.imports import load
+from trainer.imports import OWN, check_trusted, load, packages
 
 NOT_A_FUNCTION = 3
 
@@ -28,6 +31,8 @@ def test_loads_an_attribute_of_a_class():
         ("os.no_such_module:f", "no module 'os.no_such_module'"),
         ("math:no_such_function", "has no 'no_such_function'"),
         (f"{__name__}:NOT_A_FUNCTION", "is of type int, not a function"),
+        ("trainer.disk:os.system", "name the module 'os' before the colon"),
+        ("trainer.disk:os", "name the module 'os' before the colon"),
     ],
 )
 def test_says_in_one_line_what_is_wrong(path, said):
@@ -53,3 +58,64 @@ def test_a_module_that_fails_to_import(tmp_path, monkeypatch, source, said):
     with pytest.raises(UserError, match=said) as caught:
         load("broken_module:f", "config.model.factory")
     assert "\n" not in str(caught.value)
+
+
+# Code that a workdir names
+
+
+def test_the_librarys_own_code_is_trusted():
+    check_trusted(Experiment(), (), "config.json")
+    for path in OWN:
+        assert callable(load(path, "config.model.factory"))
+        check_trusted(Experiment(model=Model(factory=path)), (), "config.json")
+
+
+@pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)
+def test_every_config_here_names_the_librarys_own(config):
+    assert packages(runpy.run_path(str(config))["get_config"]()) == []
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        *(
+            "runs.nice.evil:build",
+            "runs.nice.evil",
+            "os:system",
+            "trainer.imports:importlib.reload",
+        ),
+        *("trainer.models.classifier:build ", "trainer.models.classifier:keras.Model", ""),
+        *("launch.train:main", "trainer.models.classifier.build", ":", "trainer.x:os.system"),
+        "runs" * 1000 + ":f",
+    ],
+)
+def test_code_of_others_is_refused_and_the_flag_is_named(factory):
+    top = factory.partition(":")[0].split(".")[0]
+    with pytest.raises(UserError, match=r"run/config\.json names code") as caught:
+        check_trusted(Experiment(model=Model(factory=factory)), ("other",), "run/config.json")
+    said = str(caught.value)
+    assert said.endswith(f"give --trust={top[:100]}")
+    assert f"config.model.factory={factory[:100]!r}" in said
+    assert len(said) < 400
+
+
+def test_a_package_or_a_module_in_it_is_trusted_by_its_name():
+    config = Experiment(objective=Objective(metrics=("mine.parts.metrics:recall",)))
+    for trusted in ("mine", "mine.parts", "mine.parts.metrics"):
+        check_trusted(config, [trusted], "config.json")
+    for trusted in ("min", "mine.part", "parts", "mine.parts.metrics:recall", ""):
+        with pytest.raises(UserError, match=r"--trust=mine$"):
+            check_trusted(config, [trusted], "config.json")
+
+
+def test_every_field_that_names_code_counts():
+    config = Experiment(
+        data=Data(name="huggingface:own/reviews"),
+        model=Model(factory="a.b:build"),
+        objective=Objective(loss="b:loss", metrics=("c:one", "a:two")),
+    )
+    assert packages(config) == ["a", "b", "c", "huggingface"]
+    with pytest.raises(UserError, match=r"config\.objective\.metrics\[0\]='c:one'.*--trust=c"):
+        check_trusted(config, ("a", "b", "huggingface"), "config.json")
+    check_trusted(config, packages(config), "config.json")
+    assert packages(Experiment(objective=Objective(loss="focal"))) == []

@@ -1,10 +1,15 @@
 """What a run keeps of each example."""
 
 import dataclasses
+import io
+import json
+import pickle
+import zipfile
 
 import numpy as np
 import pytest
 
+from trainer.disk import sha256_of
 from trainer.errors import UserError
 from trainer.monitor.tables import WrongPrediction
 from trainer.scores import Kept
@@ -22,10 +27,14 @@ def kept() -> Kept:
     )
 
 
+WRONG = {"text": "a", "label": 1, "prediction": 0, "probability": 0.9, "id": 2}
+
+
 def test_reads_what_it_wrote(tmp_path):
     path = tmp_path / "scores" / "test.npz"
-    kept().save(path)
-    read = Kept.load(path)
+    digest = kept().save(path)
+    assert digest == sha256_of(path)
+    read = Kept.load(path, digest, 2)
     for field in dataclasses.fields(Kept):
         np.testing.assert_array_equal(getattr(read, field.name), getattr(kept(), field.name))
     assert read.logits.dtype == np.float32
@@ -34,11 +43,142 @@ def test_reads_what_it_wrote(tmp_path):
     np.testing.assert_allclose(read.probabilities(2.0)[0, 0], 1 / (1 + np.exp(-0.5)))
 
 
-@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04", b"no archive"])
-def test_a_file_that_is_missing_or_damaged_is_one_line(tmp_path, content):
-    path = tmp_path / "test.npz"
-    if content is not None:
-        path.write_bytes(content)
+def _refused(path, digest=None, classes=2):
     with pytest.raises(UserError, match=r"test\.npz") as caught:
-        Kept.load(path)
+        Kept.load(path, digest or sha256_of(path), classes)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300 + len(str(path))
+    return str(caught.value)
+
+
+def test_a_file_that_is_missing_is_one_line(tmp_path):
+    assert "test.npz is missing: restore" in _refused(tmp_path / "test.npz", "0")
+
+
+def test_a_file_with_a_changed_bit_is_refused(tmp_path):
+    path = tmp_path / "test.npz"
+    digest = kept().save(path)
+    content = bytearray(path.read_bytes())
+    for at in range(0, len(content), 7):
+        content[at] ^= 1
+        path.write_bytes(content)
+        assert "it is not what was written" in _refused(path, digest)
+        content[at] ^= 1
+
+
+def test_whatever_bit_is_changed_under_a_fitting_seal_no_traceback(tmp_path):
+    """Damage that came before the seal: zlib, zipfile and NumPy each say it in their own way."""
+    path = tmp_path / "test.npz"
+    kept().save(path)
+    content = bytearray(path.read_bytes())
+    random = np.random.default_rng(0)
+    refused = 0
+    for at in random.choice(len(content), 400, replace=False):
+        bit = 1 << random.integers(8)
+        content[at] ^= bit
+        path.write_bytes(content)
+        try:
+            Kept.load(path, sha256_of(path), 2)
+        except UserError:
+            refused += 1
+        content[at] ^= bit
+    assert refused > 200  # a date, say, may change
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no archive", b"PK\x05\x06" + 18 * b"\0"])
+def test_a_file_that_is_no_archive_is_one_line(tmp_path, content):
+    path = tmp_path / "test.npz"
+    path.write_bytes(content)
+    _refused(path)
+
+
+def arrays() -> dict:
+    held = {name: getattr(kept(), name) for name in ("ids", "labels", "logits", "losses")}
+    notes = {"metrics": kept().metrics, "wrong": [row._asdict() for row in kept().wrong]}
+    return {**held, "lengths": kept().lengths, "notes": noted(notes)}
+
+
+def noted(notes: object) -> np.ndarray:
+    return np.frombuffer(json.dumps(notes).encode(), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("labels", np.array([0, 2], np.int32), "a label is not one of 2 classes"),
+        ("labels", np.array([-1, 0], np.int32), "a label is not one of 2 classes"),
+        ("labels", np.array([0.0, 1.0]), "labels is float64"),
+        ("labels", np.array([0, 1, 0], np.int32), "has shape"),
+        ("labels", np.array([[0, 1]], np.int32), "labels is int32 of shape (1, 2)"),
+        ("labels", np.zeros(0, np.int32), "labels is int32 of shape (0,)"),
+        ("logits", np.zeros((2, 3), np.float32), "logits has shape (2, 3), of 2 examples"),
+        ("logits", np.array([[1, 0], [np.nan, 1]]), "logits holds numbers that are not finite"),
+        ("logits", np.array([[1, 0], [np.inf, 1]]), "logits holds numbers that are not finite"),
+        ("logits", np.zeros((2, 2), np.complex64), "logits is complex64"),
+        ("logits", np.zeros((2, 2), ">f4"), "logits is >f4"),
+        ("logits", np.asfortranarray(np.eye(2)), "logits is float64 of shape (2, 2)"),
+        ("losses", np.array([1.0, np.nan]), "losses holds numbers that are not finite"),
+        ("lengths", np.array([-5, 1]), "a length is negative"),
+        ("ids", np.array(["a", "b"]), "ids is <U1"),
+        ("notes", np.array("text"), "notes is <U4"),
+        ("notes", noted([]), "a JSON object is expected"),
+        ("notes", noted({"metrics": {}}), "wrong is missing"),
+        ("notes", noted({"metrics": {"f1": "1"}, "wrong": []}), "f1 must be a number"),
+        ("notes", noted({"metrics": {}, "wrong": [5]}), "wrong must be an object"),
+        ("notes", noted({"metrics": {}, "wrong": 1001 * [{}]}), "wrong holds 1,001 values"),
+        ("notes", np.frombuffer(b"[" * 99999, np.uint8), "nested deeper"),
+        *(
+            ("notes", noted({"metrics": {}, "wrong": [{**WRONG, name: value}]}), said)
+            for name, value, said in [
+                ("label", 2, "label must be a whole number from 0 to 1"),
+                ("prediction", "1", "prediction must be a whole number from 0 to 1"),
+                ("probability", 2, "probability must be a number from 0 to 1"),
+                ("text", None, "text must be a text"),
+                ("id", 1.5, "id must be a whole number"),
+            ]
+        ),
+    ],
+)
+def test_what_no_evaluation_gives_is_refused(tmp_path, name, value, said):
+    path = tmp_path / "test.npz"
+    np.savez(path, **{**arrays(), name: value})
+    assert said in _refused(path)
+
+
+def test_other_arrays_are_refused(tmp_path):
+    path = tmp_path / "test.npz"
+    for held in ({**arrays(), "more": np.zeros(2)}, {"ids": np.zeros(2, int)}, {}):
+        np.savez(path, **held)
+        assert "it must hold notes, ids, labels" in _refused(path)
+
+
+def test_a_pickle_is_never_opened(tmp_path):
+    path, marker = tmp_path / "test.npz", tmp_path / "marker"
+
+    class Evil:
+        def __reduce__(self):
+            return (marker.write_text, ("ran",))
+
+    np.savez(path, **{**arrays(), "ids": np.array([Evil(), Evil()], object)})
+    assert "ids is object" in _refused(path)
+    path.write_bytes(pickle.dumps(Evil()))
+    _refused(path)
+    assert not marker.exists()
+
+
+def test_an_archive_that_claims_too_much_is_refused_before_it_is_unpacked(tmp_path):
+    """A header that claims more than follows it, and a directory that claims 3 GB."""
+    path = tmp_path / "test.npz"
+    header = io.BytesIO()
+    shape = {"descr": "<i8", "fortran_order": False, "shape": (2**40,)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    np.savez(path, **{k: v for k, v in arrays().items() if k != "ids"})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("ids.npy", header.getvalue() + bytes(16))
+    assert "cannot reshape array of size 2" in _refused(path)
+    np.savez(path, **{k: v for k, v in arrays().items() if k != "ids"})
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("ids.npy", b"")
+        archive.infolist()[-1].file_size = 3 * 2**30
+        archive._didModify = True
+    assert "larger than 2,147,483,648 bytes" in _refused(path)

@@ -2,8 +2,9 @@
 
 import concurrent.futures
 import contextlib
-import json
 import os
+import re
+import shutil
 import threading
 import time
 
@@ -11,15 +12,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from sealing import DERIVED, reseal, result
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
 from trainer.config import Runtime
 from trainer.errors import UserError
+from trainer.storage import sealed
 from trainer.workdir import NotYet, Workdir
 
-DERIVED = {"id2label": ["neg", "pos"], "tokenizer": "abc", "data_fingerprint": {"train": "1"}}
+FILES = "tokenizer_files"
+FOLLOWED = {name: value for name, value in DERIVED.items() if name != FILES}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +36,7 @@ def tokenizer():
 def begun(tmp_path, tokenizer):
     workdir = Workdir(tmp_path / "run")
     workdir.check(tiny.experiment())
-    workdir.begin(tiny.experiment(), DERIVED, tokenizer)
+    workdir.begin(tiny.experiment(), FOLLOWED, tokenizer)
     return workdir
 
 
@@ -48,9 +52,12 @@ def test_a_new_folder_is_made_only_when_the_run_begins(tmp_path, tokenizer):
     workdir.check(tiny.experiment())
     assert list(tmp_path.iterdir()) == []
     assert not workdir.started
-    workdir.begin(tiny.experiment(), DERIVED, tokenizer)
+    workdir.begin(tiny.experiment(), FOLLOWED, tokenizer)
     assert workdir.started
-    assert workdir.read() == (tiny.experiment(), DERIVED)
+    config, derived = workdir.read()
+    assert config == tiny.experiment()
+    assert sorted(derived[FILES]) == ["tokenizer.json", "tokenizer_config.json"]
+    assert {**derived, FILES: {}} == DERIVED
     assert sorted(p.name for p in workdir.path.iterdir()) == [".lock", "config.json", "tokenizer"]
     assert PreTrainedTokenizerFast.from_pretrained(workdir.tokenizer).get_vocab()["good"] == 1
 
@@ -62,8 +69,8 @@ def test_an_empty_folder_is_as_good_as_a_new_one(tmp_path):
 def test_a_run_that_was_begun_may_change_how_it_is_executed(begun, tokenizer):
     config = tiny.experiment(max_steps=3, runtime=Runtime(cpu_devices=2))
     begun.check(config)
-    begun.result_file.write_text('{"steps": 2}')
-    begun.begin(config, DERIVED, tokenizer)
+    sealed.write(begun.result_file, result())
+    begun.begin(config, FOLLOWED, tokenizer)
     assert begun.read()[0] == config
     assert begun.result() is None  # it goes on: what it said at its end no longer holds
 
@@ -76,11 +83,9 @@ def test_another_run_is_refused_with_the_fields_that_differ(begun):
 
 
 def test_other_data_is_refused(begun):
-    begun.check_derived(DERIVED)
+    begun.check_derived(FOLLOWED)
     with pytest.raises(UserError, match=r"other data \(data_fingerprint, id2label differ\)"):
-        begun.check_derived(
-            {"data_fingerprint": {"train": "2"}, "id2label": ["a"], "tokenizer": "abc"}
-        )
+        begun.check_derived({"data_fingerprint": {"train": "2"}, "id2label": ["a"]})
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
@@ -116,7 +121,7 @@ def test_a_folder_without_permission_is_refused(tmp_path, mode):
 
 def test_a_folder_that_cannot_be_made_is_one_line(tokenizer):
     with pytest.raises(UserError, match=r"cannot write to --workdir=/proc/run") as caught:
-        Workdir("/proc/run").begin(tiny.experiment(), DERIVED, tokenizer)
+        Workdir("/proc/run").begin(tiny.experiment(), FOLLOWED, tokenizer)
     assert "\n" not in str(caught.value)
 
 
@@ -125,7 +130,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tokenizer):
 )
 def test_a_config_that_cannot_be_read_is_refused(begun, content):
     begun.config_file.write_text(content)
-    for read in (begun.read, lambda: begun.check_derived(DERIVED)):
+    for read in (begun.read, lambda: begun.check_derived(FOLLOWED)):
         with pytest.raises(UserError) as caught:
             read()
         assert "\n" not in str(caught.value)
@@ -143,22 +148,192 @@ def test_a_run_killed_while_it_begins_begins_again(tmp_path, tokenizer, monkeypa
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trainer.workdir.replace", killed)
+    monkeypatch.setattr("trainer.workdir.sealed.write", killed)
     with pytest.raises(KeyboardInterrupt):
-        workdir.begin(tiny.experiment(), DERIVED, tokenizer)
+        workdir.begin(tiny.experiment(), FOLLOWED, tokenizer)
     monkeypatch.undo()
     assert not workdir.started
     workdir.check(tiny.experiment())  # the same command goes on
-    workdir.begin(tiny.experiment(), DERIVED, tokenizer)
+    workdir.begin(tiny.experiment(), FOLLOWED, tokenizer)
     assert workdir.started
 
 
 def test_result(begun):
     assert begun.result() is None
-    begun.result_file.write_text('{"steps": 4')
-    assert begun.result() is None
-    begun.result_file.write_text(json.dumps({"steps": 4}))
-    assert begun.result() == {"steps": 4}
+    sealed.write(begun.result_file, result(steps=5))
+    assert begun.result() == result(steps=5)
+
+
+@pytest.mark.parametrize("content", ["", '{"steps": 4', "5", "[]", '{"steps": 4}', "[" * 100_000])
+def test_a_result_that_is_not_what_was_written_is_one_line(begun, content):
+    begun.result_file.write_text(content)
+    with pytest.raises(UserError, match=r"cannot read .*result\.json.*; delete it, and") as caught:
+        begun.result()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"test": 5}, "test must be an object, is 5"),
+        ({"test": {}}, "examples is missing"),
+        ({"test": {**result()["test"], "accuracy": "0.9"}}, "accuracy must be a number, is '0.9'"),
+        ({"steps": -1}, "steps must be a whole number from 0"),
+        ({"steps": True}, "steps must be a whole number from 0"),
+        ({"best_step": 9}, "best_step must be a whole number from 0 to 4, is 9"),
+        ({"wall_seconds": "3"}, "wall_seconds must be a number"),
+        ({"finished": 1}, "finished must be true or false"),
+        ({"versions": {"python": 3}}, "python must be a text"),
+        ({"test_calibration_error": {"before": 2, "after": 0}}, "before must be a number from 0"),
+        ({"sha256": {}}, "metrics.jsonl is missing"),
+        ({"sha256": {"metrics.jsonl": "x" * 900}}, "sha256 must hold the sha256 of files"),
+        ({"sha256": []}, r"sha256 must be an object, is \[\]"),
+    ],
+)
+def test_values_of_a_result_that_no_run_gives(begun, change, said):
+    sealed.write(begun.result_file, result(**change))
+    with pytest.raises(UserError, match=said) as caught:
+        begun.result()
+    assert len(str(caught.value)) < 400 + len(str(begun.result_file))
+
+
+@pytest.mark.parametrize("name", sorted(result()))
+def test_a_result_without_a_value(begun, name):
+    sealed.write(begun.result_file, {k: v for k, v in result().items() if k != name})
+    with pytest.raises(UserError, match=f"{name} is missing"):
+        begun.result()
+
+
+# What a stranger can seal
+
+
+def _config_refused(begun, change):
+    reseal(begun.config_file, change)
+    with pytest.raises(UserError, match=r"cannot read .*config\.json: ") as caught:
+        begun.read()
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+    return str(caught.value)
+
+
+def test_a_config_that_was_edited_is_refused(begun):
+    text = begun.config_file.read_text()
+    begun.config_file.write_text(text.replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(UserError, match="not what was written: its seal does not fit"):
+        begun.read()
+    begun.config_file.write_text(text.replace("\n", "").replace('"seed": 0', '"seed":    0'))
+    assert begun.read()[0] == tiny.experiment()  # the values are the same
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "said"),
+    [
+        ("data", "max_length", "32", r"config\.data\.max_length must be of type int, is '32'"),
+        ("data", "max_length", 1.5, "must be of type int"),
+        ("data", "max_length", True, "must be of type int"),
+        ("data", "max_length", -5, "must be at least 8"),
+        ("data", "max_length", None, "must be of type int"),
+        ("data", "size", 1, "config.data has an unknown field: size"),
+        ("model", "width", [8], "must be of type int"),
+        ("model", "initial_patterns", "encoder", "must be a tuple of str"),
+        ("model", "initial_patterns", ["("], "not a regular expression"),
+        ("model", "initial_patterns", ["a{99999999999}"], "not a regular expression"),
+        ("model", "initial_patterns", ["(" * 9000 + ")" * 9000], "not a regular expression"),
+        ("optimizer", "beta1", "x" * 100_000, "must be of type float"),
+        ("runtime", "gpus", [1.5], "must be a tuple of int"),
+        ("runtime", "precision", "float8", "is not one of: float32"),
+    ],
+)
+def test_a_setting_that_training_would_refuse(begun, part, name, value, said):
+    refused = _config_refused(begun, lambda values: values[part].update({name: value}))
+    assert re.search(said, refused), refused
+
+
+@pytest.mark.parametrize("value", [None, 3, "x", [], {}, [5], [{}], {"name": "a"}])
+@pytest.mark.parametrize("part", ["model", "data", "phases", "runtime"])
+def test_something_else_in_the_place_of_a_group(begun, part, value):
+    _config_refused(begun, lambda values: values.update({part: value}))
+
+
+@pytest.mark.parametrize("part", ["model", "phases", "seed", "derived"])
+def test_a_missing_group(begun, part):
+    assert "missing" in _config_refused(begun, lambda values: values.pop(part))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("id2label", None, "id2label must be a list, is None"),
+        ("id2label", {"0": "a"}, "id2label must be a list"),
+        ("id2label", ["a", 1], "id2label must hold texts"),
+        ("id2label", ["a", ["b"]], "id2label must hold texts"),
+        ("id2label", ["a", "b", "a"], "two or more names, each once"),
+        ("id2label", ["a"], "two or more names, each once"),
+        ("id2label", [str(i) for i in range(100_001)], "holds 100,001 values, over 100,000"),
+        ("pretrained", 5, "pretrained must be an object"),
+        ("pretrained_sha256", {"a": 1}, "a must be a text"),
+        ("tokenizer", 7, "tokenizer must be a text"),
+        ("data_fingerprint", {"train": "1"}, "validation is missing"),
+        ("buckets", [], "buckets must hold lengths"),
+        ("buckets", [8, "16"], "buckets must hold lengths"),
+        ("buckets", [16, 8], "buckets must ascend"),
+        ("tokenizer_files", None, "tokenizer_files must be an object"),
+        ("tokenizer_files", {"a": "b"}, "tokenizer_files must hold the sha256"),
+    ],
+)
+def test_facts_that_no_run_derives(begun, name, value, said):
+    assert said in _config_refused(begun, lambda v: v["derived"].update({name: value}))
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_a_missing_fact(begun, name):
+    assert f"{name} is missing" in _config_refused(begun, lambda v: v["derived"].pop(name))
+
+
+@pytest.mark.parametrize("value", [None, 3, [], "derived"])
+def test_no_facts_at_all(begun, value):
+    assert "derived must be an object" in _config_refused(begun, lambda v: v.update(derived=value))
+
+
+def test_a_tokenizer_is_read_only_as_it_was_written(begun):
+    assert begun.load_tokenizer().get_vocab()["good"] == 1
+    file = begun.tokenizer / "tokenizer.json"
+    before = file.read_bytes()
+    file.write_bytes(before.replace(b"good", b"goof"))
+    with pytest.raises(UserError, match=r"tokenizer\.json is not what was written: restore"):
+        begun.load_tokenizer()
+    file.unlink()
+    with pytest.raises(UserError, match=r"tokenizer\.json is not what was written"):
+        begun.load_tokenizer()
+    os.mkfifo(file)  # reading it would wait for ever
+    with pytest.raises(UserError, match=r"tokenizer\.json is not what was written"):
+        begun.load_tokenizer()
+    file.unlink()
+    file.write_bytes(before)
+    (begun.tokenizer / ".nfs0001").write_text("")
+    begun.load_tokenizer()
+    (begun.tokenizer / "added_tokens.json").write_text('{"bad": 2}')
+    with pytest.raises(UserError, match=r"added_tokens\.json is not what was written"):
+        begun.load_tokenizer()
+
+
+def test_a_resumed_run_keeps_the_seals_of_its_tokenizer(begun, tokenizer):
+    before = begun.read()[1][FILES]
+    begun.begin(tiny.experiment(max_steps=3), FOLLOWED, tokenizer)
+    assert begun.read()[1][FILES] == before
+
+
+def test_links_that_a_stranger_left_are_not_followed(tmp_path, tokenizer):
+    mine, path = tmp_path / "mine", tmp_path / "run"
+    mine.write_text("precious")
+    path.mkdir()
+    (path / "config.json.tmp").symlink_to(mine)
+    with pytest.raises(UserError, match="is not empty and holds no run"):
+        Workdir(path).check(tiny.experiment())
+    Workdir(path).begin(tiny.experiment(), FOLLOWED, tokenizer)
+    (path / ".token").symlink_to(mine)
+    Workdir(path).check_shared(Two(0, [None, None], [None, ""]), patience=0.1)
+    assert mine.read_text() == "precious"
 
 
 # The best weights
@@ -189,7 +364,7 @@ def test_weights_of_a_run_of_which_a_phase_has_ended(begun):
 
 def test_the_only_phase_has_ended_with_the_run(begun):
     _save(begun.checkpoints, 5, phase=0)
-    begun.result_file.write_text(json.dumps({"steps": 5}))
+    sealed.write(begun.result_file, result(steps=5))
     assert begun.finished_weights() == (begun.checkpoints, 5)
 
 
@@ -200,41 +375,65 @@ def test_the_lowest_loss_is_the_best(begun):
 
 
 def test_the_latest_weights_that_are_whole(begun, caplog):
-    _save(begun.best, 3, metric="loss", value=0.1)
-    (begun.best.path(3) / "state.index").unlink()
     for step in (5, 9):
         _save(begun.checkpoints, step)
     (begun.checkpoints.path(9) / "state.index").write_bytes(b"")
     assert begun.best_weights() == (begun.checkpoints, 5)
-    assert "best weights of step 3 are damaged" in caplog.text
     assert "checkpoint of step 9 is damaged" in caplog.text
     (begun.checkpoints.path(5) / "state.index").unlink()
     with pytest.raises(UserError, match=r"all checkpoints in .* are damaged"):
         begun.best_weights()
 
 
+def test_damaged_best_weights_are_not_passed_over(begun):
+    """Others would predict something else."""
+    _save(begun.best, 3, metric="loss", value=0.1)
+    _save(begun.best, 5, metric="loss", value=0.2)
+    (begun.best.path(3) / "state.index").write_bytes(b"")
+    with pytest.raises(UserError, match=r"state\.index is not what was written\): restore"):
+        begun.best_weights()
+    shutil.rmtree(begun.best.path(3))
+    assert begun.best_weights() == (begun.best, 5)
+
+
+@pytest.mark.parametrize(
+    "meta", [{}, {"metric": 5, "value": 1}, {"metric": "loss"}, {"metric": "loss", "value": "1"}]
+)
+def test_best_weights_that_say_something_else(begun, meta):
+    _save(begun.best, 3, **meta)
+    with pytest.raises(UserError, match="weights that validation chose are damaged"):
+        begun.best_weights()
+
+
+@pytest.mark.parametrize("phase", ["1", None, -1, 0, True, [1]])
+def test_a_phase_that_is_no_number_has_not_ended(begun, phase):
+    _save(begun.checkpoints, 5, phase=phase)
+    with pytest.raises(UserError, match="of which no phase has ended"):
+        begun.finished_weights()
+
+
 def test_two_processes_do_not_train_in_one_folder(tmp_path, tokenizer):
     first, second = Workdir(tmp_path / "run"), Workdir(tmp_path / "run")
-    first.begin(tiny.experiment(), {}, tokenizer)
+    first.begin(tiny.experiment(), FOLLOWED, tokenizer)
     with pytest.raises(UserError, match="another process trains in --workdir"):
-        second.begin(tiny.experiment(), {}, tokenizer)
+        second.begin(tiny.experiment(), FOLLOWED, tokenizer)
 
 
 def test_a_lock_that_outlives_patience_is_no_mistake(tmp_path, tokenizer):
     """Where a host died with it, deleting the file helps."""
     first, second = Workdir(tmp_path / "run"), Workdir(tmp_path / "run")
-    first.begin(tiny.experiment(), {}, tokenizer)
+    first.begin(tiny.experiment(), FOLLOWED, tokenizer)
     with pytest.raises(NotYet, match=rf"if its host is gone, delete {tmp_path / 'run' / '.lock'}$"):
-        second.begin(tiny.experiment(), {}, tokenizer, patience=0.2)
+        second.begin(tiny.experiment(), FOLLOWED, tokenizer, patience=0.2)
     (tmp_path / "run" / ".lock").unlink()
-    second.begin(tiny.experiment(), {}, tokenizer, patience=0.2)
+    second.begin(tiny.experiment(), FOLLOWED, tokenizer, patience=0.2)
 
 
 def test_what_another_trained_while_it_was_waited_for_is_not_overwritten(tmp_path, tokenizer):
     first, second = Workdir(tmp_path / "run"), Workdir(tmp_path / "run")
-    first.begin(tiny.experiment(), {}, tokenizer)
+    first.begin(tiny.experiment(), FOLLOWED, tokenizer)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(second.begin, tiny.experiment(), {}, tokenizer, patience=10.0)
+        waiting = pool.submit(second.begin, tiny.experiment(), FOLLOWED, tokenizer, patience=10.0)
         time.sleep(0.5)
         _save(first.checkpoints, 8)
         first._lock.release()

@@ -9,9 +9,15 @@ import time
 import pytest
 from groups import free_ports
 
+from trainer import meeting
 from trainer import workers as module
 from trainer.errors import UserError
-from trainer.workers import LOST, Lost, Workers, split_address
+from trainer.meeting import split_address
+from trainer.workers import LOST, Lost, Workers
+
+
+def secret() -> bytes:
+    return b"that all workers of these tests know"
 
 
 class Ends:
@@ -40,7 +46,7 @@ def three(addresses):
     """Three workers that have met, and how they end."""
     ends = [Ends() for _ in addresses]
     all_ = [Workers(addresses, index, ends[index]) for index in range(3)]
-    together(all_, lambda worker: worker.meet(10))
+    together(all_, lambda worker: worker.meet(10, secret))
     yield all_, ends
     for worker in all_:
         worker._parting = True
@@ -137,9 +143,9 @@ def test_a_silent_worker_is_lost(addresses, monkeypatch):
     ends = Ends()
     chief = Workers(addresses[:2], 0, ends)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        met = pool.submit(chief.meet, 10)
+        met = pool.submit(chief.meet, 10, secret)
         silent = Workers(addresses[:2], 1)
-        peer = silent._reach_chief(time.monotonic() + 10, 10)  # and nothing more
+        peer = silent._reach_chief(time.monotonic() + 10, 10, secret)  # and nothing more
         met.result()
     began = time.monotonic()
     status, text = ends.wait()
@@ -160,7 +166,7 @@ def test_the_reason_and_the_status_reach_all(three, addresses):
 def test_who_is_missing_is_named_to_those_who_came(addresses):
     all_ = [Workers(addresses, index) for index in (0, 2)]
     began = time.monotonic()
-    raised = together(all_, lambda worker: worker.meet(1.0))
+    raised = together(all_, lambda worker: worker.meet(1.0, secret))
     assert time.monotonic() - began < 5
     for error in raised:
         assert isinstance(error, Lost)
@@ -169,44 +175,23 @@ def test_who_is_missing_is_named_to_those_who_came(addresses):
 
 def test_a_chief_that_never_comes(addresses):
     with pytest.raises(Lost, match=r"not there within 0\.5 s: worker 0 .*[Rr]efused"):
-        Workers(addresses, 1).meet(0.5)
+        Workers(addresses, 1).meet(0.5, secret)
 
 
 def test_other_addresses_are_refused(addresses):
     all_ = [Workers(addresses[:2], 0), Workers([addresses[0], "elsewhere:1"], 1)]
-    raised = together(all_, lambda worker: worker.meet(5))
+    raised = together(all_, lambda worker: worker.meet(5, secret))
     for error in raised:
         assert isinstance(error, UserError)
         assert "start all with the same list" in str(error)
 
 
-def test_what_is_no_worker_is_let_go(addresses):
-    chief, follower = (Workers(addresses[:2], index, Ends()) for index in range(2))
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        met = pool.submit(chief.meet, 20)
-        for said in (b"GET / HTTP/1.1\r\n\r\n", b"[1]\n", b'{"worker": "x"}\n', b""):
-            while True:
-                try:
-                    stranger = socket.create_connection(split_address(addresses[0]))
-                    break
-                except OSError:
-                    time.sleep(0.05)
-            stranger.sendall(said)
-            stranger.close()
-            if said.startswith(b'{"'):
-                break
-        follower.meet(20)
-        met.result()
-    for worker in (chief, follower):
-        worker._parting = True
-
-
 def test_who_waits_longer_than_the_chief_names_who_is_missing(addresses):
     follower, chief = Workers(addresses, 1), Workers(addresses, 0)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(follower.meet, 2.0)
+        waiting = pool.submit(follower.meet, 2.0, secret)
         time.sleep(1.5)
-        for each in (lambda: chief.meet(2.0), waiting.result):
+        for each in (lambda: chief.meet(2.0, secret), waiting.result):
             with pytest.raises(Lost, match=rf"not there within 2 s: worker 2 \({addresses[2]}\)"):
                 each()
 
@@ -215,13 +200,13 @@ def test_a_port_that_is_free_soon_is_waited_for(addresses):
     other = socket.create_server(split_address(addresses[0]))
     threading.Timer(0.5, other.close).start()
     all_ = [Workers(addresses[:2], index) for index in range(2)]
-    assert together(all_, lambda worker: worker.meet(10)) == [None, None]
+    assert together(all_, lambda worker: worker.meet(10, secret)) == [None, None]
     together(all_, lambda worker: worker.part())
 
 
 def test_a_chief_whose_name_is_not_known_yet_listens(addresses):
     port = split_address(addresses[0])[1]
-    with module._listen(f"not-yet.invalid:{port}", 0.0, "worker 0"), socket.socket() as other:
+    with meeting.listen(f"not-yet.invalid:{port}", 0.0, "worker 0"), socket.socket() as other:
         other.connect(("127.0.0.1", port))
 
 
@@ -230,14 +215,14 @@ def test_a_port_in_use_is_said(addresses):
         other.bind(split_address(addresses[0]))
         other.listen()
         with pytest.raises(UserError, match="worker 0 cannot listen at its address"):
-            Workers(addresses, 0).meet(1)
+            Workers(addresses, 0).meet(1, secret)
 
 
 def test_a_followers_port_in_use_is_said(addresses, monkeypatch):
     monkeypatch.setattr(module, "PORT_SECONDS", 0.5)
     all_ = [Workers(addresses[:2], index) for index in range(2)]
     with socket.create_server(split_address(addresses[1])):
-        errors = together(all_, lambda worker: worker.meet(10))
+        errors = together(all_, lambda worker: worker.meet(10, secret))
     assert errors[0] is None
     assert isinstance(errors[1], UserError)
     assert f"worker 1 cannot listen at its address {addresses[1]} (Address" in str(errors[1])

@@ -5,7 +5,7 @@ fitted on validation, and says nothing of the test split.
 """
 
 import dataclasses
-import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,13 +14,15 @@ import numpy as np
 import scipy.optimize
 import sklearn.metrics
 
-from trainer.disk import replace
 from trainer.errors import UserError
 from trainer.objectives.metrics import softmax
+from trainer.storage import fields, sealed
 
 BINS = 15  # of confidence, each of the same width, as Guo et al. have them
 # ln T is looked for in between: a model is never so far off unless its scores mean nothing.
 _LOG_RANGE = (-4.0, 4.0)
+_LOG_TOLERANCE = 1e-3  # nearer to an end of the range than this, the search was stopped by it
+TEMPERATURES = math.exp(_LOG_RANGE[0]), math.exp(_LOG_RANGE[1])
 
 
 class Reliability(NamedTuple):
@@ -146,6 +148,11 @@ class Calibration:
     precision_target: float
     thresholds: dict[str, Threshold]
 
+    @property
+    def note(self) -> str:
+        """Says that no temperature fitted, where the search ended at a bound; empty if one did."""
+        return temperature_note(self.temperature)
+
     @classmethod
     def fit(
         cls, step: int, labels: np.ndarray, logits: np.ndarray, precision_target: float
@@ -163,21 +170,50 @@ class Calibration:
         )
 
     def save(self, path: Path) -> None:
-        """Writes it as JSON, whole or not at all."""
-        replace(path, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        """Writes it as sealed JSON, whole or not at all."""
+        sealed.write(path, dataclasses.asdict(self))
 
     @classmethod
-    def load(cls, path: Path) -> "Calibration | None":
-        """The inverse of `save`; None where there is no such file.
+    def load(cls, path: Path, classes: int) -> "Calibration | None":
+        """The inverse of `save` for a run of so many classes; None where there is no such file.
 
         Raises:
-          UserError: it cannot be read.
+          UserError: it is not what was written, or holds values that `fit` cannot give.
         """
         try:
-            values: Mapping[str, Any] = json.loads(path.read_text())
-            held = {name: Threshold(**each) for name, each in values["thresholds"].items()}
-            return cls(**{**values, "thresholds": held})
+            return cls._of(sealed.read(path), classes)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError(f"cannot read {path}: {error}") from error
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"cannot read {path}: {error}; restore it from a backup, or delete result.json and"
+                " it, and give the command of the run again"
+            ) from error
+
+    @classmethod
+    def _of(cls, values: Mapping[str, Any], classes: int) -> "Calibration":
+        held = {}
+        for name, each in fields.mapping(values, "thresholds").items():
+            if name not in ("f1", "precision") or classes != 2:
+                raise fields.Invalid(f"thresholds holds {fields.shown(name)} for {classes} classes")
+            of = fields.mapping({name: each}, name)
+            shares = (fields.number(of, key.name, 0, 1) for key in dataclasses.fields(Threshold))
+            held[name] = Threshold(*shares)
+        return cls(
+            fields.integer(values, "step"),
+            fields.number(values, "temperature", *TEMPERATURES),
+            fields.number(values, "before", 0, 1),
+            fields.number(values, "after", 0, 1),
+            fields.number(values, "precision_target", 0, 1),
+            held,
+        )
+
+
+def temperature_note(temperature: float) -> str:
+    """Says that a temperature is a bound of the search for it; empty if it was found inside."""
+    if abs(math.log(temperature)) < _LOG_RANGE[1] - _LOG_TOLERANCE:
+        return ""
+    return (
+        f"no temperature fits validation: the search ended at its bound, {temperature:.4g}, so the"
+        " probabilities mean little: is the model trained?"
+    )

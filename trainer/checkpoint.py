@@ -3,28 +3,29 @@
 A checkpoint is a folder `step-00000120` that holds a TensorFlow checkpoint (`state.*`) and a
 `manifest.json` with the sha256 of every file, its own too. It is written under another name,
 flushed to the disk and renamed: at any instant a folder of that name is complete. Equal runs give
-equal bytes.
+equal bytes. A manifest is read as a stranger's: the files it names are of the checkpoint alone.
 """
 
 import contextlib
 import errno
-import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from trainer.disk import seal_of, sha256_of, sync
+from trainer.disk import sha256_of, sync
 from trainer.errors import UserError
+from trainer.storage import fields, sealed
+from trainer.storage.paths import without_globs
 
-_NAME = re.compile(r"step-(\d{8,})")
+_NAME = re.compile(r"step-([0-9]{8,18})")
 _PREFIX = "state"
 _MANIFEST = "manifest.json"
-_SEAL = "manifest_sha256"  # of all the rest of the manifest
+_FILES = re.compile(rf"{_PREFIX}\.(index|data-[0-9]{{5}}-of-[0-9]{{5}})")
 
 
 class DamagedCheckpoint(Exception):
@@ -70,9 +71,8 @@ class Store:
             temporary.mkdir()
             tf.train.Checkpoint(variables=_tree(variables)).write(str(temporary / _PREFIX))
             files = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
-            manifest = json.loads(json.dumps({"step": step, "meta": meta, "sha256": files}))
-            manifest[_SEAL] = seal_of(manifest)
-            (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+            manifest = {"step": step, "meta": meta, "sha256": files}
+            sealed.write(temporary / _MANIFEST, manifest)
             for path in (*temporary.iterdir(), temporary):
                 sync(path)
             if final.exists():
@@ -97,7 +97,7 @@ class Store:
         manifest = self._manifest(step)
         try:
             for name, digest in manifest["sha256"].items():
-                if sha256_of(folder / name) != digest:
+                if not (folder / name).is_file() or sha256_of(folder / name) != digest:
                     raise DamagedCheckpoint(f"{folder / name} is not what was written")
         except OSError as error:
             raise DamagedCheckpoint(f"{folder}: {error}") from error
@@ -114,20 +114,23 @@ class Store:
     def _manifest(self, step: int) -> dict[str, Any]:
         path = self.path(step) / _MANIFEST
         try:
-            manifest = json.loads(path.read_text())
-            if manifest.pop(_SEAL) == seal_of(manifest):
-                return manifest
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            manifest = sealed.read(path)
+            files = fields.mapping(manifest, "sha256")
+            fields.mapping(manifest, "meta")
+            if fields.integer(manifest, "step") != step:
+                raise fields.Invalid(f"it is of step {manifest['step']}")
+            if f"{_PREFIX}.index" not in files or not all(map(_FILES.fullmatch, files)):
+                raise fields.Invalid("it does not name the files of a checkpoint")
+            return manifest
+        except (OSError, ValueError) as error:
             raise DamagedCheckpoint(f"{path}: {error}") from error
-        raise DamagedCheckpoint(f"{path} is not what was written")
 
     def restore(self, step: int, variables: Mapping[str, tf.Variable]) -> None:
         """Reads values into `variables`; the checkpoint may hold more than these.
 
         Raises:
-          UserError: one is missing or has another shape there.
+          UserError: one is missing there, has another shape, or is a weight that is not finite.
         """
-        prefix = str(self.path(step) / _PREFIX)
         shapes = self.shapes(step)
         for name, variable in variables.items():
             if name not in shapes:
@@ -137,22 +140,34 @@ class Store:
                     f"{self.path(step)} holds {name} with shape {shapes[name]}, the model has"
                     f" {tuple(variable.shape)}"
                 )
-        status = tf.train.Checkpoint(variables=_tree(variables)).read(prefix)
-        status.assert_existing_objects_matched().expect_partial()
+        checkpoint = tf.train.Checkpoint(variables=_tree(variables))
+        with self._readable(step) as prefix:
+            status = checkpoint.read(prefix)
+            status.assert_existing_objects_matched().expect_partial()
+        for name, variable in variables.items():
+            if name.startswith("model/") and not _finite(variable):
+                raise UserError(f"{self.path(step)}: {name} holds numbers that are not finite")
+
+    @contextlib.contextmanager
+    def _readable(self, step: int) -> Iterator[str]:
+        """Gives the prefix of a checkpoint; whatever TensorFlow makes of its files is one line."""
+        try:
+            with without_globs(self.path(step)) as folder:
+                yield str(folder / _PREFIX)
+        except Exception as error:  # whole by its seal, but written by something else
+            raise UserError(f"cannot read {self.path(step)}: {_reason(error)}") from error
 
     def shapes(self, step: int) -> dict[str, tuple[int, ...]]:
         """Name and shape of everything that a checkpoint holds."""
-        reader = tf.train.load_checkpoint(str(self.path(step) / _PREFIX))
-        return {
-            name: tuple(shape)
-            for key, shape in reader.get_variable_to_shape_map().items()
-            if (name := _name_of(key))
-        }
+        with self._readable(step) as prefix:
+            found = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+        return {name: tuple(shape) for key, shape in found.items() if (name := _name_of(key))}
 
     def values(self, step: int, names: Iterable[str]) -> dict[str, np.ndarray]:
         """Values of the named variables."""
-        reader = tf.train.load_checkpoint(str(self.path(step) / _PREFIX))
-        return {name: reader.get_tensor(_key_of(name)) for name in names}
+        with self._readable(step) as prefix:
+            reader = tf.train.load_checkpoint(prefix)
+            return {name: reader.get_tensor(_key_of(name)) for name in names}
 
     def keep_only(self, steps: Iterable[int]) -> None:
         """Deletes all other checkpoints, and what an interrupted save left."""
@@ -193,6 +208,10 @@ def newest_whole(store: Store, say: Callable[[str], None]) -> tuple[int, dict[st
     return None
 
 
+def _finite(variable: tf.Variable) -> bool:
+    return not variable.dtype.is_floating or bool(tf.reduce_all(tf.math.is_finite(variable)))
+
+
 def _tree(variables: Mapping[str, tf.Variable]) -> dict[str, tf.Variable]:
     return {name.replace("/", "|"): variable for name, variable in variables.items()}
 
@@ -215,4 +234,4 @@ def _reason(error: Exception) -> str:
     text = str(error)
     if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text:
         return "the disk is full"
-    return text.splitlines()[0] if text else type(error).__name__
+    return text.splitlines()[0][:300] if text else type(error).__name__

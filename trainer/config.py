@@ -11,8 +11,13 @@ import re
 import typing
 from dataclasses import dataclass, field
 
-from trainer.errors import UserError
+from trainer.errors import UserError, printable, shown
+from trainer.storage.paths import local, not_unicode
 
+# Upper bounds of counts that need no memory of their own, and of what float32 can hold.
+MANY, LARGE = 10**12, 1e38
+FILES = ("train", "validation", "test")  # fields of Data: paths, where its source is "files"
+LONGEST_TEXT = 4000  # characters of a text field
 SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
 DECIDED_BY_PRETRAINED = (
     *("width", "depth", "heads", "ffn_width", "activation", "norm", "positions", "position_scale"),
@@ -28,9 +33,14 @@ def _one_of(*values: str, default: str | None = None) -> typing.Any:
     return field(default=default or values[0], metadata={"choices": values})
 
 
-def _number(default: float, low: float, high: float = math.inf) -> typing.Any:
+def _number(default: float, low: float, high: float) -> typing.Any:
     """A number field bounded by `low` <= value <= `high`."""
     return field(default=default, metadata={"low": low, "high": high})
+
+
+def _path() -> typing.Any:
+    """A path of this machine, or what else the comment says; empty by default."""
+    return field(default="", metadata={"path": True})
 
 
 def _rate() -> typing.Any:
@@ -38,14 +48,22 @@ def _rate() -> typing.Any:
     return field(default=-1.0, metadata={"low": 0.0, "high": 0.95, "unset": -1.0})
 
 
-def _how(default: typing.Any, **metadata: typing.Any) -> typing.Any:
+def _how(
+    default: typing.Any, low: float | None = None, high: float | None = None, **more: typing.Any
+) -> typing.Any:
     """A field that says how a run is executed, not what it computes: it may change on resume."""
-    return field(default=default, metadata={"how": True, **metadata})
+    bounds = {} if low is None else {"low": low, "high": high}
+    return field(default=default, metadata={"how": True, **bounds, **more})
 
 
-def _here(default: typing.Any, **metadata: typing.Any) -> typing.Any:
-    """The same, of one host: it may differ from worker to worker."""
-    return _how(default, here=True, **metadata)
+def _here(*bounds: typing.Any, **more: typing.Any) -> typing.Any:
+    """Like `_how`, and may differ between workers."""
+    return _how(*bounds, here=True, **more)
+
+
+def _numbers(low: float, high: float, most: int = 1000) -> typing.Any:
+    """A field of at most `most` numbers, each within the bounds; empty by default."""
+    return field(default=(), metadata={"low": low, "high": high, "most": most})
 
 
 @dataclass
@@ -54,17 +72,19 @@ class Data:
 
     source: str = _one_of("tfds", "files")
     name: str = "imdb_reviews"  # TFDS dataset, with its config after a slash ("glue/mrpc")
-    data_dir: str = _here("")  # folder of prepared TFDS datasets; empty: TFDS's own default
-    train: str = "train"  # a split (tfds) or the path of a .csv, .tsv or .jsonl file (files)
+    data_dir: str = _here("", path=True)  # of prepared TFDS datasets; empty: TFDS's own default
+    train: str = "train"  # a split (tfds) or the path of a .csv, .tsv, .jsonl or .gz file (files)
     validation: str = ""  # a split or file of its own; empty: cut from train by text hash
     validation_share: float = _number(0.1, 0.0, 0.9)  # of train, where validation is empty
     test: str = "test"
     text: str = "text"  # feature or column names
     text_pair: str = ""  # a second text, for sentence pairs
     label: str = "label"
-    max_length: int = _number(384, 8)  # tokens, special ones included
+    labels: tuple[str, ...] = ()  # the classes in the order of their ids; empty: sorted
+    quoting: str = _one_of("suffix", "minimal", "none")  # of cells; suffix: .csv minimal, .tsv none
+    max_length: int = _number(384, 8, 65_536)  # tokens, special ones included
     cut: str = _one_of("head+tail", "head", "tail")  # which part of a long text is kept
-    buckets: int = _number(8, 1)  # how many fixed lengths batches are padded to
+    buckets: int = _number(8, 1, 64)  # how many fixed lengths batches are padded to
 
 
 @dataclass
@@ -72,36 +92,36 @@ class Tokenizer:
     """A subword tokenizer trained on the training split, or a pretrained one."""
 
     kind: str = _one_of("wordpiece", "bpe", "unigram")
-    vocab_size: int = _number(8000, 32)
+    vocab_size: int = _number(8000, 32, 1_000_000)
     lowercase: bool = True
-    pretrained: str = _here("")  # AutoTokenizer name or folder; when set, nothing is trained
+    pretrained: str = _here("", path=True)  # hub name or folder; when set, nothing is trained
 
 
 @dataclass
 class Model:
     """The encoder and its head. A factory of your own reads the fields it needs."""
 
-    pretrained: str = ""  # hub name or folder; its config decides the encoder, see docs/bert.md
+    pretrained: str = _path()  # hub name or folder; its config decides the encoder: docs/bert.md
     factory: str = "trainer.models.network:build"  # "package.module:function"
-    width: int = _number(128, 1)
-    depth: int = _number(1, 0)  # Transformer blocks
-    heads: int = _number(4, 1)
-    ffn_width: int = _number(256, 1)
+    width: int = _number(128, 1, 65_536)
+    depth: int = _number(1, 0, 256)  # Transformer blocks
+    heads: int = _number(4, 1, 1024)
+    ffn_width: int = _number(256, 1, 262_144)
     activation: str = _one_of("gelu", "relu", "silu", "gelu_tanh")
     norm: str = _one_of("post", "pre")
     positions: str = _one_of("sinusoidal", "learned", "none")
-    position_scale: float = _number(1.0, 0.0)  # of sinusoids, against new token vectors
+    position_scale: float = _number(1.0, 0.0, 1e6)  # of sinusoids, against new token vectors
     embedding_norm: bool = True  # layer norm after the embeddings, as BERT has it
     causal: bool = False
-    attention_window: int = _number(0, 0)  # tokens seen to either side of a token; 0: all
+    attention_window: int = _number(0, 0, 65_536)  # tokens seen to either side of a token; 0: all
     head: str = _one_of("mean+max", "mean", "max", "cls", "last", "native")  # native: pretrained's
-    head_width: int = _number(0, 0)  # a dense layer before the logits; 0: none
+    head_width: int = _number(0, 0, 65_536)  # a dense layer before the logits; 0: none
     dropout: float = _rate()  # in 1/256; -1: the pretrained model's, or 0.1
     attention_dropout: float = _rate()
     embedding_dropout: float = _rate()
     head_dropout: float = _rate()
-    vocab_size: int = _number(0, 0)  # 0: the tokenizer's
-    initial_run: str = _here("")  # workdir of an earlier run to take weights from
+    vocab_size: int = _number(0, 0, 10_000_000)  # 0: the tokenizer's
+    initial_run: str = _here("", path=True)  # workdir of an earlier run to take weights from
     initial_patterns: tuple[str, ...] = ("encoder/.*",)  # which weights are taken from it
 
 
@@ -111,8 +131,8 @@ class Objective:
 
     loss: str = "cross_entropy"  # cross_entropy | focal | "package.module:function"
     label_smoothing: float = _number(0.0, 0.0, 0.99)
-    class_weights: tuple[float, ...] = ()  # one a class; empty: all 1
-    focal_gamma: float = _number(2.0, 0.0)
+    class_weights: tuple[float, ...] = _numbers(0.0, 1e6, 100_000)  # one a class; empty: all 1
+    focal_gamma: float = _number(2.0, 0.0, 1000.0)
     mask_share: float = _number(0.0, 0.0, 0.95)  # of tokens masked while training, in 1/256
     metrics: tuple[str, ...] = ()  # further metrics, each "package.module:function"
 
@@ -123,12 +143,12 @@ class Optimizer:
 
     beta1: float = _number(0.9, 0.0, 0.9999999)
     beta2: float = _number(0.999, 0.0, 0.9999999)
-    epsilon: float = _number(1e-8, 0.0)
-    weight_decay: float = _number(0.01, 0.0)  # decoupled; none on biases and norms
-    clip_norm: float = _number(1.0, 0.0)  # of the global gradient; 0: no clipping
+    epsilon: float = _number(1e-8, 0.0, 1.0)
+    weight_decay: float = _number(0.01, 0.0, 1e6)  # decoupled; none on biases and norms
+    clip_norm: float = _number(1.0, 0.0, LARGE)  # of the global gradient; 0: no clipping
     ema: float = _number(0.0, 0.0, 0.9999999)  # decay of averaged weights; 0: none
-    initial_loss_scale: float = _number(32768.0, 1.0)  # mixed_float16 only
-    loss_scale_growth_steps: int = _number(2000, 1)  # finite steps before the scale doubles
+    initial_loss_scale: float = _number(32768.0, 1.0, LARGE)  # mixed_float16 only
+    loss_scale_growth_steps: int = _number(2000, 1, 10**9)  # finite steps before the scale doubles
 
 
 @dataclass
@@ -137,14 +157,14 @@ class Phase:
 
     name: str = "all"
     train: tuple[str, ...] = (".*",)  # regular expressions, each matched on a whole parameter name
-    steps: int = _number(0, 0)  # give steps or epochs
-    epochs: float = _number(0.0, 0.0)
-    learning_rate: float = _number(1e-3, 0.0)  # the peak
-    warmup_steps: int = _number(0, 0)  # or give the share
+    steps: int = _number(0, 0, MANY)  # give steps or epochs
+    epochs: float = _number(0.0, 0.0, 1e6)
+    learning_rate: float = _number(1e-3, 0.0, LARGE)  # the peak
+    warmup_steps: int = _number(0, 0, MANY)  # or give the share
     warmup_share: float = _number(0.0, 0.0, 0.99)  # of the phase's steps
     schedule: str = _one_of(*SCHEDULES, default="cosine")
     layer_decay: float = _number(1.0, 1e-6, 1.0)  # factor on the rate for each layer further down
-    patience: int = _number(0, 0)  # evaluations without a better one that end it; 0: never
+    patience: int = _number(0, 0, 10**9)  # evaluations without a better one that end it; 0: never
     cache_features: bool = False  # run a frozen encoder once, not in every epoch
 
 
@@ -152,11 +172,11 @@ class Phase:
 class Evaluation:
     """When validation is scored, and what is best."""
 
-    every_steps: int = _number(0, 0)  # give steps or epochs; both 0: only at the end of a phase
-    every_epochs: float = _number(1.0, 0.0)
+    every_steps: int = _number(0, 0, MANY)  # or epochs; both 0: only at the end of a phase
+    every_epochs: float = _number(1.0, 0.0, 1e6)
     metric: str = "accuracy"  # of validation, chooses the best weights
-    batch_size: int = _how(256, low=1)
-    precision_target: float = _how(0.95, low=0.0, high=1.0)  # of a threshold; two classes only
+    batch_size: int = _how(256, 1, 2**20)
+    precision_target: float = _how(0.95, 0.0, 1.0)  # of a threshold; two classes only
 
 
 @dataclass
@@ -164,21 +184,21 @@ class Runtime:
     """How the run is executed: only `precision` and `tf32` change what it computes."""
 
     precision: str = _one_of(*PRECISIONS)
-    max_rows_per_device: int = _how(0, low=0)  # gradient accumulation above this; 0: no limit
+    max_rows_per_device: int = _how(0, 0, 2**20)  # accumulates gradients above this; 0: never
     recompute: bool = _how(False)  # blocks once more in the backward pass, for less memory
-    steps_per_call: int = _how(10, low=1)  # training steps run on the device for one host call
+    steps_per_call: int = _how(10, 1, 100_000)  # training steps on the device in one call
     xla: str = _how("off", choices=XLA)  # compiles chains of elementwise operations, or the step
     deterministic: bool = _how(True)  # TensorFlow's deterministic kernels
     tf32: bool = False  # TensorFloat-32 matrix products on GPUs
     memory_growth: bool = _how(True)  # take GPU memory as it is needed
-    gpus: tuple[int, ...] = _here(())  # which GPUs; empty: all
-    cpu_devices: int = _how(0, low=0)  # logical CPU devices instead of GPUs; 0: off
-    intra_op_threads: int = _here(0, low=0)  # 0: TensorFlow's choice
-    inter_op_threads: int = _here(0, low=0)
+    gpus: tuple[int, ...] = _here((), 0, 1023)  # which GPUs; empty: all
+    cpu_devices: int = _how(0, 0, 64)  # logical CPU devices instead of GPUs; 0: off
+    intra_op_threads: int = _here(0, 0, 1024)  # 0: TensorFlow's choice
+    inter_op_threads: int = _here(0, 0, 1024)
     communication: str = _how("auto", choices=COMMUNICATION)  # of workers: auto is NCCL on GPUs
-    pack_mebibytes: int = _how(0, low=0)  # of gradients reduced at once; 0: 4 on CPUs, all on GPUs
-    hang_seconds: int = _how(1800, low=0)  # without progress, then the run is ended; 0: never
-    profile_steps: tuple[int, ...] = _how(())  # first and last step to profile; empty: none
+    pack_mebibytes: int = _how(0, 0, 65_536)  # of gradients at once; 0: 4 on CPUs, all on GPUs
+    hang_seconds: int = _how(1800, 0, 10**7)  # without progress, then the run is ended; 0: never
+    profile_steps: tuple[int, ...] = _how((), 1, MANY)  # first and last to profile; empty: none
 
 
 @dataclass
@@ -194,12 +214,12 @@ class Experiment:
     evaluation: Evaluation = field(default_factory=Evaluation)
     runtime: Runtime = field(default_factory=Runtime)
     seed: int = _number(0, 0, 2**31 - 1)
-    global_batch_size: int = _number(64, 1)
-    max_steps: int = _how(0, low=0)  # cuts the run short, schedules unchanged; 0: no limit
-    log_every_steps: int = _how(10, low=1)
-    histograms_every_steps: int = _how(200, low=0)  # 0: none
-    save_every_steps: int = _how(200, low=1)
-    keep_checkpoints: int = _how(2, low=1)
+    global_batch_size: int = _number(64, 1, 2**20)
+    max_steps: int = _how(0, 0, MANY)  # cuts the run short, schedules unchanged; 0: no limit
+    log_every_steps: int = _how(10, 1, MANY)
+    histograms_every_steps: int = _how(200, 0, MANY)  # 0: none
+    save_every_steps: int = _how(200, 1, MANY)
+    keep_checkpoints: int = _how(2, 1, 10**6)
 
 
 def validate(config: Experiment) -> None:
@@ -212,6 +232,10 @@ def validate(config: Experiment) -> None:
         _check_field(path, spec, value)
     if not config.phases:
         raise UserError("config.phases is empty: give at least one trainer.config.Phase")
+    if len(config.phases) > 1000:
+        raise UserError(f"config.phases has {len(config.phases):,} entries: give at most 1,000")
+    for path, owner, name in _paths(config):
+        local(getattr(owner, name), path)
     names = [phase.name for phase in config.phases]
     for i, phase in enumerate(config.phases):
         at = f"config.phases[{i}]"
@@ -229,6 +253,8 @@ def validate(config: Experiment) -> None:
             raise UserError(f"{at}.name={phase.name!r} is used twice: give each phase its own name")
         if not phase.train:
             raise UserError(f"{at}.train is empty: name at least one pattern of parameters")
+        if not phase.name or printable(phase.name) != phase.name:
+            raise UserError(f"{at}.name={shown(phase.name)} must be a word that can be printed")
         for pattern in phase.train:
             _check_pattern(f"{at}.train", pattern)
     for pattern in config.model.initial_patterns:
@@ -255,9 +281,32 @@ def validate(config: Experiment) -> None:
             "config.data.validation is empty and config.data.validation_share is 0:"
             " name a validation split, or a share of train to cut one from"
         )
+    if data.labels and (len(data.labels) < 2 or len(set(data.labels)) < len(data.labels)):
+        raise UserError(
+            f"config.data.labels={data.labels!r}"[:200] + " must name each class once, at least two"
+        )
     for name in ("train", "test", "text", "label"):
         if not getattr(data, name):
             raise UserError(f"config.data.{name} is empty: name the split, file, feature or column")
+
+
+def expand_paths(config: Experiment) -> None:
+    """Puts the paths that "~/x" and such stand for in their place; `config` is valid."""
+    for path, owner, name in _paths(config):
+        text = getattr(owner, name)
+        if text.startswith((".", "~")):
+            setattr(owner, name, str(local(text, path)))
+
+
+def _paths(config: Experiment) -> typing.Iterator[tuple[str, typing.Any, str]]:
+    """Yields (path, its owner, its name) of each field that holds a path."""
+    for part in dataclasses.fields(config):
+        owner = getattr(config, part.name)
+        for spec in dataclasses.fields(owner) if dataclasses.is_dataclass(owner) else ():
+            files = owner is config.data and config.data.source == "files"
+            is_path = spec.metadata.get("path") or (files and spec.name in FILES)
+            if is_path and getattr(owner, spec.name):
+                yield f"config.{part.name}.{spec.name}", owner, spec.name
 
 
 def _check_model(model: Model) -> None:
@@ -309,6 +358,7 @@ def without_effect(config: Experiment, workers: int = 1) -> list[str]:
         ("model", DECIDED_BY_PRETRAINED, bool(model.pretrained), "model.pretrained"),
         ("model", ("head_width",), model.head == "native", "model.head='native'"),
         ("data", ("validation_share",), bool(config.data.validation), "data.validation"),
+        ("data", ("quoting",), config.data.source == "tfds", "data.source='tfds'"),
         ("model", ("initial_patterns",), not model.initial_run, "no model.initial_run"),
         (
             "model",
@@ -347,14 +397,14 @@ def _walk(
         value, at = getattr(node, spec.name), f"{path}.{spec.name}"
         if spec.name == "phases":
             if not isinstance(value, (list, tuple)):
-                raise UserError(f"{at} must be a list of trainer.config.Phase, is {value!r}")
+                raise UserError(f"{at} must be a list of trainer.config.Phase, is {shown(value)}")
             for i, phase in enumerate(value):
                 if not isinstance(phase, Phase):
-                    raise UserError(f"{at}[{i}] must be a trainer.config.Phase, is {phase!r}")
+                    raise UserError(f"{at}[{i}] must be a trainer.config.Phase, is {shown(phase)}")
                 yield from _walk(phase, f"{at}[{i}]")
         elif dataclasses.is_dataclass(hints[spec.name]):
             if not isinstance(value, hints[spec.name]):
-                raise UserError(f"{at} must be a {hints[spec.name].__name__}, is {value!r}")
+                raise UserError(f"{at} must be a {hints[spec.name].__name__}, is {shown(value)}")
             yield from _walk(value, at)
         else:
             yield at, (spec, hints[spec.name]), value
@@ -365,19 +415,42 @@ def _check_field(path: str, spec_and_type: tuple, value: typing.Any) -> None:
     if typing.get_origin(kind) is tuple:
         inner = typing.get_args(kind)[0]
         if not isinstance(value, tuple) or not all(_is(inner, v) for v in value):
-            raise UserError(f"{path} must be a tuple of {inner.__name__}, is {value!r}")
+            raise UserError(f"{path} must be a tuple of {inner.__name__}, is {shown(value)}")
+        most = spec.metadata.get("most", 1000)
+        if len(value) > most:
+            raise UserError(f"{path} has {len(value):,} entries: give at most {most:,}")
+        for each in value:
+            _check_value(path, spec.metadata, each)
         return
     if not _is(kind, value):
-        raise UserError(f"{path} must be of type {kind.__name__}, is {value!r}")
+        raise UserError(f"{path} must be of type {kind.__name__}, is {shown(value)}")
     choices = spec.metadata.get("choices")
     if choices and value not in choices:
-        raise UserError(f"{path}={value!r} is not one of: {', '.join(choices)}")
+        raise UserError(f"{path}={shown(value)} is not one of: {', '.join(choices)}")
+    _check_value(path, spec.metadata, value)
+
+
+def _check_value(path: str, metadata: typing.Mapping, value: typing.Any) -> None:
+    """One number or text against its bounds."""
+    if isinstance(value, str):
+        _check_text(path, value)
+        return
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{path}={value!r} must be a finite number")
-    low, high = spec.metadata.get("low"), spec.metadata.get("high", math.inf)
-    if low is not None and not low <= value <= high and value != spec.metadata.get("unset"):
-        bound = f"at least {low}" if high == math.inf else f"between {low} and {high}"
-        raise UserError(f"{path}={value!r} must be {bound}")
+    low, high = metadata.get("low"), metadata.get("high")
+    if low is not None and not low <= value <= high and value != metadata.get("unset"):
+        raise UserError(f"{path}={shown(value)} must be between {low} and {high}")
+
+
+def _check_text(path: str, text: str) -> None:
+    if len(text) > LONGEST_TEXT:
+        raise UserError(f"{path} has {len(text):,} characters: give at most {LONGEST_TEXT:,}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path}={shown(text)}: {not_unicode(text)}") from error
+    if "\0" in text:
+        raise UserError(f"{path}={shown(text)} holds a NUL character: leave it out")
 
 
 def _is(kind: type, value: typing.Any) -> bool:
@@ -391,8 +464,9 @@ def _is(kind: type, value: typing.Any) -> bool:
 def _check_pattern(path: str, pattern: str) -> None:
     try:
         re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"{path}: {pattern!r} is not a regular expression: {error}") from error
+    except (re.error, OverflowError, RecursionError, MemoryError) as error:
+        said = f"{shown(pattern)} is not a regular expression: {error}"
+        raise UserError(f"{path}: {said}") from error
 
 
 def to_dict(config: Experiment) -> dict[str, typing.Any]:
@@ -401,31 +475,40 @@ def to_dict(config: Experiment) -> dict[str, typing.Any]:
 
 
 def from_dict(values: dict[str, typing.Any]) -> Experiment:
-    """The inverse of `to_dict`, from parsed JSON. Raises UserError for an unknown field."""
+    """The inverse of `to_dict`, from parsed JSON; `validate` checks the values.
+
+    Raises:
+      UserError: a field that is unknown or missing, or something else in the place of a group.
+    """
     return _build(Experiment, values, "config")
 
 
-def _build(kind: type, values: dict[str, typing.Any], path: str) -> typing.Any:
+def _build(kind: type, values: typing.Any, path: str) -> typing.Any:
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must be an object with the fields of a {kind.__name__}")
     hints = typing.get_type_hints(kind)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise UserError(f"{path} has an unknown field: {unknown[0]}")
+    if unknown := sorted(values.keys() - hints.keys()):
+        raise UserError(f"{path} has an unknown field: {unknown[0][:100]}")
+    if missing := sorted(hints.keys() - values.keys()):
+        raise UserError(f"{path}.{missing[0]} is missing")
     made = {}
     for name, value in values.items():
         hint, at = hints[name], f"{path}.{name}"
         if dataclasses.is_dataclass(hint):
             made[name] = _build(typing.cast(type, hint), value, at)
         elif name == "phases":
-            made[name] = [_build(Phase, v, f"{at}[{i}]") for i, v in enumerate(value)]
+            phases = value if isinstance(value, list) else []  # none: `validate` refuses it
+            made[name] = [_build(Phase, v, f"{at}[{i}]") for i, v in enumerate(phases)]
         else:
-            made[name] = tuple(value) if typing.get_origin(hint) is tuple else value
+            listed = typing.get_origin(hint) is tuple and isinstance(value, list)
+            made[name] = tuple(value) if listed else value
     return kind(**made)
 
 
 def shared_fields(config: Experiment) -> dict[str, typing.Any]:
     """The fields that must be equal on all workers of a run, by path."""
     files = config.data.source == "files"
-    here = {f"config.data.{name}" for name in ("train", "validation", "test")} if files else set()
+    here = {f"config.data.{name}" for name in FILES} if files else set()
     return {
         path: value
         for path, (spec, _), value in _walk(config)
@@ -449,7 +532,7 @@ def differences(old: Experiment, new: Experiment) -> list[str]:
     before, after = ({p: (s, v) for p, s, v in _walk(c)} for c in (old, new))
     lines = []
     # A file may move: the fingerprint of its content is compared, not its path.
-    moved = {f"config.data.{name}" for name in ("train", "validation", "test")}
+    moved = {f"config.data.{name}" for name in FILES}
     paths = moved if old.data.source == new.data.source == "files" else set()
     for path in sorted((before.keys() | after.keys()) - paths):
         spec = (before.get(path) or after[path])[0][0]

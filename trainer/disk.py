@@ -1,5 +1,6 @@
 """Files that are whole or not there at all, whatever ends the process or the machine."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -33,10 +34,16 @@ def replace(path: Path, content: str) -> None:
 
 
 def replace_bytes(path: Path, content: bytes) -> None:
-    """The same for bytes."""
+    """Like `replace`, for bytes. Where it fails, nothing but the old file is left."""
     temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    temporary.unlink(missing_ok=True)
+    try:
+        with temporary.open("xb") as file:  # never through a link that someone left there
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise

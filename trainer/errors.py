@@ -1,9 +1,12 @@
-"""The one exception for mistakes that a user can mend, and what their own code raised."""
+"""The one exception for mistakes that a user can mend, and words that are safe to print."""
 
 import os
+import re
 import traceback
 from pathlib import Path
+from typing import Any
 
+MOST = 1000  # characters of a message
 _NOT_THEIRS = (str(Path(os.__file__).parent), str(Path(__file__).parent), "<")
 
 
@@ -13,6 +16,33 @@ class UserError(Exception):
     The message is one line that says what is wrong and what to do. The programs in launch/
     print it without a traceback and end with exit status 2.
     """
+
+
+def printable(text: str) -> str:
+    """The text with all that a terminal cannot show, or would obey, as escapes; line ends stay."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def one_line(text: str, most: int = MOST) -> str:
+    """The text on one line of at most some `most` characters, cut in the middle; see `printable`.
+
+    How a message begins says what is wrong, how it ends what to do.
+    """
+    text = re.sub(r"\s*[\n\r\x0b\x0c\x85\u2028\u2029]+\s*", " ", text.strip())
+    if len(text) > most:
+        kept = most // 3
+        text = f"{text[: 2 * kept]} … ({len(text) - 3 * kept:,} characters more) … {text[-kept:]}"
+    return printable(text)
+
+
+def shown(value: Any, most: int = 80) -> str:
+    """The value for a message, in at most some `most` characters."""
+    try:
+        return one_line(repr(value), most)
+    except Exception:  # an integer of thousands of digits, or a __repr__ that fails
+        return f"a value of type {type(value).__name__} that is too long to show"
 
 
 def in_one_line(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """Models on the Hugging Face hub, through the cache that its own libraries share."""
 
 import re
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, Reposit
 from trainer.errors import UserError
 
 TIMEOUT = 10.0  # seconds for the hub's first answer
-_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+_NAME = re.compile(r"(?!.*(\.\.|--))[a-zA-Z0-9][\w.-]*(/[a-zA-Z0-9_][\w.-]*)?", re.ASCII)
+_LONGEST = 96  # characters of a name on the hub
 
 
 def folder_of(name: str, wanted: Sequence[str], what: str) -> Path:
@@ -26,13 +28,24 @@ def folder_of(name: str, wanted: Sequence[str], what: str) -> Path:
     Raises:
       UserError: it is neither a folder nor to be had from the hub or the cache.
     """
-    path = Path(name)
-    if name and path.is_dir():
-        return path
-    if name and path.exists():
-        raise UserError(f"{what} {name!r}: it is a file: give the folder that it is in")
-    if not _NAME.fullmatch(name):
-        raise UserError(f"{what} {name!r}: there is no such folder")
+    try:
+        path = Path(name).expanduser()
+        if name and path.is_dir():
+            return path
+        is_file = bool(name) and path.exists()
+    # Too long for a path, with a character that none has, or the home of nobody.
+    except (OSError, ValueError, RuntimeError):
+        is_file = False
+    called = repr(name) if len(name) <= 4 * _LONGEST else reprlib.repr(name)
+    if is_file:
+        raise UserError(f"{what} {called}: it is a file: give the folder that it is in")
+    if "://" in name:
+        raise UserError(
+            f"{what} {called}: it is a URL: give a name on the hub, such as"
+            " google-bert/bert-base-uncased, or a folder"
+        )
+    if len(name) > _LONGEST or not _NAME.fullmatch(name):
+        raise UserError(f"{what} {called}: there is no such folder")
     unreachable: Exception | None = None
     try:
         HfApi().model_info(name, timeout=TIMEOUT)

@@ -1,11 +1,69 @@
-"""Functions that a config names by import path: model factories, losses, metrics."""
+"""Functions that a config names by import path: model factories, losses, metrics.
+
+Importing a module runs it. The config of `launch.train` is its user's own; one that is read from a
+workdir may be a stranger's, and passes `check_trusted` before anything of it is imported.
+"""
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
+from trainer.config import Experiment
 from trainer.errors import UserError, in_one_line
+
+# The functions of this library that a config may name.
+OWN = (
+    "trainer.models.classifier:build",
+    "trainer.models.recurrent:lstm",
+    "trainer.models.recurrent:bilstm",
+)
+
+
+def foreign(config: Experiment) -> dict[str, str]:
+    """The code that settings name and this library does not have: import paths by field.
+
+    A dataset name with a namespace counts: TFDS imports code of that community.
+    """
+    objective = config.objective
+    named = {"config.model.factory": config.model.factory}
+    if ":" in objective.loss:
+        named["config.objective.loss"] = objective.loss
+    for i, path in enumerate(objective.metrics):
+        named[f"config.objective.metrics[{i}]"] = path
+    if config.data.source == "tfds" and ":" in config.data.name:
+        named["config.data.name"] = config.data.name
+    return {field: path for field, path in named.items() if path not in OWN}
+
+
+def packages(config: Experiment) -> list[str]:
+    """What `check_trusted` asks for: the top packages of foreign code, each once."""
+    return sorted({_module(path).partition(".")[0] for path in foreign(config).values()})
+
+
+def check_trusted(config: Experiment, trusted: Collection[str], where: str) -> None:
+    """Refuses settings that name code of others; imports nothing.
+
+    Args:
+      config: the settings.
+      trusted: packages or modules that they may name all the same.
+      where: the file that they were read from.
+
+    Raises:
+      UserError: the first such code, and the flag that allows it.
+    """
+    for field, path in foreign(config).items():
+        parts = _module(path).split(".")
+        if not any(".".join(parts[: i + 1]) in trusted for i in range(len(parts))):
+            raise UserError(
+                f"{where} names code that is not this library's own, {field}={path[:100]!r}: if you"
+                f" know it and trust it, give --trust={parts[0][:100]}"
+            )
+
+
+def _module(path: str) -> str:
+    return path.partition(":")[0]
 
 
 def load(path: str, what: str) -> Callable[..., Any]:
@@ -16,8 +74,8 @@ def load(path: str, what: str) -> Callable[..., Any]:
       what: the config field that named it, for the message ("config.objective.loss").
 
     Raises:
-      UserError: no colon, no such module, no such attribute, not callable, or an error that the
-        module itself raised while it was imported.
+      UserError: no colon, no such module, no such attribute, an attribute of another module that
+        it imported, not callable, or an error that it raised while it was imported.
     """
     module_name, colon, name = path.partition(":")
     if not (module_name and colon and name):
@@ -35,11 +93,15 @@ def load(path: str, what: str) -> Callable[..., Any]:
         raise UserError(
             f"{what}={path!r}: importing {module_name} failed: {in_one_line(error)}"
         ) from error
-    function = module
+    function: Any = module
     for part in name.split("."):
         if not hasattr(function, part):
             raise UserError(f"{what}={path!r}: module {module_name} has no {name!r}")
         function = getattr(function, part)
+        if isinstance(function, types.ModuleType):
+            raise UserError(
+                f"{what}={path!r}: name the module {function.__name__!r} before the colon"
+            )
     if not callable(function):
         raise UserError(f"{what}={path!r} is of type {type(function).__name__}, not a function")
     return function

@@ -8,6 +8,7 @@ it. So a resumed run repeats what followed, and ends as if nothing had happened.
 import contextlib
 import dataclasses
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -50,6 +51,7 @@ class Loop:
         config = run.config
         self.plan = run.plan()
         _, self.parts = run.rows_and_parts()
+        run.check_metrics()
         self.phases = plan_phases(config.phases, list(run.parameters), self.plan.steps_per_epoch)
         for phase in self.phases:
             if phase.settings.cache_features:
@@ -87,9 +89,15 @@ class Loop:
             if store.steps()[-1] == self.step:  # or a damaged one is still to be removed
                 self._saved_at = self.step
             store.restore(self.step, self.variables)
-            self.position = Position.read(meta)
+            self.position = Position.read(meta, self.step, len(self.phases))
             self._check_best()
             say(f"Resuming at step {self.step}")
+        most = self.config.max_steps
+        if 0 < most < self.step:
+            say(
+                f"Note: config.max_steps={most} is below the {self.step} steps that are done:"
+                " nothing more is trained, and nothing is taken back"
+            )
 
     def _sha256(self) -> str:
         """Of all values, in hex."""
@@ -320,7 +328,7 @@ class Loop:
             whole = [step for step in store.steps() if step <= self.step]
             store.keep_only(whole[-self.config.keep_checkpoints :])
             # A best one is needed as long as any checkpoint may be resumed that names it.
-            named = [Position.read(meta) for meta in store.metas()]
+            named = [Position.read(m, self.step, len(self.phases)) for m in store.metas()]
             bests = [best for p in named for best in (p.best, p.phase_best) if best]
             self.run.workdir.best.keep_only({best.step for best in bests})
 
@@ -333,7 +341,7 @@ class Loop:
             return (step // settings.every_steps + 1) * settings.every_steps
         if not settings.every_epochs:
             return self.phase_end
-        every = settings.every_epochs * self.plan.steps_per_epoch
+        every = max(1.0, settings.every_epochs * self.plan.steps_per_epoch)
         number = int(step / every)
         while round(number * every) <= step:
             number += 1
@@ -350,9 +358,13 @@ class Loop:
         with self.monitor.throughput.part("evaluation"), self._averaged():
             report = make_report(self.run, "validation", self._score("validation"))
             if metric not in report.metrics:
-                raise UserError(f"config.evaluation.metric={metric!r} could not be computed")
+                raise UserError(
+                    f"config.evaluation.metric={metric!r} could not be computed at step"
+                    f" {self.step}: the model's outputs are not finite"
+                )
             # Whether it is a better one must not hang on a worker's last bit.
             value = self.run.workers.from_chief(report.metrics[metric])
+            value = value if math.isfinite(value) else math.nan  # as a checkpoint keeps it
             new = Best(self.step, value)
             position.waited += 1
             is_best = position.best is None or better(metric, value, position.best.value)
@@ -442,11 +454,13 @@ class Loop:
             logits["validation"],
             self.config.evaluation.precision_target,
         )
+        digests = {}
         if self.run.workers.is_chief:
             calibration.save(self.run.workdir.calibration_file)
             for split, each in scores.items():
-                kept = keep(self.run, split, each, reports[split])
-                kept.save(self.run.workdir.scores / f"{split}.npz")
+                path = self.run.workdir.scores / f"{split}.npz"
+                digest = keep(self.run, split, each, reports[split]).save(path)
+                digests[f"{path.parent.name}/{path.name}"] = digest
         errors = {
             name: reliability(labels["test"], softmax(logits["test"] / temperature)).error
             for name, temperature in (("before", 1.0), ("after", calibration.temperature))
@@ -462,4 +476,5 @@ class Loop:
             "skipped_steps": int(self.state.counters.skipped.numpy()),
             "parameters": int(sum(np.prod(shape) for shape in self._shapes().values())),
             "replicas": self.run.strategy.num_replicas_in_sync,
+            "sha256": digests,
         }

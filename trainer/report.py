@@ -48,6 +48,7 @@ def make_report(run: Run, split: str, scores: Scores) -> Report:
         scores.weights["loss"],
         scores.mean_losses("loss"),
         own_metrics(run.config.objective),
+        names=run.source.id2label,
     )
     probabilities = softmax(logits)
     metrics["calibration_error"] = reliability(labels, probabilities).error

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from trainer import config as config_lib
 from trainer import runtime
 from trainer.checkpoint import Store
+from trainer.data import labels
 from trainer.data.cache import TokenSplit, load_or_build
 from trainer.data.encode import plain_backend
 from trainer.data.pipeline import evaluation_dataset, train_dataset
@@ -24,11 +25,11 @@ from trainer.data.tokenizers import load_tokenizer, make_tokenizer, vocabulary_s
 from trainer.errors import UserError
 from trainer.evaluation import Evaluator, Scores
 from trainer.features import FeatureExtractor
-from trainer.models import families
+from trainer.models import families, size
 from trainer.models.parameters import build_model, named_constants, named_parameters
 from trainer.models.pretrained import Pretrained, open_pretrained
 from trainer.objectives.losses import make_loss
-from trainer.objectives.metrics import known_metric
+from trainer.objectives.metrics import check_metrics, known_metric
 from trainer.phases import match
 from trainer.tasks.classification import Classification, Masking
 from trainer.workdir import Workdir
@@ -85,10 +86,10 @@ class Run:
             derived = workdir.read()[1]
             self.pretrained = derived["pretrained"]
             self.pretrained_sha256 = derived["pretrained_sha256"]
-        labels = workdir.read()[1]["id2label"] if workdir.started else None
-        self.source = open_source(config.data, labels)
+        before = workdir.read()[1]["id2label"] if workdir.started else None
+        self.source = open_source(config.data, before)
         self.classes = len(self.source.id2label)
-        self.tokenizer = self._make_tokenizer(pretrained)
+        self.tokenizer = self._make_tokenizer(pretrained, say)
         self.task = Classification(make_loss(config.objective, self.classes), self._masking())
         self._splits: dict[str, TokenSplit] = {}
         architecture = (
@@ -102,6 +103,7 @@ class Run:
                 f"Note: the tokenizer has {tokens} tokens, the pretrained model knows"
                 f" {architecture.vocab_size}: is it the model's own?"
             )
+        size.check(config, tokens, self.classes, architecture)
         # Before TensorFlow's first message from worker to worker, which none could answer.
         self.workers.compare(self._notes(), "give every worker the same files")
         with strategy.scope():
@@ -116,16 +118,18 @@ class Run:
         self._fuses = config.runtime.xla == "chains"
         self.evaluator = Evaluator(strategy, self.model, self.task, self._fuses)
 
-    def _make_tokenizer(self, pretrained: Pretrained | None) -> PreTrainedTokenizerFast:
+    def _make_tokenizer(
+        self, pretrained: Pretrained | None, say: Callable[[str], None]
+    ) -> PreTrainedTokenizerFast:
         settings = self.config.tokenizer
         if self.workdir.started:
-            return load_tokenizer(self.workdir.tokenizer)
+            return self.workdir.load_tokenizer()
         if pretrained and not settings.pretrained:
             try:
-                return load_tokenizer(pretrained.folder)
+                return load_tokenizer(pretrained.folder, say)
             except UserError as error:
                 raise UserError(f"{error}; or name one: --config.tokenizer.pretrained=") from error
-        return make_tokenizer(settings, self.source, self._cache_dir, self._progress)
+        return make_tokenizer(settings, self.source, self._cache_dir, self._progress, say)
 
     def split(self, name: str) -> TokenSplit:
         """The tokens of "train", "validation" or "test"."""
@@ -216,19 +220,32 @@ class Run:
         return {**notes, **derived, "run begun in the workdir": self.workdir.started}
 
     def describe(self, plan: TrainPlan) -> str:
-        """The data in a few lines: sizes, what was cut, how batches are padded."""
-        data, lines = self.config.data, []
-        for name in ("train", "validation", "test"):
-            split = self.split(name)
-            lines.append(
-                f"{name}: {len(split):,} examples, {split.cut_count:,} cut to {data.max_length}"
-                f" tokens ({data.cut}), {split.empty_count:,} with an empty text"
-            )
+        """The data in a few lines: sizes, what was cut, how batches are padded, the classes.
+
+        Raises:
+          UserError: a class has rows, but none to learn it from.
+        """
+        data, names = self.config.data, self.source.id2label
+        splits = {name: self.split(name) for name in ("train", "validation", "test")}
+        lines = [
+            f"{name}: {len(split):,} examples, {split.cut_count:,} cut to {data.max_length}"
+            f" tokens ({data.cut}), {split.empty_count:,} with an empty text"
+            for name, split in splits.items()
+        ]
         lines.append(
             f"{plan.steps_per_epoch:,} batches of {self.config.global_batch_size} an epoch, padded"
             f" to {', '.join(map(str, plan.buckets))} tokens: {plan.padding:.1%} padding"
         )
-        return "\n".join(lines)
+        counts = {n: np.bincount(s.array("label"), minlength=len(names)) for n, s in splits.items()}
+        if not self.workdir.started:
+            labels.check_learned(names, counts, self.source.cut)
+        lines.append(labels.table(names, counts))
+        remarks = {name: split.remarks for name, split in splits.items() if split.remarks}
+        if self.source.cut:  # the rows of one file
+            remarks.pop("validation", None)
+        notes = [f"{name}: {remark}" for name, remark in remarks.items()]
+        notes += labels.notes(names, counts["train"], data.label)
+        return "\n".join([*lines, *(f"Note: {note}" for note in notes)])
 
     def plan(self) -> TrainPlan:
         """The batches of training."""
@@ -252,6 +269,17 @@ class Run:
         if self.workdir.started:
             return tuple(self.workdir.read()[1]["buckets"])
         return bucket_lengths(self.split("train").lengths, self.config.data.buckets)
+
+    def check_metrics(self) -> None:
+        """Refuses metrics that could not be computed, before hours are spent on what they score.
+
+        Raises:
+          UserError: which, of which split, and why.
+        """
+        for name in ("validation", "test"):
+            chosen = self.config.evaluation.metric if name == "validation" else ""
+            labels = np.array(self.split(name).array("label"))
+            check_metrics(labels, self.source.id2label, self.config.objective, name, chosen)
 
     def _masking(self) -> Masking | None:
         """What happens to the input tokens while training.

@@ -1,18 +1,26 @@
 """What a finished run said of each example, kept for reports: DIR/scores/test.npz and so on."""
 
 import dataclasses
+import hashlib
 import io
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trainer.disk import replace_bytes
+from trainer.disk import replace_bytes, sha256_of
 from trainer.errors import UserError
 from trainer.monitor.tables import WrongPrediction
 from trainer.objectives.metrics import softmax
+from trainer.storage import fields, strict_json
+from trainer.storage.plain import to_json
+
+MAX_BYTES = 2**31  # of the arrays of a file: half a million examples of a thousand classes
+_MOST_WRONG = 1000
+# Kind of number and axes of each array; "notes" is JSON as bytes.
+_ARRAYS = {"ids": "i1", "labels": "i1", "logits": "f2", "losses": "f1", "lengths": "i1"}
+_DTYPES = {"i": ("int32", "int64"), "f": ("float32", "float64"), "u": ("uint8",)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,34 +51,96 @@ class Kept:
         """int [N], the class with the largest logit."""
         return self.logits.argmax(-1)
 
-    def save(self, path: Path) -> None:
-        """Writes one .npz file, whole or not at all."""
+    def save(self, path: Path) -> str:
+        """Writes one .npz file, whole or not at all; returns its sha256 in hex."""
         path.parent.mkdir(exist_ok=True)
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays: Any = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         notes = {"metrics": self.metrics, "wrong": [row._asdict() for row in self.wrong]}
         written = io.BytesIO()
-        np.savez_compressed(written, notes=json.dumps(notes), **arrays)
+        text = np.frombuffer(to_json(notes).encode(), np.uint8)
+        np.savez_compressed(written, notes=text, **arrays)
         replace_bytes(path, written.getvalue())
+        return hashlib.sha256(written.getvalue()).hexdigest()
 
     @classmethod
-    def load(cls, path: Path) -> "Kept":
-        """The inverse of `save`.
+    def load(cls, path: Path, sha256: str, classes: int) -> "Kept":
+        """The inverse of `save` for a run of so many classes.
 
         Raises:
-          UserError: there is no such file, or it cannot be read.
+          UserError: there is no such file, it is not what was written, or it holds what no
+            evaluation gives: other arrays, labels out of range, numbers that are not finite.
         """
         try:
-            with path.open("rb") as file, np.load(file) as held:
-                notes = json.loads(str(held["notes"]))
-                wrong = [WrongPrediction(**row) for row in notes["wrong"]]
-                arrays = {name: held[name] for name in _ARRAYS}
-                return cls(**arrays, metrics=notes["metrics"], wrong=wrong)
-        except FileNotFoundError as error:
+            if not path.exists():
+                raise UserError(f"{path} is missing: restore it from a backup")
+            if not path.is_file() or sha256_of(path) != sha256:
+                raise fields.Invalid("it is not what was written")
+            arrays = _arrays(path)
+            notes = strict_json.as_object(arrays.pop("notes").tobytes())
+            metrics = fields.mapping(notes, "metrics")
+            for name in metrics:
+                fields.number_or_nan(metrics, name)
+            wrong = [_wrong(row, classes) for row in fields.items(notes, "wrong", _MOST_WRONG)]
+            _check(arrays, classes)
+            return cls(**arrays, metrics=metrics, wrong=wrong)
+        except UserError:
+            raise
+        except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds of their own
+            said = str(error) or type(error).__name__
             raise UserError(
-                f"{path} is missing: the run has not ended; let it end first"
+                f"cannot read {path}: {said[:200]}; restore it from a backup"
             ) from error
-        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"cannot read {path}: {error}") from error
 
 
-_ARRAYS = ("ids", "labels", "logits", "losses", "lengths")
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file, of which nothing is unpacked before its size is known."""
+    kinds = {"notes": "u1", **_ARRAYS}
+    with zipfile.ZipFile(path) as archive:
+        members = {member.filename: member for member in archive.infolist()}
+        if sorted(members) != sorted(f"{name}.npy" for name in kinds):
+            raise fields.Invalid(f"it must hold {', '.join(kinds)} and nothing else")
+        if sum(member.file_size for member in members.values()) > MAX_BYTES:
+            raise fields.Invalid(f"its arrays are larger than {MAX_BYTES:,} bytes")
+        return {
+            name: _array(archive.read(members[f"{name}.npy"]), name, kind)
+            for name, kind in kinds.items()
+        }
+
+
+def _array(content: bytes, name: str, kind: str) -> np.ndarray:
+    """An array of a .npy file whose header claims just what follows it; never a pickle."""
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise fields.Invalid(f"{name} is no array of this library's")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    fits = dtype.name in _DTYPES[kind[0]] and dtype.isnative and len(shape) == int(kind[1])
+    if not fits or fortran or min(shape, default=0) < 1:
+        raise fields.Invalid(f"{name} is {dtype} of shape {fields.shown(shape)}")
+    flat = np.frombuffer(content, dtype, offset=file.tell())
+    return flat.reshape(shape)
+
+
+def _check(arrays: dict[str, np.ndarray], classes: int) -> None:
+    """Raises Invalid for arrays that do not belong together, or values out of their range."""
+    count = len(arrays["labels"])
+    for name, array in arrays.items():
+        if array.shape != ((count, classes) if name == "logits" else (count,)):
+            raise fields.Invalid(f"{name} has shape {array.shape}, of {count} examples")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise fields.Invalid(f"{name} holds numbers that are not finite")
+    labels = arrays["labels"]
+    if labels.min() < 0 or labels.max() >= classes or arrays["lengths"].min() < 0:
+        raise fields.Invalid(f"a label is not one of {classes} classes, or a length is negative")
+
+
+def _wrong(row: object, classes: int) -> WrongPrediction:
+    values = fields.mapping({"wrong": row}, "wrong")
+    if not isinstance(values.get("id"), str):
+        fields.integer(values, "id", low=-fields.INT64)
+    return WrongPrediction(
+        fields.text(values, "text"),
+        fields.integer(values, "label", high=classes - 1),
+        fields.integer(values, "prediction", high=classes - 1),
+        fields.number(values, "probability", 0, 1),
+        values["id"],
+    )

@@ -6,8 +6,10 @@ from typing import Any
 import tensorflow as tf
 
 from trainer import config as config_lib
+from trainer.errors import UserError
 from trainer.optim.adamw import AdamW
 from trainer.optim.loss_scale import LossScale, scalar
+from trainer.storage import fields
 
 
 class Counters:
@@ -72,7 +74,31 @@ class Position:
     waited: int = 0  # evaluations since the phase's best
 
     @classmethod
-    def read(cls, meta: dict[str, Any]) -> "Position":
-        """The inverse of dataclasses.asdict."""
-        bests = {key: Best(**meta[key]) if meta[key] else None for key in ("best", "phase_best")}
-        return cls(**{**meta, **bests})
+    def read(cls, meta: dict[str, Any], step: int, phases: int) -> "Position":
+        """The inverse of dataclasses.asdict.
+
+        Args:
+          meta: of a checkpoint.
+          step: the newest that it may speak of.
+          phases: how many the run has.
+
+        Raises:
+          UserError: it holds what no run of so many steps and phases gives.
+        """
+        try:
+            return cls(
+                fields.integer(meta, "phase", high=phases - 1),
+                fields.integer(meta, "phase_start", high=step),
+                _best(meta, "best", step),
+                _best(meta, "phase_best", step),
+                fields.integer(meta, "waited", high=step),
+            )
+        except fields.Invalid as error:
+            raise UserError(f"the checkpoint of step {step} is of no such run: {error}") from error
+
+
+def _best(meta: dict[str, Any], name: str, step: int) -> Best | None:
+    if fields.value(meta, name) is None:
+        return None
+    found = fields.mapping(meta, name)
+    return Best(fields.integer(found, "step", high=step), fields.number_or_nan(found, "value"))

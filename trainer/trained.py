@@ -1,13 +1,14 @@
 """A trained model out of a run's folder, without the data it was trained on."""
 
 import dataclasses
+from collections.abc import Collection
 
 import tensorflow as tf
 
 from trainer import config as config_lib
 from trainer.calibration import Calibration
 from trainer.data.encode import Encoder
-from trainer.data.tokenizers import load_tokenizer, vocabulary_size
+from trainer.data.tokenizers import vocabulary_size
 from trainer.errors import UserError
 from trainer.models import families
 from trainer.models.parameters import build_model, named_constants, named_parameters
@@ -43,17 +44,28 @@ class TrainedModel:
       calibration: what was fitted on validation, or None.
     """
 
-    def __init__(self, workdir: Workdir, strategy: tf.distribute.Strategy):
+    def __init__(
+        self,
+        workdir: Workdir,
+        strategy: tf.distribute.Strategy,
+        trusted: Collection[str] = (),
+    ):
         """Loads the best weights of `workdir` onto the devices of `strategy`.
 
+        Args:
+          workdir: of a run that ended, or of which a phase has.
+          strategy: from `trainer.runtime.start`.
+          trusted: packages of your own that the run's settings may name.
+
         Raises:
-          UserError: there is no run, no phase of it has ended, or its weights cannot be read.
+          UserError: there is no run, no phase of it has ended, its settings name code that is not
+            trusted, or a file of it is not what was written.
         """
         self.workdir, self.strategy = workdir, strategy
-        self.config, self.derived = workdir.read()
+        self.config, self.derived = workdir.read_to_run(trusted)
         store, self.step = workdir.finished_weights()
         self.id2label: list[str] = self.derived["id2label"]
-        self.tokenizer = load_tokenizer(workdir.tokenizer)
+        self.tokenizer = workdir.load_tokenizer()
         data = self.config.data
         self.encoder = Encoder(self.tokenizer, data.max_length, data.cut)
         pretrained = self.derived["pretrained"]
@@ -66,7 +78,7 @@ class TrainedModel:
         weights = {f"model/{name}": v for name, v in named_parameters(self.model).items()}
         weights |= {f"constant/{name}": v for name, v in named_constants(self.model).items()}
         store.restore(self.step, weights)
-        self.calibration = Calibration.load(workdir.calibration_file)
+        self.calibration = Calibration.load(workdir.calibration_file, len(self.id2label))
         if self.calibration and self.calibration.step != self.step:
             raise UserError(
                 f"{workdir.calibration_file} belongs to the weights of step"
@@ -77,7 +89,9 @@ class TrainedModel:
     @property
     def note(self) -> str:
         """What a user of its probabilities should know; empty if nothing."""
-        return "" if self.calibration else "not calibrated, as the run has not ended"
+        if not self.calibration:
+            return "not calibrated, as the run has not ended"
+        return self.calibration.note
 
     @property
     def temperature(self) -> float:

@@ -1,10 +1,11 @@
 """What lies in a run's folder, and whether this run may go on in it."""
 
 import contextlib
-import json
 import os
 import secrets
+import shutil
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,14 @@ from transformers import PreTrainedTokenizerFast
 
 from trainer import config as config_lib
 from trainer.checkpoint import DamagedCheckpoint, Store, newest_whole
-from trainer.disk import replace
+from trainer.data.tokenizers import load_tokenizer
+from trainer.disk import replace, sha256_of
 from trainer.errors import UserError
+from trainer.imports import check_trusted
+from trainer.meeting import SECRET_FILE
 from trainer.objectives.metrics import better
+from trainer.storage import contents, fields, sealed
+from trainer.storage.contents import TOKENIZER_FILES
 from trainer.workers import Workers
 
 TOKEN = ".token"  # what the chief writes and every worker must read, for a moment
@@ -30,7 +36,7 @@ class NotYet(Exception):
 
 
 class Workdir:
-    """The folder of one run.
+    """The folder of one run, which may come from a stranger: every file is checked when it is read.
 
     config.json, tokenizer/, checkpoints/, best/, logs; when it has ended scores/, calibration.json,
     result.json.
@@ -64,8 +70,10 @@ class Workdir:
             raise UserError(f"--workdir={self.path} is not writable: choose another folder")
         if not self.started:
             # A run that was killed while it began left no more than these.
-            begun = (".lock", TOKEN, self.tokenizer.name, f"{self.config_file.name}.tmp")
-            if self.path.exists() and any(p.name not in begun for p in self.path.iterdir()):
+            half = f"{self.config_file.name}.tmp"
+            begun = (".lock", TOKEN, SECRET_FILE, self.tokenizer.name, half)
+            there = self.path.iterdir() if self.path.exists() else ()
+            if any(p.name not in begun or p.is_symlink() for p in there):
                 raise UserError(
                     f"--workdir={self.path} is not empty and holds no run: choose an empty folder"
                 )
@@ -81,23 +89,57 @@ class Workdir:
         """The run's settings, and what followed from them (fingerprints, label names).
 
         Raises:
-          UserError: there is no run, or its config.json cannot be read.
+          UserError: there is no run, or its config.json is not what a run of this version wrote.
         """
         try:
-            values = json.loads(self.config_file.read_text())
-            return config_lib.from_dict(
-                {key: value for key, value in values.items() if key != DERIVED}
-            ), values[DERIVED]
-        except UserError as error:
-            raise UserError(
-                f"cannot read {self.config_file}, which another version wrote: {error}"
-            ) from error
+            values = sealed.read(self.config_file)
+            derived = contents.derived(values)
+            del values[DERIVED]
+            config = config_lib.from_dict(values)
+            config_lib.validate(config)
+            return config, derived
         except FileNotFoundError as error:
             raise UserError(
                 f"--workdir={self.path} holds no run: {self.config_file} is missing"
             ) from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"cannot read {self.config_file}: {error}") from error
+        except (OSError, ValueError, UserError) as error:
+            raise UserError(
+                f"cannot read {self.config_file}: {str(error)[:300]}; it was damaged, edited or"
+                " written by another version: restore it from a backup"
+            ) from error
+
+    def read_to_run(self, trusted: Collection[str]) -> tuple[config_lib.Experiment, dict[str, Any]]:
+        """Like `read`, for whoever runs the code that the settings name.
+
+        Args:
+          trusted: packages or modules, beside this library's own, that the settings may name.
+
+        Raises:
+          UserError: see `read`; or they name others.
+        """
+        config, derived = self.read()
+        check_trusted(config, trusted, str(self.config_file))
+        return config, derived
+
+    def load_tokenizer(self) -> PreTrainedTokenizerFast:
+        """The run's tokenizer.
+
+        Raises:
+          UserError: a file of tokenizer/ is not what was written, or it cannot be loaded.
+        """
+        written = self.read()[1][TOKENIZER_FILES]
+        try:
+            there = _digests(self.tokenizer)
+        except OSError as error:
+            raise UserError(f"cannot read {self.tokenizer}: {error}") from error
+        names = sorted(written.keys() | there.keys())
+        different = [name for name in names if written.get(name) != there.get(name)]
+        if different:
+            raise UserError(
+                f"{self.tokenizer / different[0]} is not what was written: restore"
+                f" {self.tokenizer} from a backup"
+            )
+        return load_tokenizer(self.tokenizer)
 
     def check_shared(self, workers: Workers, patience: float = LISTING_SECONDS) -> None:
         """Waits until every worker sees in its workdir what the chief sees there.
@@ -120,6 +162,7 @@ class Workdir:
         if workers.is_chief:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
+                path.unlink(missing_ok=True)  # a link would lead elsewhere
                 path.write_text(token)
             except OSError as error:
                 said = f"cannot write to --workdir={self.path}: {error.strerror}"
@@ -207,10 +250,14 @@ class Workdir:
             self._take_lock(patience)
             if self._state() != before:
                 raise NotYet(f"another process trained in --workdir={self.path} until now")
-            if not self.started:
+            if self.started:
+                files = self.read()[1][TOKENIZER_FILES]
+            else:
+                shutil.rmtree(self.tokenizer, ignore_errors=True)  # of a start that was killed
                 tokenizer.save_pretrained(self.tokenizer)
-            values = config_lib.to_dict(config) | {DERIVED: derived}
-            replace(self.config_file, json.dumps(values, indent=2) + "\n")
+                files = _digests(self.tokenizer)
+            derived = derived | {TOKENIZER_FILES: files}
+            sealed.write(self.config_file, config_lib.to_dict(config) | {DERIVED: derived})
             for path in (self.result_file, self.calibration_file, *self.scores.glob("*.npz")):
                 path.unlink(missing_ok=True)
         except OSError as error:
@@ -235,34 +282,50 @@ class Workdir:
     def failed_before(self, what: str) -> bool:
         """Notes a failure; True if it is the very one that ended the run the last time."""
         try:
-            before = self.failure_file.read_text() if self.failure_file.exists() else ""
+            before = ""
+            if self.failure_file.is_file():
+                with self.failure_file.open() as file:
+                    before = file.read(len(what) + 1)
             replace(self.failure_file, what)
         except (OSError, ValueError):
             return False
         return before == what
 
     def result(self) -> dict[str, Any] | None:
-        """What result.json says, None if the run has not ended."""
+        """What result.json says, None if the run has not ended.
+
+        Raises:
+          UserError: it is not what was written.
+        """
         try:
-            return json.loads(self.result_file.read_text())
-        except (OSError, ValueError):
+            return contents.result(sealed.read(self.result_file))
+        except FileNotFoundError:
             return None
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"cannot read {self.result_file}: {error}; delete it, and the command of the run"
+                " writes it again"
+            ) from error
 
     def best_weights(self) -> tuple[Store, int]:
         """Where the weights are that validation chose; the latest if nothing was chosen yet.
 
         Raises:
-          UserError: there are none, or all are damaged.
+          UserError: there are none, one of the best is damaged, or all of the latest are.
         """
-        chosen: tuple[int, dict[str, Any]] | None = None
+        chosen: tuple[int, float] | None = None
         for step in self.best.steps():
             try:
                 meta = self.best.verify(step)
-            except DamagedCheckpoint as error:
-                logging.warning("The best weights of step %s are damaged: %s", step, error)
-                continue
-            if chosen is None or better(meta["metric"], meta["value"], chosen[1]["value"]):
-                chosen = step, meta
+                metric = fields.text(meta, "metric")
+                value = fields.number_or_nan(meta, "value")
+            except (DamagedCheckpoint, fields.Invalid) as error:
+                raise UserError(
+                    f"weights that validation chose are damaged ({error}): restore"
+                    f" {self.best.path(step)} from a backup, or delete it to do without them"
+                ) from error
+            if chosen is None or better(metric, value, chosen[1]):
+                chosen = step, value
         if chosen:
             return self.best, chosen[0]
         latest = newest_whole(self.checkpoints, logging.warning)
@@ -277,13 +340,23 @@ class Workdir:
           UserError: none has, or there are no weights.
         """
         weights = self.best_weights()
-        phases = [meta["phase"] for meta in self.checkpoints.metas()]
-        if not self.result() and max(phases, default=0) == 0:
+        phases = [meta.get("phase") for meta in self.checkpoints.metas()]
+        if not self.result() and not any(type(phase) is int and phase > 0 for phase in phases):
             raise UserError(
                 f"--workdir={self.path} holds a run of which no phase has ended: let it go on"
                 " first, the command that began it does so"
             )
         return weights
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """The sha256 in hex of each file in a folder, by its path there; hidden ones are nobody's."""
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    return {
+        name: sha256_of(path) if path.is_file() else "no regular file"
+        for name, path in sorted(paths.items())
+        if not name.startswith(".") and not path.is_dir()
+    }
 
 
 def _exists(path: Path) -> bool:

@@ -7,7 +7,6 @@ connections go values that all must know (`exchange`) and a beat a second. A wor
 closes, or that is not heard of for SILENCE_SECONDS, is lost: the others name it and end.
 """
 
-import errno
 import json
 import selectors
 import socket
@@ -16,12 +15,17 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from trainer import meeting
 from trainer.errors import UserError
+from trainer.meeting import RETRY_SECONDS, Newcomer, Secret, split_address
+from trainer.peer import NotAWorker, Peer, one_line
+from trainer.storage import strict_json
 
 BEAT_SECONDS = 1.0
 SILENCE_SECONDS = 20.0
-RETRY_SECONDS = 0.3  # between two attempts to reach the chief, or to listen as the chief
 PORT_SECONDS = 20.0  # how long a worker tries its own: an earlier run may be about to end
+TELL_SECONDS = 10.0  # after which a worker that does not get in says why
+MOST_NAMED = 20  # workers in a message
 LOST = 69  # exit status where a worker, or the workdir, is not there (EX_UNAVAILABLE, sysexits.h)
 
 
@@ -37,6 +41,7 @@ class Workers:
         everything here returns at once.
       index: this worker's place among them.
       end: ends this process with an exit status and a line, from any thread.
+      say: told of what comes from elsewhere than the workers, in a line now and then.
     """
 
     def __init__(
@@ -44,15 +49,18 @@ class Workers:
         addresses: Sequence[str] = (),
         index: int = 0,
         end: Callable[[int, str], None] | None = None,
+        say: Callable[[str], None] = lambda line: None,
     ):
         self.addresses, self.index, self._end = tuple(addresses), index, end
+        self._say = say
         self.count = max(len(self.addresses), 1)
         self.is_chief = index == 0
         self.doing = "the start"  # where it stands: told to the others with each beat
         self._waits = False  # for the others
-        self._peers: dict[int, _Peer] = {}
+        self._peers: dict[int, Peer] = {}
         self._lock = threading.Condition()
-        self._round = 0
+        self._round = 0  # of this worker's next value
+        self._done = 0  # the first round that is not answered
         self._ends: Callable[[list[Any]], bool] = lambda values: False
         self._values: dict[int, dict[int, Any]] = {}  # round -> worker -> value; chief only
         self._answers: dict[int, list[Any]] = {}  # round -> values of all workers
@@ -64,11 +72,12 @@ class Workers:
 
     # Meeting
 
-    def meet(self, seconds: float) -> None:
+    def meet(self, seconds: float, secret: Secret = lambda: b"") -> None:
         """Waits until every worker is there.
 
         Args:
           seconds: how long to wait at most.
+          secret: what all workers know, and nobody else; see `meeting.secret`.
 
         Raises:
           Lost: not all came in time; those that are missing are named.
@@ -78,9 +87,9 @@ class Workers:
             return
         deadline = time.monotonic() + seconds
         if self.is_chief:
-            self._gather(deadline, seconds)
+            self._gather(deadline, seconds, secret())
         else:
-            self._peers[0] = self._reach_chief(deadline, seconds)
+            self._peers[0] = self._reach_chief(deadline, seconds, secret)
         threading.Thread(target=self._watch, name="workers", daemon=True).start()
         if not self.is_chief:  # said before TensorFlow fails on it, and to the others
             self._listen(deadline).close()
@@ -88,37 +97,49 @@ class Workers:
     def _listen(self, deadline: float) -> socket.socket:
         """A listener at this worker's own address."""
         soon = min(deadline, time.monotonic() + PORT_SECONDS)
-        return _listen(self.addresses[self.index], soon, f"worker {self.index}")
+        return meeting.listen(self.addresses[self.index], soon, f"worker {self.index}")
 
-    def _gather(self, deadline: float, seconds: float) -> None:
-        with self._listen(deadline) as listener:
-            while missing := [i for i in range(1, self.count) if i not in self._peers]:
-                listener.settimeout(max(deadline - time.monotonic(), 0.001))
-                try:
-                    peer = _Peer(listener.accept()[0])
-                except TimeoutError:
-                    names = ", ".join(map(self.name, missing))
-                    self._refuse(LOST, f"not there within {seconds:g} s: {names}")
+    def _gather(self, deadline: float, seconds: float, secret: bytes) -> None:
+        if not secret:
+            raise ValueError("workers of one run need a secret to meet")
+        with self._listen(deadline) as listener, meeting.Gate(listener, secret, self._say) as gate:
+            while missing := self._missing():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    foreign = f"; {gate.foreign()}" if gate.foreign() else ""
+                    text = f"not there within {seconds:g} s: {self._names(missing)}{foreign}"
+                    self._refuse(LOST, text)
                     self.close()
-                    raise Lost(f"not there within {seconds:g} s: {names}") from None
-                self._welcome(peer)
+                    raise Lost(text)
+                for newcomer in gate.wait(min(left, 1.0)):
+                    self._welcome(newcomer)
         for peer in self._peers.values():
             peer.send({"met": True})
 
-    def _welcome(self, peer: "_Peer") -> None:
-        hello = peer.receive(5.0)
-        index = hello.get("worker", 0)
-        if hello.get("addresses") != list(self.addresses) or index not in range(1, self.count):
-            if isinstance(hello.get("addresses"), list):  # anything else is no worker at all
-                text = (
-                    f"worker {index} knows the workers {hello.get('addresses')}, {self.name(0)}"
-                    f" knows {list(self.addresses)}: start all with the same list"
-                )
-                peer.send({"end": 2, "why": text})
-                self._refuse(2, text)
-                peer.close()
-                self.close()
-                raise UserError(text)
+    def _missing(self) -> list[int]:
+        """The workers that have not come, or have gone again."""
+        for index, peer in list(self._peers.items()):
+            if peer.closed():
+                self._peers.pop(index).close()
+        return [i for i in range(1, self.count) if i not in self._peers]
+
+    def _names(self, missing: Sequence[int]) -> str:
+        more = f" and {len(missing) - MOST_NAMED:,} more" if len(missing) > MOST_NAMED else ""
+        return ", ".join(map(self.name, missing[:MOST_NAMED])) + more
+
+    def _welcome(self, newcomer: Newcomer) -> None:
+        peer, index, addresses = newcomer.peer, newcomer.index, newcomer.addresses
+        if addresses != list(self.addresses):
+            text = (
+                f"worker {index} knows the workers {_short(addresses, 1000)}, {self.name(0)}"
+                f" knows {_short(list(self.addresses), 1000)}: start all with the same list"
+            )
+            peer.send({"end": 2, "why": text})
+            self._refuse(2, text)
+            peer.close()
+            self.close()
+            raise UserError(text)
+        if index not in range(1, self.count):
             peer.close()
             return
         if index in self._peers:  # the one before was restarted, unless both are there
@@ -129,28 +150,42 @@ class Workers:
 
     def _refuse(self, status: int, text: str) -> None:
         for peer in list(self._peers.values()):
-            peer.send({"end": status, "why": text})
+            peer.send({"end": status, "why": one_line(text)})
 
-    def _reach_chief(self, deadline: float, seconds: float) -> "_Peer":
+    def _reach_chief(self, deadline: float, seconds: float, secret: Secret) -> Peer:
         host, port = split_address(self.addresses[0])
         last = "no answer"
+        tells_at = time.monotonic() + TELL_SECONDS
         while (left := deadline - time.monotonic()) > 0:
             try:
-                peer = _Peer(socket.create_connection((host, port), timeout=min(left, 5.0)))
-                peer.send({"worker": self.index, "addresses": list(self.addresses)})
+                if not (known := secret()):
+                    raise NotAWorker("its secret is not in the --workdir: do both share it?")
+                connection = socket.create_connection((host, port), timeout=min(left, 5.0))
+                peer = self._greet(connection, known, min(left, meeting.GREETING_SECONDS))
                 # Longer than the chief waits, which may have begun now: it names who is missing.
                 answer = peer.receive(seconds + 5.0)
-                if answer.get("met"):
+                if "met" in answer:
                     return peer
-                if "end" in answer:
-                    peer.close()
-                    raise (UserError if answer["end"] == 2 else Lost)(answer["why"])
                 peer.close()
+                if "end" in answer:
+                    raise (UserError if answer["end"] == 2 else Lost)(one_line(answer["why"]))
                 last = "no answer"
+            except NotAWorker as error:
+                last = str(error)
+                if time.monotonic() >= tells_at:
+                    tells_at = float("inf")
+                    self._say(f"Note: no meeting with {self.name(0)} yet: {last}")
             except OSError as error:
                 last = error.strerror or str(error)
             time.sleep(RETRY_SECONDS)
         raise Lost(f"not there within {seconds:g} s: {self.name(0)} ({last})")
+
+    def _greet(self, connection: socket.socket, secret: bytes, seconds: float) -> Peer:
+        try:
+            return meeting.greet(connection, secret, self.index, self.addresses, seconds)
+        except (OSError, NotAWorker):
+            connection.close()
+            raise
 
     # What all know
 
@@ -171,7 +206,7 @@ class Workers:
         with self._lock:
             number, self._round, self._ends = self._round, self._round + 1, ends
             if self.is_chief:
-                self._take(0, number, json.loads(json.dumps(value)))  # as others' come
+                self._take(0, number, _as_sent(value))
             elif chief := self._peers.get(0):  # otherwise this process is about to end
                 chief.send({"round": number, "value": value})
             self._waits = True
@@ -243,14 +278,14 @@ class Workers:
                 for key, _ in selector.select(max(due - time.monotonic(), 0)):
                     if not self._read(key.data) and key.data in self._peers:
                         selector.unregister(key.fileobj)
-                        self._gone(key.data, "its connection closed")
+                        self._gone(key.data, self._peers[key.data].ended)
                 now = time.monotonic()
                 if now >= due:
                     # After a pause of this process itself nobody is blamed for it.
                     late, due = now - due > SILENCE_SECONDS / 2, now + BEAT_SECONDS
                     for index, peer in list(self._peers.items()):
                         peer.heard = now if late else peer.heard
-                        peer.send({"doing": self._stands()})
+                        peer.send({"doing": one_line(self._stands())})
                         if now - peer.heard > SILENCE_SECONDS:
                             self._gone(index, f"not heard of for {SILENCE_SECONDS:g} s")
 
@@ -271,7 +306,7 @@ class Workers:
             self._end(status, text)
 
     def _read(self, index: int) -> bool:
-        """Takes what a worker sent; False when its connection is closed."""
+        """Takes what a worker sent; False when its connection is closed, or of no use."""
         peer = self._peers[index]
         lines = peer.lines()
         if lines is None:
@@ -279,18 +314,28 @@ class Workers:
         peer.heard = time.monotonic()
         for line in lines:
             if "doing" in line:
-                peer.doing = line["doing"]
+                peer.doing = one_line(line["doing"])
             elif "end" in line:
                 if not self._parting:
                     if self.is_chief:
                         self._refuse(line["end"], line["why"])
-                    self._finish(line["end"], line["why"])
-            elif "value" in line:
-                with self._lock:
-                    self._take(index, line["round"], line["value"])
-            elif "values" in line:
-                with self._lock:
-                    self._answer(line["round"], line["values"])
+                    self._finish(line["end"], one_line(line["why"]))
+            elif not self._answered(index, line):
+                peer.ended = "it sent what nobody asked for"
+                return False
+        return True
+
+    def _answered(self, index: int, line: dict[str, Any]) -> bool:
+        """Takes a value, or the values of all; False for one that is not the next."""
+        with self._lock:
+            if line.get("round") != self._done:
+                return False
+            if self.is_chief and "value" in line:
+                self._take(index, self._done, line["value"])
+            elif not self.is_chief and len(line.get("values", ())) == self.count:
+                self._answer(self._done, line["values"])
+            else:
+                return False
         return True
 
     def _take(self, index: int, number: int, value: Any) -> None:
@@ -307,110 +352,15 @@ class Workers:
     def _answer(self, number: int, values: list[Any]) -> None:
         self._parting |= self._ends(values)
         self._answers[number] = values
+        self._done = number + 1
         self._lock.notify_all()
 
 
-class _Peer:
-    """The connection to another worker: a JSON object a line, either way."""
-
-    def __init__(self, connection: socket.socket):
-        self.socket = connection
-        self.heard = time.monotonic()
-        self.doing = "the start"
-        self._rest = b""
-        self._unread: list[dict[str, Any]] = []  # came together with the first message
-        self._sending = threading.Lock()
-        connection.settimeout(5.0)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def send(self, message: dict[str, Any]) -> None:
-        """Sends a message; a connection that is closed is noticed by who reads."""
-        try:
-            with self._sending:
-                self.socket.sendall(json.dumps(message).encode() + b"\n")
-        except OSError:
-            pass
-
-    def lines(self) -> list[dict[str, Any]] | None:
-        """The messages that have come, None when the connection is closed or of no use."""
-        try:
-            data = self.socket.recv(65536)
-        except OSError:
-            data = b""
-        if not data:
-            return None
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        try:
-            unread, self._unread = self._unread, []
-            return unread + [json.loads(line) for line in whole]
-        except ValueError:  # no worker, or one whose message was cut
-            return None
-
-    def receive(self, seconds: float) -> dict[str, Any]:
-        """The first message, before anything else is read; empty for none, or no worker's."""
-        deadline = time.monotonic() + seconds
-        try:
-            while (left := deadline - time.monotonic()) > 0:
-                self.socket.settimeout(left)
-                lines = self.lines()
-                if lines is None:
-                    break
-                if lines:
-                    self.socket.settimeout(5.0)
-                    self._unread = lines[1:]
-                    return lines[0] if isinstance(lines[0], dict) else {}
-        except OSError:
-            pass
-        self.close()
-        return {}
-
-    def close(self) -> None:
-        """Closes the connection."""
-        self.socket.close()
+def _as_sent(value: Any) -> Any:
+    """A value as it comes from another worker."""
+    return strict_json.loads(json.dumps(value), finite=False)
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """Host and port of "host:port"; an IPv6 address stands in brackets."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-def _listen(address: str, deadline: float, name: str) -> socket.socket:
-    """A listener whose port TensorFlow can take over when it is closed.
-
-    Raises:
-      UserError: the worker of this name cannot have it.
-    """
-    host, port = split_address(address)
-    try:
-        addresses = {str(found[4][0]) for found in socket.getaddrinfo(host, port)}
-    except OSError:  # its own name may be the last that a cluster makes known
-        addresses = set()
-    local = all(name.startswith("127.") or name == "::1" for name in addresses)
-    if not addresses or (local and host not in ("127.0.0.1", "::1", "localhost")):
-        local = False  # Debian leads a host's own name to 127.0.1.1, where no other comes
-    dual = not local and socket.has_dualstack_ipv6()
-    six = dual or (local and addresses == {"::1"})
-    while True:
-        try:
-            # With SO_REUSEADDR, also of what it accepts: else the port is kept from TensorFlow,
-            # which listens on all addresses too.
-            return socket.create_server(
-                (host if local else "", port),
-                family=socket.AF_INET6 if six else socket.AF_INET,
-                backlog=1024,
-                dualstack_ipv6=dual,
-            )
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
-                time.sleep(RETRY_SECONDS)
-                continue
-            raise UserError(
-                f"{name} cannot listen at its address {address} ({error.strerror or error}):"
-                " give it another port"
-            ) from error
-
-
-def _short(value: Any) -> str:
+def _short(value: Any, length: int = 80) -> str:
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -165,16 +165,28 @@ def test_tfds_splits_and_parts_of_splits(tfds_dir):
     assert tiny(tfds_dir, label="stars").id2label == ["0", "10"]
 
 
+def test_the_classes_of_a_dataset_in_another_order(tfds_dir):
+    named = {
+        order[0]: [order[e.label] for e in tiny(tfds_dir, labels=order).examples("test")]
+        for order in (("bad", "good"), ("good", "bad"))
+    }
+    assert tiny(tfds_dir, labels=("good", "bad")).id2label == ["good", "bad"]
+    assert named["bad"] == named["good"]
+    assert set(named["bad"]) == {"bad", "good"}
+    with pytest.raises(UserError, match=r"list each class of tiny/1.0.0 once, 'best' is not in bo"):
+        tiny(tfds_dir, labels=("bad", "best"))
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"test": "tset"}, "no split 'tset' .* its splits: test, train, unlabelled"),
+        ({"test": "tset"}, "no split 'tset' .* its splits: 'test', 'train', 'unlabelled'"),
         ({"test": "test[:0]"}, "is empty"),
         ({"validation": "test[:50%]"}, "selecting on the split that is reported"),
         ({"validation": "train+test"}, "selecting on the split that is reported"),
         ({"train": "test[:5]"}, "report on examples that were trained on"),
         ({"validation": "train[:5]"}, "select on examples that were trained on"),
-        ({"text": "body"}, "'body' is no feature .* text, label, stars|stars, text|label"),
+        ({"text": "body"}, "'body' is no feature .* its features: '(text|label|stars)', '"),
         ({"text": "stars"}, "'stars' must be text"),
         ({"label": "text"}, "'text' must be a class label or whole number"),
     ],
@@ -187,7 +199,7 @@ def test_tfds_mistakes_are_named(tfds_dir, fields, message):
 def test_an_unlabelled_or_unknown_dataset_is_refused(tfds_dir):
     with pytest.raises(UserError, match=r"row 1 has no label \(-1\)"):
         list(tiny(tfds_dir, test="unlabelled").examples("test"))
-    with pytest.raises(UserError, match=f"'no_such_set'.* prepared in {tfds_dir}: tiny"):
+    with pytest.raises(UserError, match=f"'no_such_set'.* prepared in {tfds_dir}: 'tiny'"):
         sources.open_source(config.Data(name="no_such_set", data_dir=str(tfds_dir)))
 
 

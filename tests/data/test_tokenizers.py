@@ -13,6 +13,7 @@ from tests.data.conftest import ROWS
 from trainer import config
 from trainer.data import sources, tokenizers, unigram
 from trainer.data.progress import quiet
+from trainer.data.tokenizer_training import SPECIAL
 from trainer.errors import UserError
 
 KINDS = ("wordpiece", "bpe", "unigram")
@@ -53,7 +54,7 @@ def test_special_tokens_templates_and_round_trip(kind, lowercase, tmp_path):
     made = tokenizers.train_tokenizer(settings, [*TEXTS, "Good MAN"])
     made.save_pretrained(tmp_path)
     read = tokenizers.load_tokenizer(tmp_path)
-    assert read.convert_tokens_to_ids(tokenizers.SPECIAL) == [0, 1, 2, 3, 4]
+    assert read.convert_tokens_to_ids(SPECIAL) == [0, 1, 2, 3, 4]
     assert (read.pad_token_id, read.unk_token_id, read.mask_token_id) == (0, 1, 4)
     one, two = read("good film"), read("good film", "bad man")
     assert one["input_ids"][0] == two["input_ids"][0] == read.cls_token_id

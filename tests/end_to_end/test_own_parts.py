@@ -64,6 +64,13 @@ def test_own_parts_train_alike_on_two_devices(launch, cache, path, command):
         assert 0 <= result["test"]["worst_recall"] <= result["test"]["accuracy"]
         assert "worst_recall" in result["validation"]
         assert (STEPS, "validation/worst_recall") in points(folders[0])
+        (used,) = re.findall(r"```sh\npython -m launch\.predict (.*?)\n```", PAGE)
+        where, *flags = shlex.split(used)
+        assert where == "--workdir=runs/bag"
+        where = f"--workdir={folders[0]}"
+        ended = launch(where, *flags, program="launch.predict", path=[path])
+        assert ended.status == 0, ended.stderr
+        assert json.loads(ended.stdout)["label"] in ("neg", "pos")
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sealing import DERIVED
 
 from trainer.calibration import Calibration
 from trainer.config import Experiment
@@ -12,7 +13,7 @@ from trainer.workdir import Workdir
 @pytest.mark.parametrize("format_", ["savedmodel", "keras", "huggingface"])
 def test_says_calibrated_only_where_something_was_fitted(tmp_path, format_):
     workdir = Workdir(tmp_path)
-    card = Card(workdir, Experiment(), {"id2label": ["neg", "pos"]}, 9)
+    card = Card(workdir, Experiment(), DERIVED, 9)
     said = []
     for fitted in (False, True):
         if fitted:

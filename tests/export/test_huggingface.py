@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 from pretrained_folders import CLASSES, WEIGHTS
 from programs import newest, weights
+from tokenizers import normalizers
 from transformers import AutoConfig, AutoTokenizer
 
 from trainer.config import Experiment, Model
@@ -130,6 +131,24 @@ def test_config_and_tokenizer_open_in_transformers(tmp_path, layout):
     assert {"config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json"} <= {
         path.name for path in output.iterdir()
     }
+
+
+def test_the_tokenizer_keeps_what_no_class_of_transformers_does(tmp_path):
+    folder = folders.copy("bert", tmp_path / "bert")
+    backend = load_tokenizer(folder).backend_tokenizer
+    backend.normalizer = normalizers.Sequence([normalizers.BertNormalizer(lowercase=False)])
+    backend.enable_padding(length=40)
+    backend.enable_truncation(3)
+    backend.save(str(folder / "tokenizer.json"))
+    output = tmp_path / "exported"
+    to_hugging_face(begun(folder, tmp_path / "run"), output)
+    backend.no_padding()
+    backend.no_truncation()
+    made = AutoTokenizer.from_pretrained(output)(["A good film", "FILM"], ["bad", "é a"])
+    pairs = backend.encode("A good film", "bad"), backend.encode("FILM", "é a")
+    assert pairs[0].tokens == ["[CLS]", "[UNK]", "good", "film", "[SEP]", "bad", "[SEP]"]
+    assert made["input_ids"] == [pair.ids for pair in pairs]
+    assert made["token_type_ids"] == [pair.type_ids for pair in pairs]
 
 
 def test_others_may_read_what_this_user_writes(bert, tmp_path):

@@ -10,6 +10,7 @@ import odd_texts
 import pytest
 import tensorflow as tf
 from programs import ROOT
+from tokenizers import normalizers
 
 from trainer.config import Data, Tokenizer
 from trainer.data.encode import Encoder
@@ -66,6 +67,14 @@ def test_bytes_that_are_no_text_and_no_texts_at_all():
 def test_another_kind_is_named(kind):
     assert "not BERT's WordPiece" in why_not(trained(kind=kind))
     assert why_not(trained()) == ""
+
+
+def test_other_steps_than_berts_are_named():
+    tokenizer = trained()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    assert why_not(tokenizer) == (
+        "its tokenizer prepares texts by Lowercase and BertPreTokenizer, not as BERT's does"
+    )
 
 
 @pytest.mark.slow

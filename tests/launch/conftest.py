@@ -12,6 +12,8 @@ ROWS = [(f"{word} film number {i}", word) for i in range(12) for word in ("good"
 class Few:
     """The files of a small run, and its flags."""
 
+    rows = ROWS
+
     def __init__(self, folder: Path, cache: str):
         self.train, self.test = folder / "train.csv", folder / "test.csv"
         self.workdir = folder / "run"

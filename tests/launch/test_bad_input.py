@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from programs import ROOT, contents, newest, run
 
+from trainer.data.sources import text_share
+
 CONFIGS = {
     "raises": "def get_config():\n    return 1 / 0\n",
     "raises_on_import": "import nowhere_to_be_found\n",
@@ -66,7 +68,7 @@ def only_line(stderr: str, workdir: Path, before: dict | None) -> str:
         ("--config.phases[0].steps=many", "steps.*many"),
         ("--config.phases[0].train=7", "train"),
         ("--config.model.dropout=2", r"config\.model\.dropout=2\.0 must be between 0\.0 and 0\.95"),
-        ("--config.max_steps=-1", r"config\.max_steps=-1 must be at least 0"),
+        ("--config.max_steps=-1", r"config\.max_steps=-1 must be between 0 and 1000000000000"),
         ("--config.model.norm=both", "config.model.norm='both' is not one of: post, pre"),
         ("--config.model.heads=3", r"width=8 is not a multiple of config\.model\.heads=3"),
         ("--config.phases[0].epochs=2", "needs either steps or epochs, and not both"),
@@ -168,8 +170,9 @@ def test_a_row_with_too_many_cells(launch, few):
 
 def test_an_unknown_label(launch, few):
     few.write(few.test, [("a film", "good"), ("a film", "fair")])
-    assert "test.csv, row 2: label 'fair' is not one of the labels of train: bad, good" in refused(
-        launch, few
+    assert (
+        "test.csv, row 2: label 'fair' is not one of the labels of train: 'bad', 'good'"
+        in refused(launch, few)
     )
 
 
@@ -209,9 +212,12 @@ def test_reporting_on_examples_that_were_trained_on(launch, few):
     ("flag", "said"),
     [
         ("--config.data.data_dir=/nowhere", "/nowhere.*scripts/fetch_sample.py"),
-        ("--config.data.test=tset", "no split 'tset'.*its splits: test, train"),
+        ("--config.data.test=tset", "no split 'tset'.*its splits: 'test', 'train'"),
         ("--config.data.test=test[:0]", r"'test\[:0\]'.* is empty"),
-        ("--config.data.text=review", "data.text='review' is no feature of .*: label, text|text, "),
+        (
+            "--config.data.text=review",
+            "data.text='review' is no feature of .*: 'label', 'text'|'text', ",
+        ),
         ("--config.data.validation=test", "selecting on the split that is reported"),
     ],
 )
@@ -222,10 +228,27 @@ def test_wrong_tfds_data(launch, smoke, few, flag, said):
     assert re.search(said, line), line
 
 
-def test_an_empty_text_is_kept_and_counted(launch, few):
-    few.write(few.test, [("a film", "good"), ("", "bad"), ("a show", "bad")])
+def test_a_class_that_only_validation_has(launch, few):
+    assert text_share("text 5") < 0.4
+    few.write(few.train, [*few.rows, ("text 5", "rare")])
+    line = refused(launch, few)
+    assert "all rows of label 'rare' (1) fell into the validation part of train" in line
+
+
+def test_what_is_odd_about_the_data_is_told_before_the_first_step(launch, few):
+    few.test = few.test.with_suffix(".TSV")
+    few.test.write_text('text\tlabel\n"a film"\tgood\n\tbad\na show\tbad\n')
+    assert text_share("a film\nof two lines") > 0.4
+    few.write(few.train, [*few.rows, *(("a film\nof two lines", "good ") for _ in range(3))])
     ended = launch(*few.flags)
     assert ended.status == 0, ended.stderr
+    said = ended.stderr[: ended.stderr.index("Phase 'all'")]
+    assert "\n3 classes, rows in train, validation, test:\n  0  'bad' " in said
+    assert "\n  2  'good '  3  0  0\n" in said
+    assert "Note: train: cells that span lines: 3, the longest from line 26 to 27: " in said
+    assert "Note: test: cells that begin and end with a quote, which is read as part" in said
+    assert "Note: classes that differ only in case, blanks, " in said
+    assert "'good' and 'good '" in said
     assert json.loads((few.workdir / "result.json").read_text())["test"]["examples"] == 3
     assert re.search(r"\b1\b.*empty", ended.stderr), ended.stderr
 

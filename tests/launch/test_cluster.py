@@ -10,7 +10,7 @@ import sys
 import pytest
 from programs import ROOT
 
-from launch.cluster import Cluster, expand_nodes, resolve
+from launch.cluster import Cluster, expand_nodes, resolve, secret
 from trainer.errors import UserError
 
 HOSTS = ["a:2222", "b:2222", "c:2222"]
@@ -63,7 +63,8 @@ def refusal(environment, *arguments) -> str:
     with pytest.raises(UserError) as error:
         resolve(environment, *arguments)
     message = str(error.value)
-    assert "\n" not in message
+    assert message.isprintable()
+    assert len(message) < 500
     return message
 
 
@@ -138,6 +139,16 @@ def test_one_host_is_this_machine_alone():
         (["a:1", "[::1]"], 0, "'[::1]' is not host:port"),
         (["a:1", "http://b:2"], 0, "is not host:port"),
         (["a:1", "b c:2"], 0, "is not host:port"),
+        (["a:1", f"{'b' * 64}:2"], 0, "is not host:port"),  # no name in DNS has such a part
+        (["a:1", f"{'b.' * 200}c:2"], 0, "is not host:port"),
+        (["a:1", "b..c:2"], 0, "is not host:port"),
+        (["a:1", f"{'b' * 5000}:2"], 0, "4,922 characters more is not host:port"),
+        (["a:1", "b\udcff:2"], 0, "'b\\udcff:2' is not host:port"),
+        (["a:1", "b\x1b[2J:2"], 0, "is not host:port"),
+        (["a:1", "[fe80::1%a\nb]:2"], 0, "is not host:port"),
+        (["a:1", "b:" + "9" * 5000], 0, "needs a port from 1 to 65535"),
+        ([f"a{i}:1" for i in range(4097)], 0, "--hosts names 4,097 workers, more than 4,096"),
+        (["a:1", "b:1"], 10**4000, "--index is 1000"),
     ],
 )
 def test_wrong_hosts_are_refused(hosts, index, says):
@@ -211,6 +222,17 @@ def test_tf_config_of_one_or_none_is_this_machine_alone(environment, source):
         (tf_config(HOSTS, master=["d:1"]), "'master'"),
         (tf_config([*HOSTS, "b:2222"]), "b:2222 stands twice"),
         (tf_config(HOSTS[1:], chief=["b:2222"]), "b:2222 stands twice"),
+        ("[" * 100_000, "not JSON (nested deeper than 64)"),
+        ('{"cluster":' * 100_000, "not JSON (nested deeper than 64)"),
+        ('{"cluster": {}, "cluster": {"worker": ["a:1"]}}', "the key 'cluster' stands twice"),
+        ('{"cluster": {"worker": ["a:1"], "worker": []}}', "the key 'worker' stands twice"),
+        ('{"cluster": NaN}', "NaN is no number"),
+        ('{"task": {"index": ' + "9" * 5000 + "}}", "an integer of 5,000 digits"),
+        ('{"cluster": {"' + "x" * 5000 + '": ["a:1"]}}', "4,920 characters more"),
+        ('{"cluster": {"a\\nb": ["a:1"]}}', "'a\\nb', but there are only workers"),
+        ("\udcff", "not JSON"),
+        (tf_config(["a:1", "b\udcff:1"]), "'b\\udcff:1' is not host:port"),
+        (tf_config([f"a{i}:1" for i in range(5000)]), "names 5,000 workers, more than 4,096"),
         (tf_config(["a", "b:1"]), "'a' is not host:port"),
         (tf_config(["a:1", ""]), "empty entry"),
     ],
@@ -274,6 +296,29 @@ def test_node_lists_expand_in_slurms_order(text, names):
 def test_other_node_lists_are_refused(text):
     with pytest.raises(UserError, match="cannot read the node list"):
         expand_nodes(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("n[0-9999999999]", "SLURM_STEP_NODELIST names 10,000,000,000 workers, more than 4,096"),
+        ("n[0-4096]", "names 4,097 workers"),
+        ("n[0-99]m[0-99]", "names 10,000 workers"),
+        ("n[0-99],m[0-4000]", "names 4,101 workers"),
+        ("n" + "[0-9999999999]" * 500, "names countless workers"),
+        (",".join(f"n{i}" for i in range(5000)), "names 5,000 workers"),
+        ("n[" + "9" * 5000 + "]", "cannot read the node list 'n[999"),
+        ("n[1-" + "9" * 5000 + "]", "cannot read the node list 'n[1-999"),
+        ("\udcff" * 5000, "cannot read the node list"),
+        ("n1\nn2", "cannot read the node list 'n1\\nn2'"),
+    ],
+)
+def test_node_lists_are_not_expanded_before_they_are_counted(text, says):
+    with pytest.raises(UserError) as error:
+        expand_nodes(text)
+    assert says in str(error.value)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 1000
 
 
 LAYOUTS = [  # what tasks of srun printed: their nodes by rank
@@ -467,6 +512,28 @@ def test_several_tasks_without_srun_are_refused(environment, says):
         ({"SLURM_LOCALID": "1"}, "but Slurm says SLURM_LOCALID=1: give --hosts and --index"),
         ({"SLURMD_NODENAME": "n10"}, "but Slurm says SLURMD_NODENAME=n10"),
         ({"SLURM_STEP_NODELIST": "n9,n9"}, "stands twice"),
+        ({"SLURM_STEP_NODELIST": f"n9,{'n' * 300}"}, "SLURM_STEP_NODELIST: 'nnn"),
+        ({"SLURM_PROCID": "9" * 5000}, "4,920 characters more, not a whole number"),
+        ({"SLURM_STEP_NUM_TASKS": "9" * 5000}, "SLURM_STEP_NUM_TASKS is '999"),
+        (
+            {"SLURM_STEP_NUM_TASKS": "9999999999", "SLURM_NTASKS": None},
+            "Slurm step 12.3 names 9,999,999,999 workers, more than 4,096",
+        ),
+        ({"SLURM_JOB_ID": "9" * 5000}, "SLURM_JOB_ID is '999"),
+        ({"SLURM_STEP_ID": "9" * 5000}, "SLURM_STEP_ID is '999"),
+        ({"SLURM_JOB_ID": "1\udcff"}, "SLURM_JOB_ID is '1\\udcff', not a whole number"),
+        ({"SLURM_JOB_ID": "1\x1b[2J2"}, "SLURM_JOB_ID is '1\\x1b[2J2', not a whole number"),
+        ({"SLURM_JOB_ID": "²"}, "SLURM_JOB_ID is '²', not a whole number"),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2(x9999999999)"}, "cannot read SLURM_STEP_TASKS_PER_NODE"),
+        ({"SLURM_STEP_TASKS_PER_NODE": "1(x999999999)"}, "names 999,999,999 workers"),
+        ({"SLURM_STEP_TASKS_PER_NODE": "9" * 5000}, "cannot read SLURM_STEP_TASKS_PER_NODE='999"),
+        ({"SLURM_STEP_TASKS_PER_NODE": "999999999,1"}, "1000000000 tasks on 2 nodes"),
+        ({"SLURM_DISTRIBUTION": "plane=" + "9" * 5000}, "SLURM_DISTRIBUTION=plane=999"),
+        ({"SLURM_DISTRIBUTION": "x\ny" * 2000}, "SLURM_DISTRIBUTION=x\\ny"),
+        ({"SLURM_DISTRIBUTION": "plane", "SLURM_DIST_PLANESIZE": "9" * 5000}, "PLANESIZE is '999"),
+        ({"SLURM_NODEID": "9" * 5000}, "but Slurm says SLURM_NODEID=999"),
+        ({"SLURMD_NODENAME": "a\nb"}, "but Slurm says SLURMD_NODENAME=a\\nb"),
+        ({"SLURM_NTASKS": "2\n" + "9" * 5000}, "SLURM_NTASKS is '2\\n999"),
     ],
 )
 def test_what_slurm_contradicts_is_refused(changes, says):
@@ -533,6 +600,13 @@ def test_one_pod_is_this_machine_alone(environment, source):
         (pod("x"), "JOB_COMPLETION_INDEX is 'x', not a whole number"),
         (pod(THAW_PORT="tcp://10.0.0.2:80"), "THAW_PORT is 'tcp://10.0.0.2:80'"),
         (pod(THAW_PORT="0"), "THAW_PORT is '0'"),
+        (pod(THAW_PORT="9" * 5000), "THAW_PORT is '999"),
+        (pod(THAW_WORKERS="9" * 5000), "THAW_WORKERS is '999"),
+        (pod(THAW_WORKERS="999999999"), "THAW_WORKERS names 999,999,999 workers, more than 4,096"),
+        (pod("9" * 5000), "JOB_COMPLETION_INDEX is '999"),
+        (pod(THAW_JOB="a" * 5000), "is not host:port"),
+        (pod(THAW_JOB="a\nb"), "is not host:port"),
+        (pod(THAW_SERVICE="\udcff"), "is not host:port"),
         (pod(THAW_JOB="a b"), "is not host:port"),
     ],
 )
@@ -623,3 +697,23 @@ def test_contradictions_are_refused_naming_both(environment, flags, says):
     message = refusal(environment, *flags)
     assert says in message
     assert re.search("give one of them|correct one of them", message)
+
+
+# The secret
+
+
+def test_a_secret_is_taken_as_it_is():
+    assert secret({}) == secret({"THAW_SECRET": ""}) == ""
+    for text in ("0" * 16, "a-Z_9!~" * 100):
+        assert secret({"THAW_SECRET": text}) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["short", "0" * 15, "0" * 1025, "0" * 15 + "\n" * 9, "ß" * 20, "a b" * 9]
+)
+def test_what_is_no_secret_is_refused_and_not_shown(text):
+    with pytest.raises(UserError) as error:
+        secret({"THAW_SECRET": text})
+    message = str(error.value)
+    assert message.startswith(f"THAW_SECRET has {len(text):,} characters: give 16 to 1,024")
+    assert text not in message

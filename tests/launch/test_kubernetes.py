@@ -1,6 +1,7 @@
 """launch.kubernetes: manifests against the API's schemas, and that they mean what they should."""
 
 import copy
+import os
 import re
 import subprocess
 import sys
@@ -56,6 +57,20 @@ def job_of(documents):
     return only["template"]["spec"]
 
 
+def variables_of(documents):
+    """The environment of a worker, as Kubernetes makes it."""
+    secret = documents["Secret"]
+    made = {}
+    for each in container_of(documents)["env"]:
+        if "value" in each:
+            made[each["name"]] = each["value"]
+        else:
+            wanted = each["valueFrom"]["secretKeyRef"]
+            assert wanted["name"] == secret["metadata"]["name"]
+            made[each["name"]] = secret["stringData"][wanted["key"]]
+    return made
+
+
 def container_of(documents):
     (container,) = job_of(documents)["template"]["spec"]["containers"]
     return container
@@ -71,7 +86,7 @@ def container_of(documents):
 def test_every_variant_is_valid(kind, gpus, workers, version):
     documents = rendered(kind=kind, gpus=gpus, workers=workers, namespace="team")
     first = {"job": {"Service", "Job"}, "jobset": {"JobSet"}}[kind]
-    assert set(documents) == {*first, "Deployment"}
+    assert set(documents) == {"Secret", "NetworkPolicy", *first, "Deployment"}
     for document in documents.values():
         check(document, version)
         assert document["metadata"]["namespace"] == "team"
@@ -157,12 +172,37 @@ def test_workers_find_each_other(kind, workers):
         hosts = documents["Job"]["metadata"]["name"]
         service = documents["Service"]["metadata"]["name"]
     assert pod["spec"]["subdomain"] == service
-    variables = {each["name"]: each["value"] for each in container_of(documents)["env"]}
+    variables = variables_of(documents)
     expected = tuple(f"{hosts}-{i}.{service}:2222" for i in range(workers))
     for index in range(workers):
         found = cluster.resolve({**variables, "JOB_COMPLETION_INDEX": str(index)})
         assert found.addresses == (expected if workers > 1 else ())
         assert (found.index, found.source) == (index, "Kubernetes")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_workers_of_the_run_reach_a_worker(kind):
+    documents = rendered(kind=kind)
+    policy = documents["NetworkPolicy"]["spec"]
+    labels = job_of(documents)["template"]["metadata"]["labels"]
+    assert labels["app.kubernetes.io/instance"] == "imdb"
+    assert policy == {
+        "podSelector": {"matchLabels": labels},
+        "policyTypes": ["Ingress"],
+        "ingress": [{"from": [{"podSelector": {"matchLabels": labels}}]}],
+    }
+    board = documents["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert not labels.items() <= board.items()
+    # The policy is made before the pods.
+    order = list(documents)
+    assert order.index("NetworkPolicy") < order.index("Job" if kind == "job" else "JobSet")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_manifest_has_a_secret_of_its_own(kind):
+    seen = {cluster.secret(variables_of(rendered(kind=kind))) for _ in range(2)}
+    assert len(seen) == 2
+    assert all(re.fullmatch("[0-9a-f]{64}", each) for each in seen)
 
 
 def consequence(documents, status, disrupted=False):
@@ -253,7 +293,7 @@ def test_what_a_pod_would_run_trains(tmp_path, few):
     train = (*flags, f"--workdir={mount}/one", "--config.phases[0].train=(^.*$$|$(HOME))")
     documents = rendered(workers=1, mount=str(mount), train=train)
     container = container_of(documents)
-    variables = {each["name"]: each["value"] for each in container["env"]}
+    variables = variables_of(documents)
     python, *command = container["command"]
     assert python == "python"
     # As Kubernetes reads them: $$ is a dollar, $(NAME) a variable.
@@ -305,6 +345,15 @@ def test_the_program_prints_it():
         ({"image": None}, TRAIN, "image"),
         ({"volume": "My Volume"}, TRAIN, "--volume"),
         ({"namespace": "a b"}, TRAIN, "--namespace"),
+        ({"image": "a\x07b"}, TRAIN, "'a\\x07b' holds a line break or odd character"),
+        ({"name": "a\n"}, TRAIN, "holds a line break or odd character"),
+        ({"mount": "/runs/\u202e"}, TRAIN, "holds a line break or odd character"),
+        ({}, (*TRAIN, "--config.x=a\nb"), "'--config.x=a\\nb' holds a line break"),
+        ({}, (*TRAIN, os.fsdecode(b"--config.x=\xff")), "holds a line break or odd character"),
+        ({"name": "a" * 5000}, TRAIN, "too long by"),
+        ({"image": "a" * 5000}, TRAIN, "--image='aaa"),
+        ({"memory": "9" * 5000 + "Gi"}, TRAIN, "--memory='999"),
+        ({"workers": 10**9}, TRAIN, "workers"),
         ({"memory": "16"}, TRAIN, "--memory='16': give a number with a unit"),
         ({"mount": "runs"}, TRAIN, "--mount='runs'"),
         ({"mount": "/"}, TRAIN, "--mount='/'"),
@@ -326,6 +375,7 @@ def test_a_mistake_is_one_line(changed, train, said):
     assert ended.stderr.startswith("error: ")
     assert said in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+    assert len(ended.stderr) < 400
 
 
 def test_the_longest_names_pass():

@@ -60,9 +60,12 @@ def die(number=signal.SIGKILL):
 LAUNCHER = """
 import json, sys
 from pathlib import Path
+from launch.isolation import isolate
 from launch.local import launch
 
 settings = json.load(sys.stdin)  # not in its command line: the tag is that of the workers
+if settings.pop("isolate", False):
+    isolate()
 sys.exit(launch(**settings, workdir=Path(settings["command"][-2])))
 """
 
@@ -175,6 +178,19 @@ listener.listen()
 socket.create_connection((host, int(port))).close()
 """
     assert launcher(code).end() == Ended(0, "", "")
+
+
+def test_all_have_a_secret_that_is_a_new_one_each_time(launcher):
+    code = """
+print(os.environ["THAW_SECRET"])
+if attempt == 1:
+    os._exit(3)
+"""
+    ended = launcher(code, max_restarts=1, grace_seconds=20.0).end()
+    assert ended.status == 0
+    said = re.findall(r"^\[[01]\] ([0-9a-f]{64})$", ended.stdout, re.MULTILINE)
+    assert len(said) == 4
+    assert len(set(said)) == 2
 
 
 def test_one_worker_is_alone(launcher):
@@ -517,6 +533,7 @@ TRAIN = ("--config=x", "--workdir=y")
         ([], "--workers"),
         (["--workers=0", "--", "--config=x"], "--workers"),
         (["--workers=two", "--", "--config=x"], "--workers"),
+        (["--workers=1000000", "--", *TRAIN], "--workers=1000000"),
         (["--workers=2"], "give the flags of launch.train after `--`: --config is missing"),
         (["--workers=2", "--", "--config=x"], "after `--`: --workdir is missing"),
         (["--workers=2", "--", "a.py", *TRAIN], "'a.py' after `--` is no flag of launch.train"),
@@ -561,5 +578,6 @@ def test_a_mistake_among_the_flags_of_train():
 def test_help():
     ended = run("--help", program="launch.local")
     assert ended.status == 0
-    for flag in ("--workers", "--max_restarts", "--gpus_per_worker"):
+    assert "reads and writes files as you. --isolate" in " ".join(ended.stdout.split())
+    for flag in ("--workers", "--max_restarts", "--gpus_per_worker", "--[no]isolate"):
         assert f"\n  {flag}: " in ended.stdout

@@ -1,17 +1,21 @@
 """Workers that never come, or do not belong together: refused before step 0, by name."""
 
+import concurrent.futures
+import itertools
 import shutil
 import socket
 import time
 
 import pytest
 from groups import Group, errors
-from programs import ROOT, contents
+from programs import ROOT, assert_same_run, contents
+from strangers import kinds, visit
 
 from trainer.workers import LOST
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.cluster]
 SOON = "--start_seconds=30"
+SECRET = "that-only-these-tests-know"
 
 
 def flags(few) -> list[str]:
@@ -22,12 +26,13 @@ def ends(group: Group) -> list:
     return [group.workers[index].end() for index in sorted(group.workers)]
 
 
-def refused(few, tmp_path, one=(), other=(), **environment) -> str:
+def refused(few, tmp_path, one=(), other=(), secret="", **environment) -> str:
     """Starts two workers with these further flags; what both say, in one line each."""
+    given = {"THAW_SECRET": secret} if secret else {}
     with Group(tmp_path / "said", 2) as group:
-        group.start(0, *flags(few), f"--workdir={few.workdir}", *one)
+        group.start(0, *flags(few), f"--workdir={few.workdir}", *one, **given)
         # Of a flag that is there twice the second counts.
-        group.start(1, *flags(few), f"--workdir={few.workdir}", *other, **environment)
+        group.start(1, *flags(few), f"--workdir={few.workdir}", *other, **environment, **given)
         ended = ends(group)
     assert [each.status for each in ended] == [2, 2], ended
     assert not any("Traceback" in each.stderr for each in ended), ended
@@ -106,9 +111,27 @@ def test_another_version(few, tmp_path):
 
 def test_another_workdir(few, tmp_path):
     other = tmp_path / "elsewhere" / "run"
-    line = refused(few, tmp_path, one=(SOON,), other=(f"--workdir={other}", SOON))
+    differs = (f"--workdir={other}", SOON)
+    line = refused(few, tmp_path, one=(SOON,), other=differs, secret=SECRET)
     assert f"does not share the --workdir={few.workdir}" in line
     assert not other.exists()
+
+
+def test_another_workdir_where_the_secret_should_be(few, tmp_path):
+    """Where no launcher gave one: the chief does not know who it is that does not come."""
+    other = tmp_path / "elsewhere" / "run"
+    soon = "--start_seconds=15"
+    with Group(tmp_path / "said", 2) as group:
+        group.start(0, *flags(few), f"--workdir={few.workdir}", soon)
+        group.start(1, *flags(few), f"--workdir={other}", soon)
+        ended = ends(group)
+    assert [each.status for each in ended] == [LOST, LOST], ended
+    said = [errors(each.stderr) for each in ended]
+    assert said[0][-1] == f"not there within 15 s: worker 1 ({group.addresses[1]})"
+    assert "its secret is not in the --workdir: do both share it?" in said[1][-1]
+    assert "Note: no meeting with worker 0" in ended[1].stderr
+    assert not few.workdir.exists()
+    assert not other.parent.exists()
 
 
 def test_another_workdir_beside_a_run_that_goes_on(few, tmp_path, launch):
@@ -116,8 +139,9 @@ def test_another_workdir_beside_a_run_that_goes_on(few, tmp_path, launch):
     assert launch(*few.flags, "--config.max_steps=2").status == 0
     before = contents(few.workdir)
     with Group(tmp_path / "said", 2) as group:
-        group.start(0, *few.flags, SOON)
-        group.start(1, *flags(few), f"--workdir={tmp_path / 'fresh'}", SOON)
+        group.start(0, *few.flags, SOON, THAW_SECRET=SECRET)
+        fresh = f"--workdir={tmp_path / 'fresh'}"
+        group.start(1, *flags(few), fresh, SOON, THAW_SECRET=SECRET)
         ended = ends(group)
     assert [each.status for each in ended] == [2, 2], ended
     assert "does not share the --workdir" in ended[1].stderr
@@ -168,3 +192,42 @@ def test_one_mistaken_worker_ends_all(few, tmp_path):
         ended = ends(group)
     assert [each.status for each in ended] == [2, 2], ended
     assert f"worker 1 ({group.addresses[1]}) ended: cannot read file" in ended[0].stderr
+
+
+def started(few, folder, secret: str, strangers: int) -> tuple[float, str]:
+    """Trains two workers; the seconds until the meeting is over, and what the chief says.
+
+    The follower comes two seconds later than the strangers, who come as soon as the chief listens.
+    """
+    given = {"THAW_SECRET": secret} if secret else {}
+    with Group(folder / "said", 2) as group, concurrent.futures.ThreadPoolExecutor(64) as pool:
+        # A recorded greeting is of this secret, or, where it is new each time, of an old one.
+        acts = kinds(group.addresses, (secret or "old").encode()).values()
+        began = time.monotonic()
+        chief = group.start(0, *flags(few), f"--workdir={folder / 'run'}", **given)
+        visits = [
+            pool.submit(visit, group.addresses[0], act)
+            for act in itertools.islice(itertools.cycle(acts), strangers)
+        ]
+        time.sleep(2)
+        follower = group.start(1, *flags(few), f"--workdir={folder / 'run'}", **given)
+        chief.wait_for("with 2 replicas")
+        seconds = time.monotonic() - began
+        for each in visits:
+            each.result(60).close()
+        ended = chief.end(), follower.end()
+    assert [each.status for each in ended] == [0, 0], ended
+    assert not any("Traceback" in each.stderr for each in ended), ended
+    return seconds, ended[0].stderr
+
+
+@pytest.mark.parametrize("secret", [SECRET, ""])
+def test_under_attack(few, tmp_path, secret):
+    """100 foreign connections of 21 kinds: the run starts as soon, and ends bit for bit as one."""
+    undisturbed, quiet = started(few, tmp_path / "undisturbed", secret, 0)
+    attacked, said = started(few, tmp_path / "attacked", secret, 100)
+    assert attacked < undisturbed + 5
+    assert "no worker's" not in quiet
+    assert 1 <= said.count("no worker's") <= 3
+    assert_same_run(tmp_path / "undisturbed" / "run", tmp_path / "attacked" / "run")
+    assert not list(tmp_path.rglob(".secret"))

@@ -1,6 +1,7 @@
 """launch.predict as a program: formats, order, resuming, memory, and mistakes."""
 
 import contextlib
+import gzip
 import json
 import os
 import pty
@@ -14,10 +15,15 @@ from pathlib import Path
 import odd_texts
 import psutil
 import pytest
+from absl import flags as absl_flags
+from absl.testing import flagsaver
 from programs import ROOT, environment
 
+from launch.predict import _format
 from trainer.config import Data
+from trainer.data.rows import Format
 from trainer.data.sources import open_source
+from trainer.storage import sealed
 
 REVIEWS = [*odd_texts.TEXTS, *(f"review {i}: {'good ' * (i % 70)} or not" for i in range(1500))]
 
@@ -75,13 +81,14 @@ def test_formats_agree(launch, finished, tmp_path):
     texts = ["a fine film", "what a bore, really", "so so"]
     files = {
         "a.txt": "".join(f"{text}\n" for text in texts),
-        "b.csv": "x,text\n" + "".join(f'1,"{text}"\n' for text in texts),
+        "b.CSV.gz": "x,text\n" + "".join(f'1,"{text}"\n' for text in texts),
         "c.tsv": "text\n" + "".join(f"{text}\n" for text in texts),
         "d.jsonl": "".join(json.dumps({"text": text}) + "\n" for text in texts),
     }
     said = []
     for name, content in files.items():
-        (tmp_path / name).write_text(content)
+        data = content.encode()
+        (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
         ended = predict(launch, finished, f"--input={tmp_path / name}")
         assert ended.status == 0, ended.stderr
         said.append(ended.stdout)
@@ -91,6 +98,42 @@ def test_formats_agree(launch, finished, tmp_path):
     )  # fmt: skip
     assert len({*said, piped.stdout}) == 1
     assert said[0].count("\n") == 3
+
+
+def test_quotes_are_read_as_in_training_unless_a_flag_says_otherwise(launch, finished, tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text('text\n"a fine film\na bore"\n')
+    ended = predict(launch, finished, f"--input={path}")
+    assert ended.status == 0, ended.stderr
+    assert [json.loads(line)["id"] for line in ended.stdout.splitlines()] == [0, 1]
+    assert ended.stderr == ""
+    ended = predict(launch, finished, f"--input={path}", "--quoting=minimal")
+    assert ended.status == 0, ended.stderr
+    assert ended.stdout.count("\n") == 1
+    assert f"Note: file {path}: cells that span lines: 1, the longest from line 2 to 3" in (
+        ended.stderr
+    )
+    ended = predict(launch, finished, "--texts=x", "--quoting=none")
+    assert (ended.status, ended.stderr) == (2, "error: --quoting is of CSV and TSV: leave it out\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "quoting", "expected"),
+    [
+        (["--input=a.tsv"], "suffix", Format("tsv")),
+        (["--input=a.tsv"], "minimal", Format("tsv", quoted=True)),
+        (["--input=a.csv.gz"], "none", Format("csv", packed=True)),
+        (["--input=a.csv.gz", "--quoting=suffix"], "none", Format("csv", True, True)),
+        (["--format=tsv", "--quoting=minimal"], "suffix", Format("tsv", quoted=True)),
+        (["--input=a.gz", "--format=jsonl"], "suffix", Format("jsonl", packed=True)),
+        (["--texts=a"], "suffix", Format("text")),
+        ([], "none", Format("text")),
+    ],
+)
+def test_the_format_of_what_is_read(flags, quoting, expected):
+    with flagsaver.flagsaver():
+        absl_flags.FLAGS(["predict", "--workdir=run", *flags])
+        assert _format(Data(quoting=quoting)) == expected
 
 
 def test_killed_anywhere_and_resumed_writes_each_row_once(launch, finished, reviews, whole):
@@ -175,9 +218,9 @@ def test_on_a_terminal_it_says_that_it_reads(finished):
 def test_pairs_and_single_texts_are_not_mixed_up(launch, finished, tmp_path):
     pairs = tmp_path / "pairs"
     pairs.mkdir()
-    values = json.loads((finished / "config.json").read_text())
+    values = sealed.read(finished / "config.json")
     values["data"]["text_pair"] = "other"
-    (pairs / "config.json").write_text(json.dumps(values))
+    sealed.write(pairs / "config.json", values)
     (tmp_path / "a.csv").write_text("text\nx\n")
     (tmp_path / "a.txt").write_text("x\n")
     for run, flags, said in (

@@ -126,6 +126,16 @@ def test_the_step_is_the_later_of_log_and_checkpoint(tmp_path):
     assert last_step(tmp_path) == 25
     log.write_text('{"step": 100000000}\n[]\nnull\n{"note": 1}\n')
     assert last_step(tmp_path) == 100000000
+    log.write_text('{"step": 30, "loss": NaN}\n')
+    assert last_step(tmp_path) == 30
+    for damaged in (
+        "[" * 100_000,
+        '{"step": 1e999}',
+        '{"step": ' + "9" * 5000 + "}",
+        '{"step": true}',
+    ):
+        log.write_text(f'{{"step": 26}}\n{damaged}\n')
+        assert last_step(tmp_path) == 26
     log.write_bytes(b"\xff\x00\n")
     assert last_step(tmp_path) == 25
 

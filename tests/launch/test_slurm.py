@@ -1,12 +1,14 @@
 """The script that launch.slurm writes, and what it refuses; tests/slurm runs it under Slurm."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 from programs import ROOT, Ended, environment, run
 
+from launch import cluster
 from launch.slurm import seconds
 from trainer.errors import UserError
 
@@ -83,6 +85,29 @@ def test_all_flags():
     assert " --max_restarts=9 " in ended.stdout
 
 
+def test_a_folder_of_the_environment_that_no_script_can_hold():
+    variables = {**environment(), "PYTHONPATH": f"{ROOT}:{os.fsdecode(b'/x' + bytes([255]))}"}
+    ended = slurm("--dry_run", env=variables)
+    assert (ended.status, ended.stdout) == (2, "")
+    assert ended.stderr.endswith("holds a line break or odd character: remove it\n")
+
+
+def test_each_start_of_the_script_has_a_secret_of_its_own():
+    """It stands in no file, and what srun starts has it."""
+    script = slurm("--dry_run").stdout
+    made = "".join(re.findall(r"^.*(?:od -An|export THAW_SECRET).*\n", script, re.MULTILINE))
+    assert made.count("\n") == 2
+    show = "import os; print(os.environ['THAW_SECRET'])"
+    command = ["bash", "-c", f'{made}exec {sys.executable} -c "{show}"']
+    seen = {
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        for _ in range(2)
+    }
+    assert len(seen) == 2
+    assert all(cluster.secret({"THAW_SECRET": each}) == each for each in seen)
+    assert all(re.fullmatch("[0-9a-f]{64}", each) for each in seen)
+
+
 def test_bash_gives_each_argument_on_as_it_is():
     odd = ("--config=a b.py", "--workdir", "it's $HOME/`x` 100%", "--config.x=('a*\\\\',\"#\")")
     script = slurm("--dry_run", "--setup=true", train=odd).stdout
@@ -112,7 +137,15 @@ def test_bash_gives_each_argument_on_as_it_is():
         ((), (*TRAIN, "--config.x=a\nb"), "'--config.x=a\\nb' holds a line break"),
         ((), (TRAIN[0], "--workdir=a\\b"), f"--workdir={ROOT}/a\\b holds a backslash"),
         (("--partition=a\nb",), TRAIN, "'a\\nb' holds a line break"),
-        ((), (*TRAIN, os.fsdecode(b"--config.x=\xff")), "holds a line break or odd character"),
+        ((), (*TRAIN, os.fsdecode(b"--config.x=\xff")), "it holds bytes that are not UTF-8"),
+        (("--job_name=a\n#SBATCH --uid=0",), TRAIN, "holds a line break"),
+        (("--setup=a\rb",), TRAIN, "'a\\rb' holds a line break"),
+        (("--sbatch=--comment=a\u2028b",), TRAIN, "holds a line break or odd character"),
+        (("--account=" + "a" * 500 + "\x1b",), TRAIN, "421 characters more"),
+        (("--gpus_per_node=" + "9" * 5000,), TRAIN, "--gpus_per_node=999"),
+        (("--time=" + "9" * 5000,), TRAIN, "--time=999"),
+        (("--nodes=1000000",), TRAIN, "--nodes=1000000"),
+        (("--tasks_per_node=17",), TRAIN, "--tasks_per_node=17"),
         (("--nodes=0",), TRAIN, "--nodes=0"),
         (("--gpus_per_node=many",), TRAIN, "--gpus_per_node=many: give 8, or a kind"),
         (("--gpus_per_node=8", "--tasks_per_node=3"), TRAIN, "cannot be shared evenly"),
@@ -129,6 +162,7 @@ def test_what_cannot_work_is_refused(flags, train, said):
     assert said in ended.stderr
     assert ended.stderr.startswith("error: ")
     assert ended.stderr.count("\n") == 1
+    assert len(ended.stderr) < 400
     assert ended.stdout == ""
 
 

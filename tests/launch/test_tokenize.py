@@ -1,5 +1,6 @@
 """launch.tokenize: what it shows, in which words, and how fast it must be up."""
 
+import io
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from programs import ROOT, environment, run
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AlbertTokenizer, BertTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
 
+from launch import main as program
 from launch import tokenize
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "film", "##s", ".", "good", "日"]
@@ -69,6 +71,41 @@ def test_the_table(folders, tmp_path):
     assert ended.stderr == ""
     assert ended.status == 0
     assert ended.stdout == TABLE
+
+
+ASCII = """\
+text             wordpiece
+                 [CLS]   2 *
+\\u65e5           \\u65e5 10
+\\xe9\\U0001f642   [UNK]   1 ?
+                 [SEP]   3 *
+tokens                   4
+* special                2
+? unknown                1
+"""
+
+
+def test_a_stream_that_knows_only_ascii(folders, tmp_path):
+    poor = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "launch.tokenize", "--tokenizer=wordpiece", "日 é🙂"]
+    environ = {**environment(), **poor}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environ)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", ASCII)
+
+
+def test_shown(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="latin-1"))
+    assert program.shown("größe 日\udcff") == "größe \\u65e5\\udcff"
+
+
+def test_notes_go_to_standard_error(folders, tmp_path):
+    path = tmp_path / "wordpiece" / "tokenizer.json"
+    path.write_text(path.read_text().replace('"lowercase": true', '"lowercase": false'))
+    ended = show(tmp_path, "--tokenizer=wordpiece", "Film")
+    assert ended.status == 0
+    assert ended.stdout.splitlines()[2].split() == ["Film", "[UNK]", "1", "?"]
+    assert ended.stderr.startswith("Note: tokenizer 'wordpiece': the ids are those of tokenizer.")
+    assert len(ended.stderr.splitlines()) == 1
 
 
 def test_several_texts_and_flags_in_any_order(folders, tmp_path):

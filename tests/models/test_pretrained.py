@@ -298,11 +298,6 @@ def test_an_unknown_activation(bert):
     assert "activation 'mish' is not supported; supported are: gelu, " in refused(bert)
 
 
-def test_a_config_of_the_wrong_kind(bert):
-    folders.change(bert, hidden_size="wide")
-    assert re.search("config.json: .*hidden_size.*wide", refused(bert))
-
-
 # Files that are refused
 
 

@@ -4,8 +4,10 @@ import json
 import math
 
 import numpy as np
+import pytest
 
-from trainer.monitor.metrics_log import MetricsLog, to_json
+from trainer.monitor.metrics_log import MetricsLog
+from trainer.storage.plain import to_json
 
 
 def _fill(path, resume_step, last_step):
@@ -90,3 +92,47 @@ def test_a_line_is_in_the_file_when_write_returns(tmp_path):
     assert len(_read(tmp_path / "m.jsonl")) == 1
     log.close()
     log.close()
+
+
+GOOD = '{"step": 10, "train/loss": 1.5, "wall_seconds": 3.0}\n'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *('{"step": "10", "train/loss": 1}', '{"step": 1.5}', '{"step": true}', '{"step": -1}'),
+        *('{"train/loss": 1}', "5", "[]", "null", "", "{", '{"step": 1, "step": 2}', "\x00"),
+        *('{"step": 10, "wall_seconds": "3"}', '{"step": 10, "wall_seconds": -3}'),
+        *('{"step": 10, "train/loss": NaN}', '{"step": 10, "train/loss": 1e999}'),
+        *('{"step": 10, "train/loss": [1]}', '{"step": 10, "train/loss": "high"}'),
+        *("[" * 100_000, '{"step": ' + "9" * 5000 + "}", '{"step": 99999999999999999999}'),
+        '{"step": 10, "text": "' + "x" * 2**21 + '"}',
+    ],
+    ids=lambda line: line[:40],
+)
+def test_a_resume_drops_what_is_no_record_and_says_so(tmp_path, caplog, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f"{GOOD}{line}\n{GOOD}")
+    log = MetricsLog(path, 20)
+    assert log.wall_seconds == 3
+    log.write(30, {"train/loss": 0.5})
+    log.close()
+    assert [each["step"] for each in _read(path)] == [10, 10, 30]
+    assert "metrics.jsonl: dropped what is no record: line 2: " in caplog.text
+    assert len(caplog.text) < 500
+
+
+def test_bytes_that_are_no_text_are_dropped(tmp_path, caplog):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'\xff\xfe{"step": 1}\n' + GOOD.encode() + b"\x80\n")
+    MetricsLog(path, 20).close()
+    assert path.read_text() == GOOD
+    assert "line 1: not UTF-8 at byte 0, and 1 more" in caplog.text
+
+
+def test_a_half_written_last_line_is_no_damage(tmp_path, caplog):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{GOOD}{{"step": 20, "tra')
+    MetricsLog(path, 20).close()
+    assert path.read_text() == GOOD
+    assert caplog.text == ""

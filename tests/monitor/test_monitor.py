@@ -8,6 +8,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainer import config
+from trainer.disk import sha256_of
 from trainer.errors import UserError
 from trainer.monitor.monitor import Monitor
 from trainer.monitor.projector import Vectors
@@ -15,6 +16,7 @@ from trainer.monitor.tables import WrongPrediction
 from trainer.monitor.tensorboard import TensorBoard
 from trainer.monitor.versions import versions
 from trainer.report import Report
+from trainer.storage import sealed
 
 
 def _monitor(workdir, resume_step=0, writes=True):
@@ -55,7 +57,8 @@ def test_a_resumed_run_reads_like_one_run(tmp_path, capsys):
     _train(resumed, 20, 40, resumed=True)
     resumed.flush()
     resumed.vectors("validation", Vectors(np.eye(2), ["a", "b"], ["x"] * 2, ["y"] * 2, [0, 1]))
-    resumed.finish({"test": {"accuracy": np.float32(0.5), "auc": float("nan")}, "steps": 40})
+    metrics = {"accuracy": np.float32(0.5), "auc": float("nan")}
+    resumed.finish({"test": metrics, "steps": 40, "sha256": {"scores/test.npz": "0"}})
     resumed.summary([("Test", "fine"), ("Look", "there")])
     resumed.close()
     resumed.close()
@@ -76,7 +79,9 @@ def test_a_resumed_run_reads_like_one_run(tmp_path, capsys):
     assert [event.step for event in read.Tensors("validation/accuracy")] == [20, 40]
     assert [event.step for event in read.Tensors("evaluation/validation confusion")] == [20, 40]
 
-    result = json.loads((tmp_path / "result.json").read_text())
+    result = sealed.read(tmp_path / "result.json")
+    digest = sha256_of(tmp_path / "metrics.jsonl")
+    assert result["sha256"] == {"scores/test.npz": "0", "metrics.jsonl": digest}
     assert result["test"] == {"accuracy": 0.5, "auc": None}
     assert result["wall_seconds"] >= walls[-1]
     assert result["versions"] == versions()

@@ -96,7 +96,18 @@ def test_auc_is_the_mean_over_the_classes_that_occur(caplog):
     scores = m.softmax(logits)
     expected = np.mean([sk.roc_auc_score(labels == c, scores[:, c]) for c in (0, 2)])
     assert m.classification_metrics(labels, logits, None, losses)["auc"] == expected
-    assert "none has label [1]" in caplog.text
+    assert "none has label '1'" in caplog.text
+
+
+def test_warnings_of_auc_name_the_classes(caplog):
+    labels, logits, losses = _data(14)
+    names = ["größe", *(f"class {i}" for i in range(1, 14))]
+    of_two, more = labels < 2, {"names": names}
+    m.classification_metrics(labels[of_two], logits[of_two], None, losses[of_two], **more)
+    assert "none has label 'class 2', 'class 3', " in caplog.text
+    assert "'class 11' and 2 more" in caplog.text
+    m.classification_metrics(0 * labels, logits, None, losses, names=["größe" * 100, *names[1:]])
+    assert f"every example has label '{'größe' * 8}'" in caplog.text
 
 
 def test_no_examples_is_an_error():
@@ -144,3 +155,49 @@ def test_better():
     assert not m.better("accuracy", math.nan, 0.1)
     assert not m.better("loss", math.nan, math.nan)
     assert m.better("loss", 5.0, math.inf)
+
+
+BINARY = (["neg", "pos"], Objective())
+
+
+@pytest.mark.parametrize(
+    ("chosen", "labels", "said"),
+    [
+        ("auc", [1, 1], "validation has examples of 'pos' only"),
+        ("f1", [0, 0], "it is that of 'pos', of which validation has no example"),
+        ("precision", [0, 0], "it is that of 'pos'"),
+        ("recall", [0, 0], "it is that of 'pos'"),
+    ],
+)
+def test_a_metric_that_could_not_choose_is_refused_at_the_start(chosen, labels, said):
+    with pytest.raises(UserError, match=said):
+        m.check_metrics(np.array(labels), *BINARY, "validation", chosen)
+
+
+@pytest.mark.parametrize("chosen", ["auc", "f1", "precision", "recall", "accuracy", "loss"])
+def test_a_metric_that_can_choose_is_not(chosen):
+    m.check_metrics(np.array([0, 1]), *BINARY, "validation", chosen)
+    m.check_metrics(np.array([0, 0]), *BINARY, "test", "")
+    m.check_metrics(np.array([0, 0]), *BINARY, "validation", "accuracy")
+    three = ["a", "b", "c"]
+    m.check_metrics(np.array([0, 2]), three, Objective(), "validation", chosen)
+
+
+def _only_with_both(labels, probabilities):
+    if len(set(labels.tolist())) < 2:
+        raise ValueError("one class only")
+    return float(probabilities[:, 1].mean())
+
+
+def _never(labels, probabilities):
+    del labels, probabilities
+    return math.nan
+
+
+def test_own_metrics_are_computed_once_at_the_start():
+    own = Objective(metrics=(f"{__name__}:_only_with_both", f"{__name__}:_never"))
+    m.check_metrics(np.array([0, 1]), BINARY[0], own, "validation", "_only_with_both")
+    with pytest.raises(UserError, match="_only_with_both' raised ValueError: one class only"):
+        m.check_metrics(np.array([1, 1]), BINARY[0], own, "test", "")
+    with pytest.raises(UserError, match=r"'_never' cannot choose .* it is not a number"):
+        m.check_metrics(np.array([0, 1]), BINARY[0], own, "validation", "_never")

@@ -7,6 +7,7 @@ import odd_texts
 import pytest
 
 from trainer.data import rows
+from trainer.data.rows import Format, format_of
 from trainer.errors import UserError
 from trainer.prediction import inputs
 from trainer.prediction.inputs import Columns, Text, read
@@ -15,7 +16,7 @@ COLUMNS = Columns("text")
 
 
 def texts(content: bytes, kind: str, columns: Columns = COLUMNS) -> list[Text]:
-    return list(read(io.BytesIO(content), kind, columns, "the file"))
+    return list(read(io.BytesIO(content), format_of("", "suffix", kind), columns, "the file"))
 
 
 def test_lines_of_text():
@@ -53,7 +54,8 @@ def test_odd_texts_come_through():
         (b'{"text": 3}\n', "jsonl", "row 1: 'text' must be text, is 3"),
         (b'{"text": "\\ud83d"}\n', "jsonl", "half of a surrogate pair"),
         (b"[1]\n", "jsonl", "row 1: not a JSON object"),
-        (b"\x00\x01\x02\n", "jsonl", "row 1: not JSON"),
+        (b"\x01\x02\n", "jsonl", "row 1: not JSON"),
+        (b"t\0e\0x\0t\0\n\0", "csv", "line 1: a NUL byte: is it text? Save the file as UTF-8"),
         (b"[" * 100_000 + b"\n", "jsonl", "row 1: not JSON"),
     ],
 )
@@ -83,7 +85,7 @@ def test_a_quote_left_open_does_not_read_the_whole_file(monkeypatch):
     monkeypatch.setattr(rows, "MAX_CELL", 10)
     file = io.BytesIO(b'text\nx\n"y\n' + b"an ordinary line\n" * 1000)
     with pytest.raises(UserError, match=r"line 4: field larger .*: mend the quotes after line 2"):
-        list(read(file, "csv", COLUMNS, "the file"))
+        list(read(file, Format("csv", quoted=True), COLUMNS, "the file"))
     assert file.tell() < 40
 
 

@@ -4,12 +4,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+from sealing import DERIVED, result
 
 from trainer import config
 from trainer.calibration import Calibration
+from trainer.disk import sha256_of
 from trainer.monitor.tables import WrongPrediction
 from trainer.objectives.metrics import classification_metrics
 from trainer.scores import Kept
+from trainer.storage import sealed
 
 EVIL = "<script>alert(1)</script> & \u2028 <b>bold</b> $x$ \x07"
 
@@ -35,21 +38,20 @@ def run(folder: Path, right: np.ndarray, names=("neg", "pos"), seed: int = 0, la
         wrong,
     )
     folder.mkdir(parents=True)
-    kept.save(folder / "scores" / "test.npz")
+    scores = kept.save(folder / "scores" / "test.npz")
     experiment = config.Experiment(seed=seed)
-    derived = {"id2label": list(names), "data_fingerprint": {"test": "abc"}}
-    values = config.to_dict(experiment) | {"derived": derived}
-    (folder / "config.json").write_text(json.dumps(values))
+    derived = {**DERIVED, "id2label": list(names)}
+    sealed.write(folder / "config.json", config.to_dict(experiment) | {"derived": derived})
     Calibration.fit(10, labels, logits, 0.9).save(folder / "calibration.json")
     points = [
         {"step": 10, "train/loss": 0.7, "train/phase": 0, "train/learning_rate": 1e-3},
         {"step": 10, "validation/loss": 0.6, "validation/accuracy": 0.5, "validation/auc": None},
         {"step": 20, "train/loss": 0.5, "train/phase": 1, "time/input_ms": 0.5},
     ]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in points))
-    result = {
-        **{"test": kept.metrics, "best_step": 10, "steps": 20, "wall_seconds": 3.0},
-        **{"finished": True, "replicas": 1, "parameters": 1234, "versions": {"python": "3.11"}},
-    }
-    (folder / "result.json").write_text(json.dumps(result))
+    log = folder / "metrics.jsonl"
+    log.write_text("".join(json.dumps(each) + "\n" for each in points))
+    digests = {"scores/test.npz": scores, "scores/validation.npz": scores, log.name: sha256_of(log)}
+    metrics = {**kept.metrics, "calibration_error": 0.1}
+    values = result(test=metrics, best_step=10, steps=20, parameters=1234, sha256=digests)
+    sealed.write(folder / "result.json", values)
     return folder

@@ -6,12 +6,23 @@ import re
 import numpy as np
 import pytest
 from made import EVIL, run
+from sealing import reseal
 
+from trainer.disk import sha256_of
 from trainer.errors import UserError
 from trainer.reports.finished import read_run, read_runs
 from trainer.reports.page import compare, differing, render
 
 RIGHT = np.arange(200) % 5 > 0
+
+
+def edit(folder, old, new, seals=False):
+    """Changes metrics.jsonl, and its seal in result.json as a stranger can."""
+    log = folder / "metrics.jsonl"
+    log.write_text(log.read_text().replace(old, new, 1))
+    if seals:
+        digest = sha256_of(log)
+        reseal(folder / "result.json", lambda v: v["sha256"].update({log.name: digest}))
 
 
 def test_one_run(tmp_path):
@@ -66,12 +77,11 @@ def test_other_test_examples_are_refused(tmp_path):
 
 
 def test_other_test_texts_of_the_same_number_are_refused(tmp_path):
-    one, two, three = (read_run(run(tmp_path / name, RIGHT)) for name in ("one", "two", "three"))
+    one, two, same = (read_run(run(tmp_path / name, RIGHT)) for name in ("one", "two", "same"))
     other = two._replace(derived={**two.derived, "data_fingerprint": {"test": "abd"}})
-    unknown = three._replace(derived={"id2label": three.labels})
-    assert len(compare([unknown, one])) == 1
+    assert len(compare([same, one])) == 1
     with pytest.raises(UserError, match="one and two were not scored on the same test examples"):
-        compare([unknown, one, other])
+        compare([one, other])
 
 
 def test_runs_in_folders_of_one_name_are_told_apart(tmp_path):
@@ -100,6 +110,11 @@ def test_no_precision_is_promised_where_no_threshold_reaches_it(tmp_path):
         (lambda folder: (folder / "config.json").unlink(), "holds no run"),
         (lambda folder: (folder / "scores" / "test.npz").unlink(), r"test\.npz is missing"),
         (lambda folder: (folder / "metrics.jsonl").write_text("{"), r"cannot read .*metrics"),
+        (lambda folder: edit(folder, '"train/loss": 0.7', '"train/loss": 0.1'), "not what was wri"),
+        (lambda folder: edit(folder, '"train/loss": 0.7', '"train/loss": "0"', True), "line 1: tr"),
+        (lambda folder: edit(folder, '"step": 20', '"step": -2', True), "line 3: step must be"),
+        (lambda folder: edit(folder, '{"step": 20', "[" * 9000, True), "line 3: nested deeper"),
+        (lambda folder: reseal(folder / "result.json", lambda v: v.update(best_step=9)), "two run"),
         (lambda folder: (folder / "metrics.jsonl").unlink(), r"cannot read .*metrics"),
     ],
 )
@@ -113,5 +128,5 @@ def test_a_run_that_cannot_be_read_is_one_line(tmp_path, damage, said):
 
 def test_a_log_without_points_is_no_error(tmp_path):
     folder = run(tmp_path / "one", RIGHT)
-    (folder / "metrics.jsonl").write_text("")
+    edit(folder, (folder / "metrics.jsonl").read_text(), "", True)
     assert render([read_run(folder)]).count("<svg ") == 4

@@ -14,6 +14,7 @@ from PIL import Image
 from configs import bilstm, lstm, quickstart
 from trainer.config import validate
 from trainer.errors import UserError
+from trainer.storage import sealed
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -122,12 +123,12 @@ def test_trains_what_is_missing_and_reuses_what_is_there(systems, tmp_path, monk
 
     # The linear model was tested elsewhere; then it learned from something else.
     file = runs / "nb_lr" / "result.json"
-    result = json.loads(file.read_text())
+    result = sealed.read(file)
     prints = result["data_fingerprint"]
-    file.write_text(json.dumps({**result, "data_fingerprint": {**prints, "test": "0"}}))
+    sealed.write(file, {**result, "data_fingerprint": {**prints, "test": "0"}})
     with pytest.raises(UserError, match="runs nb_lr and lstm were tested on different examples"):
         compare.compare(systems, runs, None)
-    file.write_text(json.dumps({**result, "data_fingerprint": {**prints, "train": "0"}}))
+    sealed.write(file, {**result, "data_fingerprint": {**prints, "train": "0"}})
     assert compare.compare(systems, runs, None) == 0
     assert "NB-LR learned from other examples than LSTM" in capfd.readouterr().out
 

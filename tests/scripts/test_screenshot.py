@@ -42,7 +42,9 @@ def runs(tmp_path_factory, smoke) -> Path:
 @needs_browser
 def test_every_page_shows_the_runs(runs):
     result = json.loads((runs / "one" / "result.json").read_text())
-    kept = Kept.load(runs / "one" / "scores" / "test.npz")
+    kept = Kept.load(
+        runs / "one" / "scores" / "test.npz", result["sha256"]["scores/test.npz"], classes=2
+    )
     shown, images, colours = {}, [], []
     for name, page in visit(runs):
         shown[name] = page.run("return text();")

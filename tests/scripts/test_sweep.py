@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from programs import ROOT, environment
+from sealing import result
 from sweep import Sweep
 from trials import Plan, draws, experiment, grid
 
 from trainer.errors import UserError
+from trainer.storage import sealed
 
 SMOKE = ["--config=configs/smoke.py"]
 
@@ -119,13 +121,14 @@ def test_the_table_so_far(tmp_path):
     for number, accuracy in ((0, 0.7), (2, 0.8)):
         folder = tmp_path / f"trial-{number:03}"
         folder.mkdir()
-        metrics = {"accuracy": accuracy}
-        result = {"finished": True, "wall_seconds": 9, "validation": metrics, "test": metrics}
-        (folder / "result.json").write_text(json.dumps(result))
+        metrics = {**result()["test"], "accuracy": accuracy}
+        sealed.write(folder / "result.json", result(validation=metrics, test=metrics))
+    (tmp_path / "trial-001").mkdir()
+    (tmp_path / "trial-001" / "result.json").write_text("5")  # of no run that has ended
     ended = sweep(tmp_path, "--show")
     rows = [line.split("│") for line in ended.stdout.splitlines() if line.startswith("│")]
     assert [row[1].strip() for row in rows] == ["2", "0", "1"]
-    assert [row[3].strip() for row in rows] == ["0.8000", "0.7000", "to do"]
+    assert [row[3].strip() for row in rows] == ["0.8000", "0.7000", "begun"]
     assert f"tensorboard --logdir={tmp_path}" in ended.stdout
 
 
@@ -137,9 +140,10 @@ def test_however_a_trial_ends(tmp_path, monkeypatch):
         "for last; do workdir=${last#--workdir=}; done\n"
         'status=$(cat "$workdir.status")\n'
         '[ "$status" = 0 ] || exit $status\n'
-        'mkdir "$workdir" && echo \'{"steps": 1}\' > "$workdir/result.json"\n'
+        f'mkdir "$workdir" && cp "{tmp_path}/result.json" "$workdir"\n'
     )
     python.chmod(0o755)
+    sealed.write(tmp_path / "result.json", result())
     monkeypatch.setattr(sys, "executable", str(python))
     made = Sweep(tmp_path, Plan([], [{"seed": str(i)} for i in range(3)]))
 

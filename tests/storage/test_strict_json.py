@@ -65,3 +65,12 @@ def test_a_file_has_a_bound(tmp_path, monkeypatch):
     monkeypatch.setattr(strict_json, "MAX_BYTES", 100)
     with pytest.raises(InvalidJson, match="over 100 bytes"):
         strict_json.read(path)
+
+
+def test_numbers_without_end_are_taken_where_they_may_be():
+    value = strict_json.loads("[1e999, -Infinity, NaN, 1.5, 2]", finite=False)
+    assert value[:2] == [float("inf"), -float("inf")]
+    assert value[2] != value[2]
+    assert value[3:] == [1.5, 2]
+    with pytest.raises(InvalidJson, match="nested deeper"):
+        strict_json.loads("[" * 100, finite=False)

@@ -17,7 +17,7 @@ from trainer.data.sources import Example, Source
 from trainer.data.table import OF_ROWS, Array, Table
 from trainer.data.tokenizers import vocabulary_size
 
-FORMAT = 2  # raise it when the files or the way they are made change
+FORMAT = 3  # raise it when the files or the way they are made change
 CHUNK = 1000  # texts tokenised at once: enough to keep all cores busy, and little memory
 
 LABELS = {"label": Array("int32")}
@@ -29,11 +29,13 @@ class TokenSplit(Table):
     Attributes:
       cut_count: how many examples were longer than max_length and cut.
       empty_count: how many have an empty text; they are kept.
+      remarks: what was odd about the rows, in one line; empty if nothing.
     """
 
     def __init__(self, folder: Path, notes: dict[str, Any], arrays: Mapping[str, Array]):
         self.cut_count: int = notes["cut_count"]
         self.empty_count: int = notes["empty_count"]
+        self.remarks: str = notes["remarks"]
         files = _dtypes(arrays) | {"tokens": np.dtype(notes["dtype"])}
         columns = {name: _map(folder, name, dtype) for name, dtype in files.items()}
         super().__init__(columns, arrays, notes["pad_id"])
@@ -61,7 +63,8 @@ def load_or_build(
     def build(folder: Path) -> dict[str, object]:
         small = vocabulary_size(tokenizer) <= 2**16
         with progress(f"Tokenising {split}", None) as advance:
-            return _write(folder, source.examples(split), encoder, small, advance)
+            notes = _write(folder, source.examples(split), encoder, small, advance)
+            return {**notes, "remarks": source.remarks(split)}
 
     what = f"token cache of {split}"
     folder, notes = store.open_or_build(cache_dir, f"tokens-{key}", what, build)

@@ -1,6 +1,8 @@
 """Texts to token ids: cut to a length, special tokens around them, for any fast tokenizer."""
 
-from typing import NamedTuple
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -10,6 +12,7 @@ from trainer.errors import UserError
 
 HEAD = 128  # tokens kept of the beginning by "head+tail" (Sun et al., 2019, arXiv:1905.05583)
 PROBES = ("a", "1", "the", ".")
+_Made = TypeVar("_Made")
 
 
 class Encoded(NamedTuple):
@@ -78,7 +81,7 @@ class Encoder:
 
         None for a special token, or where it stands for no character.
         """
-        encoding = self._backend.encode(text, add_special_tokens=False)
+        encoding = told(lambda: self._backend.encode(text, add_special_tokens=False))
         before, after = self.template
         kept = self._trim(np.arange(len(encoding.ids)), self.head_and_room[1])
         found = [encoding.offsets[i] for i in kept]
@@ -86,7 +89,8 @@ class Encoder:
         return [*[None] * len(before), *inner, *[None] * len(after)] or [None]
 
     def _contents(self, texts: list[str]) -> list[np.ndarray]:
-        encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
+        encode = self._backend.encode_batch_fast
+        encodings = told(lambda: encode(texts, add_special_tokens=False))
         return [np.array(encoding.ids, np.int64) for encoding in encodings]
 
     def _join_one(self, content: np.ndarray) -> Encoded:
@@ -126,24 +130,49 @@ class Encoder:
     def _template(self, pair: bool) -> _Template:
         """Finds the special tokens by encoding a probe: a tokenizer tells them in no other way."""
         for probe in PROBES:
+            count = len(self._backend.encode(probe, add_special_tokens=False).ids)
             encoding = self._backend.encode(probe, probe if pair else None)
-            sides = encoding.sequence_ids
-            ids, types = np.array(encoding.ids, np.int64), encoding.type_ids
-            if 0 not in sides or (pair and 1 not in sides):
+            sides, types, ids = encoding.sequence_ids, encoding.type_ids, np.array(encoding.ids)
+            if not count:
                 continue
-            last = max(i for i, side in enumerate(sides) if side == 0)
-            first = sides.index(0)
-            if not pair:
-                return _Template([ids[:first], ids[last + 1 :]])
-            start = sides.index(1)
-            end = max(i for i, side in enumerate(sides) if side == 1)
-            zeros = sum(kind == 0 for kind in types[last + 1 : start])
-            return _Template(
-                [ids[:first], ids[last + 1 : start], ids[end + 1 :]],
-                types[start] == 1,
-                zeros,
-            )
+            runs = [(side, len([*run])) for side, run in itertools.groupby(sides)]
+            if [run for run in runs if run[0] is not None] != [(0, count), (1, count)][: 1 + pair]:
+                raise UserError("the tokenizer's template does not hold each text once, in order")
+            starts = [sides.index(side) for side in range(1 + pair)]
+            ends = [start + count for start in starts]
+            parts = [ids[i:j] for i, j in zip([0, *ends], [*starts, len(ids)], strict=True)]
+            zeros = types.count(0)
+            between = range(ends[0], starts[-1] + 1)  # none where there is no pair
+            if types != [0] * zeros + [1] * (len(ids) - zeros) or (
+                zeros < len(ids) and zeros not in between
+            ):
+                raise UserError("the tokenizer's template gives token types that no model here has")
+            return _Template(parts, zeros < len(ids), zeros - ends[0])
         raise UserError(f"the tokenizer makes no token of {PROBES[0]!r}: it cannot be used")
+
+
+def told(encode: Callable[[], _Made]) -> _Made:
+    """The result of a call into the `tokenizers` library, whose failure is a UserError."""
+    try:
+        return encode()
+    except BaseException as error:
+        if is_native(error):
+            raise UserError(f"the tokenizer fails at a text: {in_words(error)}") from error
+        raise
+
+
+def is_native(error: BaseException) -> bool:
+    """True for what the `tokenizers` library raises: plain Exceptions, and panics, which are none.
+
+    A panic is a BaseException, as KeyboardInterrupt is.
+    """
+    return type(error) is Exception or type(error).__name__ == "PanicException"
+
+
+def in_words(error: BaseException) -> str:
+    """What an error says, in a short line."""
+    text = " ".join(str(error).split())[:200]
+    return "".join(c if c.isprintable() else "?" for c in text) or type(error).__name__
 
 
 def plain_backend(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:

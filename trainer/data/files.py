@@ -1,41 +1,64 @@
 """A user's own CSV, TSV and JSONL files, read row by row as UTF-8."""
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from trainer import config
-from trainer.data.rows import SUFFIXES, check_text, read
+from trainer.data.labels import MAX_LENGTH
+from trainer.data.rows import (
+    DELIMITERS,
+    Remarks,
+    check_text,
+    format_of,
+    read,
+    sha256,
+    shown,
+    unpacked,
+)
 from trainer.data.sources import Records, Row
 from trainer.errors import UserError
 
+ENDINGS = (".csv", ".tsv", ".jsonl")
+
 
 class FileRecords:
-    """One file: a header and rows (.csv, .tsv), or one JSON object a line (.jsonl)."""
+    """One file: a header and rows (.csv, .tsv), or one JSON object a line (.jsonl); or its .gz."""
 
-    def __init__(self, field: str, path: Path, columns: list[str]):
+    def __init__(self, field: str, path: Path, columns: list[str], quoting: str):
         self._path, self._columns = path, columns
         self.title = f"file {path}"
-        if path.suffix not in SUFFIXES:
+        self._remarks = Remarks()
+        format_ = format_of(path.name, quoting)
+        if not format_ or format_.kind == "text":
             raise UserError(
-                f"config.data.{field}={str(path)!r} must end in {', '.join(SUFFIXES)}:"
-                " the ending says how to read it"
+                f"config.data.{field}={str(path)!r} must end in {', '.join(ENDINGS)}, or in one of"
+                " them and .gz: the ending says how to read it"
             )
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UserError(f"{self.title} is no regular file: it must be read more than once")
+        self._format = format_
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """sha256 in hex of the file's bytes and its format; its name does not matter."""
-        return hashlib.sha256(f"{self._path.suffix} {self.content}".encode()).hexdigest()
+        """sha256 in hex of the unpacked bytes and of how they are read; the name does not count."""
+        kind, quoted, _ = self._format
+        plain = " unquoted" if kind in DELIMITERS and not quoted else ""
+        return hashlib.sha256(f".{kind}{plain} {self.content}".encode()).hexdigest()
 
     @functools.cached_property
     def content(self) -> str:
-        """sha256 in hex of the file's bytes."""
-        try:
-            with self._path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise UserError(f"cannot read {self.title}: {error.strerror}") from error
+        """sha256 in hex of the file's bytes, unpacked."""
+        with self._open() as file:
+            return sha256(file, self.title)
+
+    @property
+    def remarks(self) -> str:
+        """What the last reading of all rows found odd, in one line; empty if nothing."""
+        return str(self._remarks)
 
     def overlaps(self, other: Records) -> bool:
         """Whether the other is the same file, or a copy of it."""
@@ -44,10 +67,17 @@ class FileRecords:
 
     def rows(self) -> Iterator[Row]:
         """Raises UserError, with file and row, for what cannot be read."""
+        self._remarks = Remarks()
+        with self._open() as file:
+            rows = read(file, self._format, self._columns, self.title, self._remarks)
+            for number, cells in rows:
+                yield self._row(cells, number)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[BinaryIO]:
         try:
             with self._path.open("rb") as file:
-                for number, cells in read(file, self._path.suffix, self._columns, self.title):
-                    yield self._row(cells, number)
+                yield unpacked(file, self._format)
         except OSError as error:
             raise UserError(f"cannot read {self.title}: {error.strerror}") from error
 
@@ -55,16 +85,22 @@ class FileRecords:
         """Checks the cells of the columns text, label and, where there is one, the second text."""
         text, label, *pair = cells
         names = self._columns
+        where = f"{self.title}, row {number}"
         if not isinstance(label, str) and type(label) is not int:
             raise UserError(
-                f"{self.title}, row {number}: label {names[1]!r} must be text or a whole number,"
-                f" is {label!r}"
+                f"{where}: label {names[1]!r} must be text or a whole number, is {shown(label)}"
             )
-        if label == "":
-            raise UserError(f"{self.title}, row {number}: the label is empty")
+        name = str(label)
+        if not name.strip():
+            raise UserError(f"{where}: the label is empty")
+        if len(name) > MAX_LENGTH:
+            raise UserError(
+                f"{where}: a label of {len(name):,} characters, {shown(name)}: is {names[1]!r} the"
+                " column of labels? (config.data.label)"
+            )
         texts = [
-            check_text(cell, name, number, self.title)
-            for name, cell in zip(names, (text, str(label), *pair), strict=True)
+            check_text(cell, column, number, self.title)
+            for column, cell in zip(names, (text, name, *pair), strict=True)
         ]
         return Row(texts[0], texts[2] if pair else None, texts[1])
 
@@ -75,7 +111,7 @@ def open_records(data: config.Data) -> tuple[dict[str, Records], None]:
     records: dict[str, Records] = {}
     for split in ("train", "validation", "test"):
         if path := getattr(data, split):
-            records[split] = FileRecords(split, Path(path).expanduser(), columns)
+            records[split] = FileRecords(split, Path(path).expanduser(), columns, data.quoting)
     for each in records.values():
         next(each.rows(), None)  # what is wrong with its name or header is said at the start
     return records, None

@@ -1,27 +1,138 @@
 """Rows of CSV, TSV and JSONL, read one by one as UTF-8, with where a mistake stands."""
 
+import contextlib
 import csv
-import json
-from collections.abc import Iterator
-from typing import BinaryIO
+import gzip
+import hashlib
+import reprlib
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, NamedTuple, cast
 
 from trainer.errors import UserError
+from trainer.storage import strict_json
 
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
-SUFFIXES = (*DELIMITERS, ".jsonl")
+DELIMITERS = {"csv": ",", "tsv": "\t"}
+KINDS = (*DELIMITERS, "jsonl", "text")
 MAX_LINE = 2**26  # bytes: what has no end so far is no text
 MAX_CELL = 2**24  # characters, of 4 bytes each while it is read: a quote was left open
+NAMES_SHOWN = 8  # columns, in a message
+_LONE = "a carriage return inside the line: end lines with \\n or \\r\\n"
+
+
+class Format(NamedTuple):
+    """The way a file is written.
+
+    Attributes:
+      kind: one of KINDS.
+      quoted: a cell of CSV or TSV may stand in quotes, and then hold delimiters and line ends.
+      packed: by gzip.
+    """
+
+    kind: str
+    quoted: bool = False
+    packed: bool = False
+
+
+class Remarks:
+    """Counts what is read as it stands, and may be meant otherwise."""
+
+    def __init__(self) -> None:
+        self._spanning = 0  # cells with line ends in them
+        self._longest = (0, 0)  # the first and last line of the row that spans most
+        self._quoted = 0  # cells in quotes, where quotes are text
+
+    def span(self, cells: Sequence[str], first: int, last: int) -> None:
+        """Counts the cells of a row that spans these lines."""
+        self._spanning += sum("\n" in cell for cell in cells)
+        self._longest = max(self._longest, (first, last), key=lambda lines: lines[1] - lines[0])
+
+    def plain(self, cells: Sequence[str]) -> None:
+        """Counts the cells of a row that look quoted."""
+        self._quoted += sum(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
+
+    def __str__(self) -> str:
+        """One line; empty if there is nothing to say."""
+        if self._spanning:
+            first, last = self._longest
+            return (
+                f"cells that span lines: {self._spanning:,}, the longest from line {first:,} to"
+                f" {last:,}: if rows are merged there, a quote is part of a text: double it, or"
+                " read the file with quoting=none"
+            )
+        if self._quoted:
+            return (
+                f"cells that begin and end with a quote, which is read as part of them:"
+                f" {self._quoted:,}: if it is not, read the file with quoting=minimal"
+            )
+        return ""
+
+
+def format_of(name: str, quoting: str, kind: str = "") -> Format | None:
+    """The format of a file by its ending, in capitals or not, and packed if ".gz" comes after it.
+
+    Args:
+      name: of the file, or its path.
+      quoting: "minimal" or "none" for CSV and TSV, or "suffix": only CSV is quoted.
+      kind: one of KINDS, where it is known without the name.
+
+    Returns:
+      The format; None: the ending says none.
+    """
+    name = name.lower()
+    packed = name.endswith(".gz")
+    _, dot, ending = name.removesuffix(".gz").rpartition(".")
+    kind = kind or {"txt": "text"}.get(ending, ending if dot else "")
+    if kind not in KINDS:
+        return None
+    quoted = kind in DELIMITERS and (kind == "csv" if quoting == "suffix" else quoting != "none")
+    return Format(kind, quoted, packed)
+
+
+def unpacked(file: BinaryIO, format_: Format) -> BinaryIO:
+    """The file's content, of which no more is unpacked than is read."""
+    return cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb")) if format_.packed else file
+
+
+@contextlib.contextmanager
+def damage(title: str) -> Iterator[None]:
+    """Turns what gzip raises into a UserError."""
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(
+            f"{title} is no whole gzip file ({shown(str(error))}): fetch or pack it again"
+        ) from error
+
+
+def sha256(file: BinaryIO, title: str) -> str:
+    """Of the file's bytes, in hex; what never ends a line is refused, as it may never end."""
+    digest, open_ = hashlib.sha256(), 0  # bytes since the last line end
+    with damage(title):
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+            line_end = chunk.rfind(b"\n")
+            open_ = len(chunk) - line_end - 1 + (open_ if line_end < 0 else 0)
+            if open_ > MAX_LINE:
+                raise UserError(f"{title}: a line of over {MAX_LINE:,} bytes: is it text?")
+    return digest.hexdigest()
 
 
 def read(
-    file: BinaryIO, suffix: str, columns: list[str], title: str
+    file: BinaryIO,
+    format_: Format,
+    columns: list[str],
+    title: str,
+    remarks: Remarks | None = None,
 ) -> Iterator[tuple[int, list[object]]]:
-    """The cells of `columns` in every row.
+    """The cells of `columns` in every row; empty lines are no rows.
 
     Args:
-      file: where to read from; it need not be seekable.
-      suffix: one of SUFFIXES: a header and rows (.csv, .tsv), or one JSON object a line (.jsonl).
+      file: where to read from, unpacked; it need not be seekable.
+      format_: a header and rows (csv, tsv), or one JSON object a line (jsonl).
       title: what to call it in a message.
+      remarks: told of all that is read.
 
     Yields:
       The number of a row, from 1, and its cells: text, or in JSON any value.
@@ -29,33 +140,37 @@ def read(
     Raises:
       UserError: what cannot be read, with row and line.
     """
-    if suffix == ".jsonl":
+    if format_.kind == "jsonl":
         return _jsonl(file, columns, title)
-    return _csv(file, DELIMITERS[suffix], columns, title)
+    return _table(file, format_, columns, title, remarks or Remarks())
 
 
 def lines(file: BinaryIO, title: str) -> Iterator[str]:
     """Lines, each with its end, which is "\\n" only: other line separators are part of a text.
 
     Raises:
-      UserError: a line that is not UTF-8, or longer than MAX_LINE.
+      UserError: a line that is not UTF-8, holds a NUL byte, or is longer than MAX_LINE.
     """
-    for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), b""), start=1):
-        if len(line) == MAX_LINE:
-            raise UserError(f"{title}, line {number}: over {MAX_LINE:,} bytes: is it text?")
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{title}, line {number}: not UTF-8 (byte {line[error.start]:#04x} at"
-                f" position {error.start}): save the file as UTF-8"
-            ) from error
+    with damage(title):
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), b""), start=1):
+            where = f"{title}, line {number}"
+            if len(line) == MAX_LINE:
+                raise UserError(f"{where}: over {MAX_LINE:,} bytes: is it text?")
+            if b"\0" in line:
+                raise UserError(f"{where}: a NUL byte: is it text? Save the file as UTF-8")
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f"{where}: not UTF-8 (byte {line[error.start]:#04x} at"
+                    f" position {error.start}): save the file as UTF-8"
+                ) from error
 
 
 def check_text(cell: object, name: str, number: int, title: str) -> str:
     """The cell, which must be text and valid Unicode."""
     if not isinstance(cell, str):
-        raise UserError(f"{title}, row {number}: {name!r} must be text, is {cell!r}")
+        raise UserError(f"{title}, row {number}: {name!r} must be text, is {shown(cell)}")
     try:
         cell.encode()
     except UnicodeEncodeError as error:
@@ -67,39 +182,97 @@ def check_text(cell: object, name: str, number: int, title: str) -> str:
     return cell
 
 
-def _csv(
-    file: BinaryIO, delimiter: str, columns: list[str], title: str
+def shown(value: object, most: int = 40) -> str:
+    """The value as a message quotes it: in one line, and cut if it is long."""
+    if isinstance(value, str):
+        return repr(value[:most]) + ("…" if len(value) > most else "")
+    return reprlib.repr(value)
+
+
+def listed(names: Sequence[str], most: int = NAMES_SHOWN) -> str:
+    """Names as a message lists them, cut if there are many or long ones."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return (", ".join(map(shown, names[:most])) or "none") + more
+
+
+def _table(
+    file: BinaryIO, format_: Format, columns: list[str], title: str, remarks: Remarks
 ) -> Iterator[tuple[int, list[object]]]:
+    delimiter = DELIMITERS[format_.kind]
+    quoted = format_.quoted
+    all_ = _quoted(file, delimiter, title, remarks) if quoted else _plain(file, delimiter, title)
+    records = ((line, cells) for line, cells in all_ if cells)
+    _, header = next(records, (0, []))
+    twice = [name for name, count in Counter(header).items() if count > 1 and name]
+    if twice:  # unnamed columns are what spreadsheets leave at the end
+        raise UserError(f"{title} has more than one column {shown(twice[0])}: rename or remove one")
+    in_quotes = not quoted and any(f'"{name}"' in header for name in columns)
+    where = f"{title}, its quotes read as text (quoting=minimal)," if in_quotes else title
+    at = [_column(header, name, where) for name in columns]
+    hint = "quote the cells that hold a delimiter"
+    if not quoted:
+        hint = "if cells stand in quotes, read it with quoting=minimal; else mend the row"
+    for number, (line, cells) in enumerate(records, start=1):
+        if len(cells) != len(header):
+            raise UserError(
+                f"{title}, row {number} (line {line}): {len(cells)} cells"
+                f" under {len(header)} columns: {hint}"
+            )
+        if not quoted:
+            remarks.plain(cells)
+        yield number, [cells[i] for i in at]
+
+
+def _quoted(
+    file: BinaryIO, delimiter: str, title: str, remarks: Remarks
+) -> Iterator[tuple[int, list[str]]]:
+    """The line where a row ends, and its cells, which may stand in quotes (RFC 4180)."""
     csv.field_size_limit(MAX_CELL)
-    whole = 0  # the line where the last row ended
-    reader = csv.reader(lines(file, title), delimiter=delimiter, strict=True)
-    try:
-        header = next(reader, [])
-        whole = reader.line_num
-        at = [_column(header, name, title) for name in columns]
-        for number, cells in enumerate((row for row in reader if row), start=1):
-            if len(cells) != len(header):
+    whole = size = 0  # the line where the last row ended, and the bytes since
+
+    def counted() -> Iterator[str]:
+        nonlocal size
+        for number, line in enumerate(lines(file, title), start=1):
+            size += len(line)
+            if size > MAX_LINE:
                 raise UserError(
-                    f"{title}, row {number} (line {reader.line_num}): {len(cells)} cells"
-                    f" under {len(header)} columns: quote the cells that hold a delimiter"
+                    f"{title}, lines {whole + 1} to {number}: over {MAX_LINE:,} characters in a"
+                    f" row: mend the quotes after line {whole}"
                 )
-            whole = reader.line_num
-            yield number, [cells[i] for i in at]
+            yield line
+
+    reader = csv.reader(counted(), delimiter=delimiter, strict=True)
+    try:
+        for cells in reader:
+            if reader.line_num > whole + 1:
+                remarks.span(cells, whole + 1, reader.line_num)
+            whole, size = reader.line_num, 0
+            yield whole, cells
     except csv.Error as error:
-        raise UserError(
-            f"{title}, line {reader.line_num}: {error}: mend the quotes after line {whole}"
-        ) from error
+        where = f"{title}, line {reader.line_num}"
+        if "new-line character" in str(error):
+            raise UserError(f"{where}: {_LONE}, or quote the cell") from error
+        raise UserError(f"{where}: {error}: mend the quotes after line {whole}") from error
+
+
+def _plain(file: BinaryIO, delimiter: str, title: str) -> Iterator[tuple[int, list[str]]]:
+    """The line of a row, and its cells, in which a quote is a character like any other."""
+    for number, line in enumerate(lines(file, title), start=1):
+        row = line.removesuffix("\n").removesuffix("\r")
+        if "\r" in row:
+            raise UserError(f"{title}, line {number}: {_LONE}, and take it out of the cell")
+        yield number, row.split(delimiter) if row else []
 
 
 def _jsonl(file: BinaryIO, columns: list[str], title: str) -> Iterator[tuple[int, list[object]]]:
     held = (line for line in lines(file, title) if line.strip())
     for number, line in enumerate(held, start=1):
         try:
-            values = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+            values = strict_json.loads(line)
+        except strict_json.InvalidJson as error:
             raise UserError(f"{title}, row {number}: not JSON: {error}") from error
         if not isinstance(values, dict):
-            raise UserError(f"{title}, row {number}: not a JSON object: {line[:40]!r}")
+            raise UserError(f"{title}, row {number}: not a JSON object: {shown(line)}")
         for name in columns:
             _column(list(values), name, f"{title}, row {number}")
         yield number, [values[name] for name in columns]
@@ -107,6 +280,5 @@ def _jsonl(file: BinaryIO, columns: list[str], title: str) -> Iterator[tuple[int
 
 def _column(names: list[str], name: str, where: str) -> int:
     if name not in names:
-        listed = ", ".join(map(repr, names)) or "none"
-        raise UserError(f"{where} has no column {name!r}; its columns: {listed}")
+        raise UserError(f"{where} has no column {name!r}; its columns: {listed(names)}")
     return names.index(name)

@@ -7,11 +7,12 @@ row number, and knows a fingerprint of what it read, so that everything made fro
 import hashlib
 import importlib
 import json
-import re
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from trainer import config
+from trainer.data.labels import Distinct
+from trainer.data.rows import listed, shown
 from trainer.errors import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -51,12 +52,17 @@ class Records(Protocol):
     def rows(self) -> Iterator[Row]:
         """The rows, always in the same order."""
 
+    @property
+    def remarks(self) -> str:
+        """What the last reading of all rows found odd, in one line; empty if nothing."""
+
 
 class Source:
     """Three splits of labelled texts.
 
     Attributes:
       id2label: class names, in the order of their ids.
+      cut: True if validation is a part of train.
     """
 
     def __init__(self, data: config.Data, records: dict[str, Records], id2label: list[str]):
@@ -64,7 +70,7 @@ class Source:
         self._data = data
         self._records = records
         self._label_ids = {name: i for i, name in enumerate(id2label)}
-        self._cut = "validation" not in records  # is validation a part of train?
+        self.cut = "validation" not in records
 
     def fingerprint(self, split: str) -> str:
         """sha256 in hex of everything that determines the examples of `split`."""
@@ -92,13 +98,17 @@ class Source:
             label = self._label_ids.get(row.label)
             if label is None:
                 raise UserError(
-                    f"{records.title}, row {number + 1}: label {row.label!r} is not one of the"
-                    f" labels of train: {_shorten(self.id2label)}"
+                    f"{records.title}, row {number + 1}: label {shown(row.label)} is not one of"
+                    f" the labels of train: {listed(self.id2label)}"
                 )
             count += 1
             yield Example(number, row.text, row.pair, label)
         if not count:
             raise UserError(self._why_empty(split, records))
+
+    def remarks(self, split: str) -> str:
+        """What the last reading of the whole split found odd, in one line; empty if nothing."""
+        return self._records_of(split).remarks
 
     def _records_of(self, split: str) -> Records:
         if split not in SPLITS:
@@ -106,7 +116,7 @@ class Source:
         return self._records["train" if self._is_cut(split) else split]
 
     def _is_cut(self, split: str) -> bool:
-        return self._cut and split in ("train", "validation")
+        return self.cut and split in ("train", "validation")
 
     def _in_validation(self, row: Row) -> bool:
         """By a hash of the text: a duplicate never stands on both sides."""
@@ -146,20 +156,13 @@ def open_source(data: config.Data, labels_before: list[str] | None = None) -> So
     records, labels = kind.open_records(data)
     _check_apart(data, records)
     if labels is None:
-        found = labels_before or {row.label for row in records["train"].rows()}
-        labels = _sorted_labels(set(found))
-    if len(labels) < 2:
-        raise UserError(
-            f"{records['train'].title} has {len(labels)} distinct labels: at least 2 are needed"
-        )
+        labels = labels_before
+    if labels is None:
+        distinct = Distinct(records["train"].title, data.label, data.labels)
+        for row in records["train"].rows():
+            distinct.add(row.label)
+        labels = distinct.names()
     return Source(data, records, labels)
-
-
-def _sorted_labels(names: set[str]) -> list[str]:
-    """Whole numbers by value, anything else as text."""
-    if all(re.fullmatch(r"-?[0-9]{1,18}", name) for name in names):
-        return sorted(names, key=lambda name: (int(name), name))
-    return sorted(names)
 
 
 def _check_apart(data: config.Data, records: dict[str, Records]) -> None:
@@ -177,8 +180,3 @@ def _check_apart(data: config.Data, records: dict[str, Records]) -> None:
                 f"config.data.{one}={getattr(data, one)!r} overlaps"
                 f" config.data.{other}={getattr(data, other)!r}: {reason}"
             )
-
-
-def _shorten(names: list[str], count: int = 10) -> str:
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more

@@ -58,7 +58,9 @@ def open_or_build(
                     shutil.rmtree(folder)
                 return folder, _build(folder, build)
     except OSError as error:
-        raise UserError(f"cannot write the {what} in {cache_dir}: {error.strerror}") from error
+        raise UserError(
+            f"cannot write the {what} in {cache_dir}: {error.strerror}: give another --cache_dir"
+        ) from error
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -19,7 +19,10 @@ from absl import logging
 from tensorflow_datasets.core.download import downloader
 
 from trainer import config
+from trainer.data import labels
+from trainer.data.rows import listed
 from trainer.data.sources import Records, Row
+from trainer.data.tfds_features import only_known
 from trainer.errors import UserError
 
 RETRIES = 3  # of a download that finds no network
@@ -29,14 +32,22 @@ READ_BATCH = 256  # examples taken from TFDS at once: one at a time is ten times
 class TfdsRecords:
     """One split, or a part of one such as "test[:100]", of a prepared dataset."""
 
-    def __init__(self, builder: tfds.core.DatasetBuilder, data: config.Data, split: str):
-        self._builder, self._data, self._split = builder, data, split
+    remarks = ""  # a record holds what was put into it
+
+    def __init__(
+        self,
+        builder: tfds.core.DatasetBuilder,
+        data: config.Data,
+        split: str,
+        names: list[str] | None,
+    ):
+        self._builder, self._data, self._split, self._names = builder, data, split, names
         self.title = f"split {split!r} of {builder.info.full_name}"
         try:
             self._files = builder.info.splits[split].file_instructions
         except (KeyError, ValueError, AssertionError) as error:
-            names = ", ".join(sorted(builder.info.splits)) or "none"
-            raise UserError(f"no {self.title}; its splits: {names}") from error
+            known = listed(sorted(builder.info.splits))
+            raise UserError(f"no {self.title}; its splits: {known}") from error
         if not sum(part.examples_in_shard and _taken(part) for part in self._files):
             raise UserError(f"{self.title} is empty: name a split that has examples")
 
@@ -64,7 +75,6 @@ class TfdsRecords:
         """Raises UserError, with split and row, for what cannot be read or has no label."""
         data, number = self._data, 0
         names = [data.text, data.label] + ([data.text_pair] if data.text_pair else [])
-        label_names = getattr(self._builder.info.features[data.label], "names", None)
         options = tf.data.Options()
         options.autotune.enabled = False  # its thread can hold up the end of an iterator for long
         with _quiet():
@@ -84,7 +94,7 @@ class TfdsRecords:
                     for c in (cells[0], cells[2] if data.text_pair else None)
                 )
                 assert text is not None
-                yield Row(text, pair, self._label(int(cells[1]), label_names, number))
+                yield Row(text, pair, self._label(int(cells[1]), number))
 
     def _read(self, batches: tf.data.Dataset) -> Iterator[dict[str, np.ndarray]]:
         count = 0
@@ -108,7 +118,8 @@ class TfdsRecords:
         except UnicodeDecodeError as error:
             raise UserError(f"{self.title}, row {number}: text is not UTF-8: {error}") from error
 
-    def _label(self, label: int, names: list[str] | None, number: int) -> str:
+    def _label(self, label: int, number: int) -> str:
+        names = self._names
         if names is None:
             return str(label)
         if not 0 <= label < len(names):
@@ -122,13 +133,26 @@ def open_records(data: config.Data) -> tuple[dict[str, Records], list[str] | Non
     """The records of each split, and the class names where the dataset knows them."""
     builder = _prepared_builder(data)
     _check_features(builder, data)
+    names = _class_names(builder, data.label)
     records: dict[str, Records] = {
-        split: TfdsRecords(builder, data, getattr(data, split))
+        split: TfdsRecords(builder, data, getattr(data, split), names)
         for split in ("train", "validation", "test")
         if getattr(data, split)
     }
-    label = builder.info.features[data.label]
-    return records, list(label.names) if isinstance(label, tfds.features.ClassLabel) else None
+    return records, names and labels.reordered(names, data.labels, builder.info.full_name)
+
+
+def _class_names(builder: tfds.core.DatasetBuilder, column: str) -> list[str] | None:
+    """The names of the classes; None where labels are whole numbers."""
+    feature = builder.info.features[column]
+    if not isinstance(feature, tfds.features.ClassLabel) or feature.num_classes is None:
+        return None
+    if not 2 <= feature.num_classes <= labels.MAX_CLASSES:
+        raise UserError(
+            f"config.data.label={column!r} of {builder.info.full_name} has"
+            f" {feature.num_classes:,} classes: 2 to {labels.MAX_CLASSES:,} can be told apart"
+        )
+    return list(feature.names)
 
 
 def _prepared_builder(data: config.Data) -> tfds.core.DatasetBuilder:
@@ -136,7 +160,7 @@ def _prepared_builder(data: config.Data) -> tfds.core.DatasetBuilder:
         tfds.disable_progress_bar()
     where = data.data_dir or str(tfds.core.constants.DATA_DIR)
     try:
-        with _quiet():
+        with _quiet(), only_known():
             builder = tfds.builder(data.name, data_dir=data.data_dir or None)
             prepared = builder.is_prepared()
     except Exception as error:  # TFDS raises whatever its own parts raised
@@ -153,7 +177,7 @@ def _prepared_builder(data: config.Data) -> tfds.core.DatasetBuilder:
         root.mkdir(parents=True, exist_ok=True)
         # One of the workers that share the folder prepares it; TFDS itself would let all do it.
         lock = filelock.FileLock(root / f".{data.name.replace('/', '-')}.lock")
-        with lock, _quiet(), _impatient():
+        with lock, _quiet(), _impatient(), only_known():
             builder = tfds.builder(data.name, data_dir=data.data_dir or None)
             builder.download_and_prepare(download_config=download)  # nothing, if it is there now
     except Exception as error:
@@ -172,17 +196,17 @@ def _check_features(builder: tfds.core.DatasetBuilder, data: config.Data) -> Non
         if name and name not in features:
             raise UserError(
                 f"config.data.{field}={name!r} is no feature of {builder.info.full_name};"
-                f" its features: {', '.join(features)}"
+                f" its features: {listed(list(features))}"
             )
         if not name:
             continue
         feature, dtype = features[name], np.dtype(features[name].np_dtype)
         is_label = isinstance(feature, tfds.features.ClassLabel) or dtype.kind in "iu"
-        if feature.shape != () or (is_label if field != "label" else not is_label):
-            wanted = "a class label or whole number" if field == "label" else "text"
-            raise UserError(f"config.data.{field}={name!r} must be {wanted}, is {feature!r}")
-        if field != "label" and dtype.kind not in "OSU":
-            raise UserError(f"config.data.{field}={name!r} must be text, is {feature!r}")
+        wanted = "a class label or whole number" if field == "label" else "text"
+        fits = is_label if field == "label" else not is_label and dtype.kind in "OSU"
+        if feature.shape != () or not fits:
+            kind = f"{feature!r}"[:80]
+            raise UserError(f"config.data.{field}={name!r} must be {wanted}, is {kind}")
 
 
 def _taken(part: Any) -> int:
@@ -200,7 +224,7 @@ def _prepared_in(folder: str) -> str:
     found = Path(folder).expanduser()
     folders = [p for p in found.iterdir() if p.is_dir()] if found.is_dir() else []
     names = [p.name for p in folders if p.name != "downloads"]
-    return ", ".join(sorted(names)) or "none"
+    return listed(sorted(names))
 
 
 def _one_line(error: Exception) -> str:

@@ -1,37 +1,54 @@
-"""Subword tokenizers: trained on the training split, or pretrained.
+"""Subword tokenizers: trained on the training split, or read from a folder or the hub.
 
-Training is deterministic, so that two workers, or a rebuilt cache, number the tokens alike. The
-trainers of the `tokenizers` library walk hash maps in an order that changes from run to run, which
-numbers WordPiece's continuations by chance: their order is fixed here beforehand.
+Where a folder has tokenizer.json, ids are what that file alone gives. transformers would rebuild
+the tokenizer of most families from its vocabulary, and lose what else stands in the file: here its
+classes read only folders without one. Each tokenizer becomes a PreTrainedTokenizerFast, and is
+saved as one, so that the folder opens with transformers.AutoTokenizer with the same ids.
 """
 
-import collections
 import importlib.util
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import tokenizers
-from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from trainer import config, hub
-from trainer.data import store, unigram
-from trainer.data.progress import Advance, Progress, quiet
+from trainer.data import probe, store
+from trainer.data.encode import in_words, is_native
+from trainer.data.progress import Progress
 from trainer.data.sources import Source
-from trainer.errors import UserError
+from trainer.data.tokenizer_folder import (
+    FAMILIES,
+    INPUTS,
+    MAX_IDS,
+    MAX_TOKEN,
+    SETTINGS,
+    VOCABULARIES,
+    WHOLE,
+    Folder,
+)
+from trainer.data.tokenizer_training import train_tokenizer
 
 FORMAT = 1  # raise it when training changes
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # ids 0 to 4
-MAX_ALPHABET = 1000  # characters with a token of their own; rarer ones become [UNK]
-# The files of a pretrained tokenizer.
-_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model")
-_SETTINGS = ("tokenizer_config.json", "config.json", "special_tokens_map.json", "added_tokens.json")
+GAPS = 2**17  # ids without a token that are borne; an embedding has a row for each
+COMPARED = (  # texts that two tokenizers are compared by
+    *("Film café", "It's a FILM,  number 3 (of 10): don't!", " The\tend \n", "日本 🙂 ½ ﬁne İ ﷺ"),
+    *("", "``quoted'' well-known_words", "a [SEP] the </s> b <|endoftext|> c <mask>"),
+)
+Say = Callable[[str], None]
 
 
 def make_tokenizer(
-    settings: config.Tokenizer, source: Source, cache_dir: Path, progress: Progress
+    settings: config.Tokenizer,
+    source: Source,
+    cache_dir: Path,
+    progress: Progress,
+    say: Say | None = None,
 ) -> PreTrainedTokenizerFast:
     """The pretrained tokenizer that the settings name, or one trained on the split "train".
 
@@ -39,7 +56,7 @@ def make_tokenizer(
       UserError: no such pretrained tokenizer, or a vocabulary that is too small.
     """
     if settings.pretrained:
-        return load_tokenizer(settings.pretrained)
+        return load_tokenizer(settings.pretrained, say)
     made_by = [settings.kind, settings.vocab_size, settings.lowercase, tokenizers.__version__]
     key = store.key_of(FORMAT, source.fingerprint("train"), made_by)
 
@@ -54,73 +71,208 @@ def make_tokenizer(
         return {}
 
     folder, _ = store.open_or_build(cache_dir, f"tokenizer-{key}", "tokenizer", build)
-    return load_tokenizer(folder)
+    return load_tokenizer(folder, own=True)
 
 
-def load_tokenizer(name: str | Path) -> PreTrainedTokenizerFast:
+def load_tokenizer(
+    name: str | Path, say: Say | None = None, own: bool = False
+) -> PreTrainedTokenizerFast:
     """A tokenizer from a folder, or by its name on the hub.
 
     A folder holds tokenizer.json or, as the families publish them, vocab.txt (BERT), vocab.json and
     merges.txt (RoBERTa, GPT-2), or a SentencePiece model (ALBERT, T5).
 
+    Args:
+      say: told where transformers would make other ids of the same folder, and what is left out.
+      own: made by this library a moment ago; any other is tried in a process of its own.
+
     Raises:
-      UserError: there is none, it needs code of its own, or it has no fast version.
+      UserError: there is none, it is damaged, fails or takes too much, or needs code of its own.
     """
-    folder = hub.folder_of(str(name), [*_VOCABULARIES, *_SETTINGS], "cannot load tokenizer")
+    path = hub.folder_of(str(name), [*VOCABULARIES, *SETTINGS], "cannot load tokenizer")
     where = f"cannot load tokenizer {str(name)!r}"
-    there = [file for file in _VOCABULARIES if (folder / file).is_file()]
-    if not there or there == ["vocab.json"] or there == ["merges.txt"]:
-        raise UserError(
-            f"{where}: it has no vocabulary: the folder must hold tokenizer.json, vocab.txt,"
-            " vocab.json and merges.txt, or spiece.model"
+    folder = Folder(path, where)
+    if not folder.there or folder.there in (["vocab.json"], ["merges.txt"]):
+        folder.refuse(
+            "it has no vocabulary: the folder must hold tokenizer.json, vocab.txt, vocab.json and"
+            " merges.txt, or spiece.model"
         )
-    converted = there[0] == "spiece.model"
-    if converted and not importlib.util.find_spec("sentencepiece"):
-        raise UserError(f"{where}: `pip install sentencepiece` to read its spiece.model")
+    if folder.needs_code:
+        folder.refuse("it needs code that comes with it, which is never run")
+    roles: Mapping[str, str | None]
+    if folder.text:
+        text, roles = folder.text, _roles(folder)
+    else:
+        converted = _convert(folder)
+        text, roles = converted.backend_tokenizer.to_str(), converted.special_tokens_map
+    patterns = folder.patterns()
+    fault = "" if own else probe.fault_of(text, patterns)
+    if fault:
+        folder.refuse(f"{fault}; mend it, or take another tokenizer")
+    backend = Tokenizer.from_str(text)
+    backend.no_truncation()  # this library cuts and pads, whatever the file says
+    backend.no_padding()
+    _check_ids(backend, folder)
+    tokenizer = _assembled(backend, roles, folder)
+    if say:
+        for note in _notes(tokenizer, folder):
+            say(f"Note: tokenizer {str(name)!r}: {note}")
+    return tokenizer
+
+
+def vocabulary_size(tokenizer: PreTrainedTokenizerFast) -> int:
+    """How many ids there must be room for; more than there are tokens where the ids have gaps."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def _roles(folder: Folder) -> dict[str, str | None]:
+    """The special tokens by their roles: those that the files name, else those of the family."""
+    padding = folder.content.get("padding")
+    roles: dict[str, str | None] = {}
+    if isinstance(padding, dict) and isinstance(padding.get("pad_token"), str):
+        roles["pad_token"] = padding["pad_token"]
+    if folder.family:
+        roles |= folder.family().special_tokens_map
+    return roles | folder.roles
+
+
+def _check_ids(backend: Tokenizer, folder: Folder) -> None:
+    """Refuses a vocabulary that no embedding should be made for."""
+    vocab = backend.get_vocab()
+    if not vocab:
+        folder.refuse("its vocabulary is empty")
+    last = max(vocab.values())
+    if last >= MAX_IDS:
+        folder.refuse(f"it has the id {last:,}: an embedding may have {MAX_IDS:,} rows")
+    if last > len(vocab) + GAPS:
+        folder.refuse(f"its {len(vocab):,} tokens have ids up to {last:,}: number them anew")
+    by_id: dict[int, str] = {}
+    for token, i in vocab.items():
+        if len(token) > MAX_TOKEN:
+            folder.refuse(
+                f"its token {i} has {len(token):,} characters: {MAX_TOKEN:,} are the most"
+            )
+        other = by_id.setdefault(i, token)
+        if other != token:
+            one, two = sorted([other[:40], token[:40]])
+            folder.refuse(f"its tokens {one!r} and {two!r} have the same id {i}")
+
+
+def _assembled(
+    backend: Tokenizer, roles: Mapping[str, str | None], folder: Folder
+) -> PreTrainedTokenizerFast:
+    """The backend as it stands, with the roles that its vocabulary has a token for."""
+    vocab = backend.get_vocab()
+    named = {role: token for role, token in roles.items() if token in vocab}
+    special = [t.content for t in backend.get_added_tokens_decoder().values() if t.special]
+    settings = {"model_input_names": _input_names(backend, folder), **folder.kept}
+    if not special and named:
+        # AutoTokenizer would mark the tokens of the roles, and cut texts at them.
+        settings.setdefault("split_special_tokens", True)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel({}, "")),  # it would change what it is given
+        extra_special_tokens=[token for token in special if token not in named.values()],
+        **named,
+        **settings,
+    )
+    tokenizer._tokenizer = backend
+    backend.encode_special_tokens = tokenizer.split_special_tokens
+    return tokenizer
+
+
+def _input_names(backend: Tokenizer, folder: Folder) -> list[str]:
+    """What a model takes of it: token types where its template numbers the texts of a pair."""
+    ones = 1 in backend.encode("a", "a").type_ids and backend.num_special_tokens_to_add(True) > 0
+    types = ones and folder.family is not FAMILIES["distilbert"]
+    return [name for name in INPUTS if types or name != "token_type_ids"]
+
+
+def _notes(tokenizer: PreTrainedTokenizerFast, folder: Folder) -> list[str]:
+    """What of the folder's settings is not followed."""
+    made = tokenizer.special_tokens_map
+    lost = [
+        f"{role} {token!r}" for role, token in folder.roles.items() if token and role not in made
+    ]
+    notes = [f"its vocabulary lacks {', '.join(lost)[:200]}: left out"] if lost else []
+    family = folder.family
+    if folder.text and family:
+        kind = type(tokenizer.backend_tokenizer.model).__name__
+        if family.model.__name__ != kind:
+            what = f"is for {kind}, its settings for a {family.__name__}"
+            notes.append(f"{WHOLE} {what}: the ids are those of {WHOLE}")
+        else:
+            notes += _overruled(tokenizer, family, folder)
+    return notes
+
+
+def _overruled(
+    tokenizer: PreTrainedTokenizerFast, family: type[PreTrainedTokenizerFast], folder: Folder
+) -> list[str]:
+    """Where the family's class of transformers makes other ids than tokenizer.json: one example."""
+    roles = {role: token for role, token in folder.roles.items() if token}
     try:
-        options = _options(folder, there)
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, **options)
-    except Exception as error:  # the parser and each tokenizer raise their own kinds
-        reason = " ".join(str(error).split())[:200]
+        options = family.convert_to_native_format(tokenizer_file=str(folder.path / WHOLE))
+        other = family(**{**options, **roles, **folder.of_class}).backend_tokenizer
+        other.no_truncation()
+        other.no_padding()
+        other.encode_special_tokens = folder.kept.get("split_special_tokens", False)
+        for one, two in [*((text, None) for text in COMPARED), ("Film", "café")]:
+            ours, theirs = (each.encode(one, two) for each in (tokenizer.backend_tokenizer, other))
+            if (ours.ids, ours.type_ids) != (theirs.ids, theirs.type_ids):
+                text = f"{one!r}, {two!r}" if two else repr(one)
+                cut = [" ".join(made.tokens)[:80] for made in (ours, theirs)]
+                how = f"{text} is {cut[0]!r} (a {family.__name__} of transformers: {cut[1]!r})"
+                return [f"the ids are those of {WHOLE}: {how}"]
+    except BaseException as error:
+        if not (is_native(error) or isinstance(error, Exception)):
+            raise
+    return []  # they agree, or transformers makes nothing of it
+
+
+def _convert(folder: Folder) -> PreTrainedTokenizerFast:
+    """What transformers makes of the files of a folder without tokenizer.json."""
+    spiece = folder.there[0] == "spiece.model"
+    if spiece and not importlib.util.find_spec("sentencepiece"):
+        folder.refuse("`pip install sentencepiece` to read its spiece.model")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(folder.path), trust_remote_code=False, **_options(folder)
+        )
+    except BaseException as error:  # the parser and each tokenizer raise their own kinds
+        if not (is_native(error) or isinstance(error, Exception)):
+            raise
+        reason = in_words(error)
         if "trust_remote_code" in str(error):
             reason = "it needs code that comes with it, which is never run"
-        raise UserError(f"{where}: {reason}") from error
+        elif spiece and "tiktoken" in str(error):  # transformers' guess at what else it may be
+            reason = "its spiece.model is damaged"
+        folder.refuse(reason)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise UserError(f"{where}: it has no fast version (tokenizer.json)")
-    needed = {key: file for key, file in tokenizer.vocab_files_names.items() if file not in there}
+        folder.refuse("it has no fast version (tokenizer.json)")
+    files = tokenizer.vocab_files_names
+    needed = {key: file for key, file in files.items() if file not in folder.there}
     if "tokenizer_file" in needed and len(needed) > 1:  # transformers makes up a vocabulary then
-        raise UserError(
-            f"{where}: it is a {type(tokenizer).__name__} by its configuration, and lacks"
+        folder.refuse(
+            f"it is a {type(tokenizer).__name__} by its configuration, and lacks"
             f" {' and '.join(needed.values())}"
         )
-    return _without_symbols(tokenizer) if converted else tokenizer
+    return _without_symbols(tokenizer) if spiece else tokenizer
 
 
-def _options(folder: Path, there: list[str]) -> dict[str, object]:
-    """What the files leave unsaid, and transformers would not guess, or guess wrongly.
-
-    Args:
-      there: the files of _VOCABULARIES in the folder.
-    """
-    model, settings, whole = (
-        json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        for path in (folder / file for file in ("config.json", _SETTINGS[0], "tokenizer.json"))
-    )
+def _options(folder: Folder) -> dict[str, object]:
+    """What the files leave unsaid, and transformers would not guess, or guess wrongly."""
     options: dict[str, object] = {}
-    first = folder / there[0]
-    if not whole and not ({"model_type", "tokenizer_class"} & {*model, *settings}):
-        if there[0] == "vocab.txt":
+    first = folder.there[0]
+    content = (folder.path / first).read_bytes()
+    if not folder.says_kind:
+        if first == "vocab.txt":
             options["tokenizer_type"] = "bert"
-        elif there[0] == "vocab.json":
-            options["tokenizer_type"] = "roberta" if b'"<s>"' in first.read_bytes() else "gpt2"
+        elif first == "vocab.json":
+            options["tokenizer_type"] = "roberta" if b'"<s>"' in content else "gpt2"
         else:
-            options["tokenizer_type"] = "albert" if b"[CLS]" in first.read_bytes() else "t5"
-    if "do_lower_case" not in settings:  # transformers would lowercase
-        normalizer = whole.get("normalizer") or {}
-        if normalizer.get("type") == "BertNormalizer":
-            options["do_lower_case"] = normalizer["lowercase"]
-        elif there[0] == "vocab.txt":
-            options["do_lower_case"] = not _has_capitals(first.read_text(encoding="utf-8"))
+            options["tokenizer_type"] = "albert" if b"[CLS]" in content else "t5"
+    if "do_lower_case" not in folder.of_class and first == "vocab.txt":
+        options["do_lower_case"] = not _has_capitals(content.decode())  # else it lowercases
     return options
 
 
@@ -138,143 +290,5 @@ def _without_symbols(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerF
     """
     made = json.loads(tokenizer.backend_tokenizer.to_str())
     made["added_tokens"] = [token for token in made["added_tokens"] if token["special"]]
-    special = {token["content"] for token in made["added_tokens"]}
-    tokenizer._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(made))
-    tokenizer.extra_special_tokens = [t for t in tokenizer.extra_special_tokens if t in special]
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(made))
     return tokenizer
-
-
-def vocabulary_size(tokenizer: PreTrainedTokenizerFast) -> int:
-    """How many ids there must be room for; more than there are tokens where the ids have gaps."""
-    return max(tokenizer.get_vocab().values()) + 1
-
-
-def train_tokenizer(
-    settings: config.Tokenizer, texts: Iterable[str], progress: Progress = quiet
-) -> PreTrainedTokenizerFast:
-    """Trains a tokenizer of the kind and vocabulary size in the settings.
-
-    All kinds make `[CLS] A [SEP]` of a text, and of a pair `[CLS] A [SEP] B [SEP]` with token types
-    0 and 1.
-    """
-    train = {"wordpiece": _wordpiece, "bpe": _byte_level_bpe, "unigram": _unigram}[settings.kind]
-    with progress(f"Training the {settings.kind} tokenizer", None) as advance:
-        backend = train(settings, _counted(texts, advance))
-    backend.add_special_tokens(SPECIAL)
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[(token, SPECIAL.index(token)) for token in ("[CLS]", "[SEP]")],
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        **{f"{token.strip('[]').lower()}_token": token for token in SPECIAL},
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )
-
-
-def _counted(texts: Iterable[str], advance: Advance) -> Iterator[str]:
-    for text in texts:
-        yield text
-        advance(1)
-
-
-def _wordpiece(settings: config.Tokenizer, texts: Iterable[str]) -> tokenizers.Tokenizer:
-    """WordPiece as BERT uses it (Devlin et al., 2019, arXiv:1810.04805)."""
-    normalizer = normalizers.BertNormalizer(lowercase=settings.lowercase)
-    pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    words = count_words(texts, normalizer, pre_tokenizer)
-    # Each character may need two tokens, at the start of a word and inside it.
-    alphabet = _alphabet(words, min(MAX_ALPHABET, (settings.vocab_size - len(SPECIAL)) // 2))
-    inside = sorted({char for word in words for char in word[1:]} & set(alphabet))
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=settings.vocab_size,
-        # Named as special only to fix their numbers: the trainer would find them in any order.
-        special_tokens=SPECIAL + ["##" + char for char in inside],
-        initial_alphabet=alphabet,
-        limit_alphabet=len(alphabet),
-        show_progress=False,
-    )
-    draft = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    draft.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    draft.train_from_iterator(_repeated(words), trainer)
-    vocab = draft.get_vocab(with_added_tokens=False)
-    backend = tokenizers.Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
-    backend.normalizer, backend.pre_tokenizer = normalizer, pre_tokenizer
-    backend.decoder = decoders.WordPiece()
-    return backend
-
-
-def _byte_level_bpe(settings: config.Tokenizer, texts: Iterable[str]) -> tokenizers.Tokenizer:
-    """Byte-pair encoding of UTF-8 bytes, as GPT-2 does: no text has an unknown token."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    if settings.vocab_size < len(alphabet) + len(SPECIAL):
-        raise UserError(
-            f"config.tokenizer.vocab_size={settings.vocab_size} is too small for byte-level BPE:"
-            f" it needs {len(alphabet) + len(SPECIAL)} for the bytes and special tokens"
-        )
-    backend = tokenizers.Tokenizer(models.BPE())
-    if settings.lowercase:
-        backend.normalizer = normalizers.Lowercase()
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=settings.vocab_size,
-        special_tokens=SPECIAL,
-        initial_alphabet=alphabet,
-        show_progress=False,
-    )
-    backend.train_from_iterator(texts, trainer)
-    return backend
-
-
-def _unigram(settings: config.Tokenizer, texts: Iterable[str]) -> tokenizers.Tokenizer:
-    """A unigram language model of pieces, as SentencePiece makes it (Kudo, 2018)."""
-    steps = [normalizers.Nmt(), normalizers.NFKC()]
-    if settings.lowercase:
-        steps.append(normalizers.Lowercase())
-    normalizer = normalizers.Sequence([*steps, normalizers.Replace(Regex(" {2,}"), " ")])
-    pre_tokenizer = pre_tokenizers.Metaspace()
-    words = count_words(texts, normalizer, pre_tokenizer)
-    alphabet = _alphabet(words, min(MAX_ALPHABET, (settings.vocab_size - len(SPECIAL)) // 2))
-    pieces = unigram.train(words, settings.vocab_size - len(SPECIAL), alphabet)
-    special = [(token, 0.0) for token in SPECIAL]
-    backend = tokenizers.Tokenizer(models.Unigram([*special, *pieces], unk_id=1))
-    backend.normalizer, backend.pre_tokenizer = normalizer, pre_tokenizer
-    backend.decoder = decoders.Metaspace()
-    return backend
-
-
-def count_words(
-    texts: Iterable[str],
-    normalizer: normalizers.Normalizer,
-    pre_tokenizer: pre_tokenizers.PreTokenizer,
-) -> dict[str, int]:
-    """How often each word stands in the texts, in alphabetical order.
-
-    For a pre-tokenizer that makes of "a b" what it makes of "a" and of "b".
-    """
-    chunks: collections.Counter[str] = collections.Counter()
-    for text in texts:
-        chunks.update(normalizer.normalize_str(text).split())
-    words: collections.Counter[str] = collections.Counter()
-    for chunk, count in chunks.items():
-        for word, _ in pre_tokenizer.pre_tokenize_str(chunk):
-            words[word] += count
-    return dict(sorted(words.items()))
-
-
-def _alphabet(words: dict[str, int], limit: int) -> list[str]:
-    """The most frequent characters, in their own order; of equally frequent ones the first."""
-    counts: collections.Counter[str] = collections.Counter()
-    for word, count in words.items():
-        for char in word:
-            counts[char] += count
-    return sorted(sorted(counts, key=lambda char: (-counts[char], char))[:limit])
-
-
-def _repeated(words: dict[str, int]) -> Iterator[str]:
-    """Each word as often as it was counted: the trainers take texts, not counts."""
-    for word, count in words.items():
-        for start in range(0, count, 1000):
-            yield " ".join([word] * min(1000, count - start))

@@ -81,7 +81,7 @@ def write_card(card: Card, folder: Path, format_: str, no_texts: str = "") -> No
         pretrained=card.config.model.pretrained and _code(card.config.model.pretrained),
         changed={k: _code(v) for k, v in settings.items() if default.get(k) != v},
         result=card.workdir.result() or {},
-        calibration=Calibration.load(card.workdir.calibration_file),
+        calibration=Calibration.load(card.workdir.calibration_file, len(card.derived["id2label"])),
         no_texts=no_texts,
         load=_LOAD["ids" if no_texts else format_],
         versions=versions(),

@@ -10,7 +10,6 @@ import safetensors.numpy
 from transformers import PreTrainedTokenizerFast
 
 from trainer import config as config_lib
-from trainer.data.tokenizers import load_tokenizer
 from trainer.errors import UserError
 from trainer.export.card import Card, write_card
 from trainer.export.folder import new_folder
@@ -40,10 +39,7 @@ def to_hugging_face(workdir: Workdir, output: Path) -> int:
     store, step = workdir.finished_weights()
     names = [name for name in store.shapes(step) if name.startswith("model/")]
     values = {n.removeprefix("model/"): v for n, v in store.values(step, names).items()}
-    tokenizer = load_tokenizer(workdir.tokenizer)
-    tokenizer.backend_tokenizer.no_truncation()  # whatever its file said before
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.init_kwargs.pop("max_length", None)
+    tokenizer = workdir.load_tokenizer()
     tokenizer.model_max_length = config.data.max_length
     if tokenizer.pad_token is None:  # GPT-2's: transformers needs one to make batches
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token

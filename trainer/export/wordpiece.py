@@ -35,12 +35,14 @@ def why_not(tokenizer: PreTrainedTokenizerFast) -> str:
     """Why the graph cannot do what a tokenizer does; empty if it can."""
     made = json.loads(plain_backend(tokenizer).to_str())
     model, kinds = made["model"], [(made[k] or {}).get("type") for k in _STEPS]
-    if model["type"] != "WordPiece" or kinds != ["BertNormalizer", "BertPreTokenizer"]:
+    if model["type"] != "WordPiece":
         return f"its tokenizer is of the kind {model['type']}, not BERT's WordPiece"
+    if kinds != ["BertNormalizer", "BertPreTokenizer"]:
+        return f"its tokenizer prepares texts by {kinds[0]} and {kinds[1]}, not as BERT's does"
     odd = [t["content"] for t in made["added_tokens"] if t["normalized"] or t["single_word"]]
     if odd:
         return f"its tokenizer has the added token {odd[0]!r}, which is no special one"
-    if tokenizer.split_special_tokens:
+    if tokenizer.split_special_tokens and made["added_tokens"]:
         return "its tokenizer has split_special_tokens set"
     return ""
 

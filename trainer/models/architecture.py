@@ -71,6 +71,39 @@ class Architecture:
     attention_dropout: float = DROPOUT
     embedding_dropout: float = DROPOUT
 
+    def encoder_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the encoder's parameters by name, without building it."""
+        narrow, width, ffn = self.embedding_width or self.width, self.width, self.ffn_width
+        tables = {
+            "tokens": self.vocab_size,
+            "positions": self.position_offset + self.max_length,
+            "types": self.token_types,
+        }
+        if self.positions != "learned":
+            del tables["positions"]
+        shapes: dict[str, tuple[int, ...]] = {
+            f"embeddings/{name}/embeddings": (rows, narrow) for name, rows in tables.items() if rows
+        }
+        norms = {"embeddings/norm": narrow} if self.embedding_norm else {}
+        kernels = {"embeddings/projection": (narrow, width)} if self.embedding_width else {}
+        for block in range(1 if self.shared else self.depth):
+            norms |= {f"block_{block}/{name}_norm": width for name in ("attention", "ffn")}
+            kernels |= {
+                f"block_{block}/attention/{name}": (width, width)
+                for name in ("query", "key", "value", "output_projection")
+            }
+            kernels |= {
+                f"block_{block}/ffn_in": (width, ffn),
+                f"block_{block}/ffn_out": (ffn, width),
+            }
+        if self.norm == "pre":
+            norms["final_norm"] = width
+        for name, size in norms.items():
+            shapes |= {f"{name}/gamma": (size,), f"{name}/beta": (size,)}
+        for name, shape in kernels.items():
+            shapes |= {f"{name}/kernel": shape, f"{name}/bias": shape[-1:]}
+        return {f"encoder/{name}": shape for name, shape in shapes.items()}
+
 
 def from_scratch(
     settings: config_lib.Model, vocab_size: int, max_length: int, pairs: bool

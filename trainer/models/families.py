@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from transformers import CONFIG_MAPPING, PretrainedConfig
+from transformers import PretrainedConfig
 
 from trainer import config as config_lib
-from trainer.errors import UserError, in_one_line
+from trainer.errors import UserError
+from trainer.models import model_config
 from trainer.models.architecture import Architecture, Head, dropout_rates
 
 ACTIVATIONS = {
@@ -27,6 +28,7 @@ ACTIVATIONS = {
     "swish": "silu",
     "tanh": "tanh",
 }
+TOKENS = "encoder/embeddings/tokens/embeddings"
 LEAVES = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "beta": "bias"}
 
 
@@ -57,6 +59,8 @@ class Family:
       dropouts: the fields of the config that hold our rates, the first that is set counts.
       fixed: further fields of the architecture.
       requires: fields of the config with the only value that is supported.
+      tied: further names of the token table in models that predict words: tensors that share
+        memory are stored under one of their names.
     """
 
     prefix: str
@@ -66,6 +70,7 @@ class Family:
     dropouts: Mapping[str, tuple[str, ...]]
     fixed: Mapping[str, Any]
     requires: Mapping[str, Any]
+    tied: tuple[str, ...]
 
 
 def _modules(prefix: str, names: Mapping[str, str]) -> dict[str, Place]:
@@ -153,6 +158,7 @@ _BERT = Family(
     dropouts=_BERT_DROPOUTS,
     fixed={},
     requires=_ENCODER,
+    tied=("cls.predictions.decoder.weight",),
 )
 # Liu et al., 2019, arXiv:1907.11692. The first position has the number after the padding's.
 _ROBERTA = Family(
@@ -164,6 +170,7 @@ _ROBERTA = Family(
     dropouts=_BERT_DROPOUTS,
     fixed={},
     requires=_ENCODER,
+    tied=("lm_head.decoder.weight",),
 )
 FAMILIES = {
     "bert": _BERT,
@@ -185,6 +192,7 @@ FAMILIES = {
         },
         fixed={"epsilon": 1e-12, "output_dropouts": ("ffn",)},
         requires={},
+        tied=("vocab_projector.weight",),
     ),
     # Clark et al., 2020, arXiv:2003.10555: the discriminator.
     "electra": Family(
@@ -199,6 +207,7 @@ FAMILIES = {
         dropouts=_BERT_DROPOUTS,
         fixed={},
         requires=_ENCODER,
+        tied=("generator_lm_head.weight",),
     ),
     # Lan et al., 2020, arXiv:1909.11942: one block for all layers.
     "albert": Family(
@@ -210,6 +219,7 @@ FAMILIES = {
         dropouts=_BERT_DROPOUTS | {"head_dropout": ("classifier_dropout_prob",)},
         fixed={"shared": True, "output_dropouts": ("attention",)},
         requires={**_ENCODER, "num_hidden_groups": 1, "inner_group_num": 1},
+        tied=("predictions.decoder.weight",),
     ),
     # Radford et al., 2019: a decoder; the last token has seen all others.
     "gpt2": Family(
@@ -229,6 +239,7 @@ FAMILIES = {
             "scale_attn_by_inverse_layer_idx": False,
             "add_cross_attention": False,
         },
+        tied=("lm_head.weight",),
     ),
 }
 
@@ -242,7 +253,8 @@ def family_of(config: Mapping[str, Any], where: str) -> Family:
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise UserError(
-            f"{where}: model type {kind!r} is not supported; supported are: {', '.join(FAMILIES)}"
+            f"{where}: model type {model_config.quoted(kind)} is not supported; supported are:"
+            f" {', '.join(FAMILIES)}"
         )
     return FAMILIES[kind]
 
@@ -256,32 +268,31 @@ def architecture(config: Mapping[str, Any], settings: config_lib.Model, where: s
       where: what to call the model in a message.
 
     Raises:
-      UserError: a family or a variant of one that the encoder cannot compute.
+      UserError: a family or a variant of one that the encoder cannot compute, or a setting that
+        is wrong in itself.
     """
     family = family_of(config, where)
-    try:
-        theirs = CONFIG_MAPPING[config["model_type"]].from_dict(dict(config))
-    except Exception as error:  # its own checks raise errors of many kinds
-        raise UserError(f"{where}: config.json: {in_one_line(error)}") from error
     for field, only in family.requires.items():
-        value = getattr(theirs, field, only)
-        if value != only:
-            raise UserError(f"{where}: {field}={value!r} is not supported, only {only!r} is")
+        value = config.get(field, only)
+        if type(value) is not type(only) or value != only:
+            raise UserError(
+                f"{where}: {field}={model_config.quoted(value)} is not supported, only {only!r} is"
+            )
+    theirs = model_config.checked(config, where)
     activation = _first(theirs, "hidden_act", "activation_function", "activation")
     if activation not in ACTIVATIONS:
         raise UserError(
-            f"{where}: activation {activation!r} is not supported; supported are:"
-            f" {', '.join(ACTIVATIONS)}"
+            f"{where}: activation {model_config.quoted(activation)} is not supported; supported"
+            f" are: {', '.join(ACTIVATIONS)}"
         )
     width, heads, depth = (
         theirs.hidden_size,
         theirs.num_attention_heads,
         theirs.num_hidden_layers,
     )
-    if min(width, depth, heads) < 1 or width % heads:
+    if width % heads:
         raise UserError(
-            f"{where}: config.json has {depth} layers of width {width} with {heads} heads: at least"
-            " one layer is needed, and heads that divide the width"
+            f"{where}: config.json has a width of {width} with {heads} heads: these must divide it"
         )
     if family.fixed.get("causal") and settings.head == "cls":
         raise UserError(
@@ -290,8 +301,6 @@ def architecture(config: Mapping[str, Any], settings: config_lib.Model, where: s
         )
     if family.prefix == "roberta." and theirs.pad_token_id is None:
         raise UserError(f"{where}: config.json has no pad_token_id, which positions begin after")
-    if (_first(theirs, "type_vocab_size") or 0) < 0 or theirs.vocab_size < 1:
-        raise UserError(f"{where}: config.json has a vocabulary of less than nothing")
     rates = dropout_rates(
         settings,
         {
@@ -306,6 +315,11 @@ def architecture(config: Mapping[str, Any], settings: config_lib.Model, where: s
     else:
         head = Head(settings.head, settings.head_width, dropout=head_dropout)
     offset = theirs.pad_token_id + 1 if family.prefix == "roberta." else 0
+    if offset >= theirs.max_position_embeddings:
+        raise UserError(
+            f"{where}: config.json has {theirs.max_position_embeddings} positions, which begin"
+            f" after pad_token_id={theirs.pad_token_id}: none is left"
+        )
     values = {
         "vocab_size": theirs.vocab_size,
         "max_length": theirs.max_position_embeddings - offset,
@@ -335,6 +349,11 @@ def _first(config: PretrainedConfig, *fields: str) -> Any:
     """The first of the fields that the config has and sets."""
     values = (getattr(config, field, None) for field in fields)
     return next((value for value in values if value is not None), None)
+
+
+def tied_names(family: Family) -> list[str]:
+    """Names under which a file may hold the token table, besides its own."""
+    return [prefix + name for name in family.tied for prefix in ("", family.prefix)]
 
 
 def stored(family: Family, parameters: Iterable[str]) -> dict[str, Place]:

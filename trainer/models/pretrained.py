@@ -5,23 +5,21 @@ with a model is run.
 """
 
 import collections
-import contextlib
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from safetensors import SafetensorError, safe_open
 
 from trainer import config as config_lib
 from trainer import hub
-from trainer.disk import sha256_of
 from trainer.errors import UserError
-from trainer.models import families
+from trainer.models import families, model_config
 from trainer.models.architecture import Architecture
+from trainer.models.tensor_files import Google, Safetensors, Tensors
+from trainer.storage import strict_json
 
 WEIGHTS = "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
@@ -36,35 +34,32 @@ WANTED = (
 _CONSTANTS = re.compile(
     r"(.*\.)?(position_ids|embeddings\.token_type_ids|attn\.(bias|masked_bias))"
 )
-_FLOATS = ("F64", "F32", "F16", "BF16")
 _LISTED = 40  # names in one message, before those that differ in a number only are counted
-
-
-class Tensors(Protocol):
-    """Named tensors on disk, under the names that Hugging Face transformers gives them."""
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """All tensors, and their shapes."""
-
-    def read(self, name: str) -> np.ndarray:
-        """One tensor, in float32 where it was stored in half precision."""
-
-    def sha256(self) -> dict[str, str]:
-        """sha256 in hex of each file that holds them, by name."""
+_KINDS = 200  # such kinds of names in one message
+_LONGEST = 200  # characters of a name in a message
 
 
 class Pretrained:
-    """A pretrained model on disk.
+    """A pretrained model on disk, whose config.json and tensors fit together.
 
     Attributes:
       name: as it was asked for.
       folder: where its files are.
       config: what its config.json holds.
+
+    Raises:
+      UserError: the encoder cannot compute it, a tensor of the encoder is missing or has another
+        shape than config.json says, or a file was altered.
     """
 
     def __init__(self, name: str, folder: Path, config: dict[str, Any], tensors: Tensors):
         self.name, self.folder, self.config = name, folder, config
-        self._tensors = tensors
+        self._tensors, self._where = tensors, f"pretrained model {name!r}"
+        encoder = self.architecture().encoder_shapes()
+        places = self._places(encoder)
+        for parameter, place in places.items():
+            self._check(place, encoder[parameter])
+        self._sha256 = tensors.sha256()
 
     def architecture(self, settings: config_lib.Model | None = None) -> Architecture:
         """Its architecture, with the head and the dropout rates that `config.model` sets.
@@ -73,7 +68,7 @@ class Pretrained:
         compute.
         """
         settings = settings or config_lib.Model(head="native")
-        return families.architecture(self.config, settings, f"pretrained model {self.name!r}")
+        return families.architecture(self.config, settings, self._where)
 
     def load(
         self,
@@ -91,38 +86,29 @@ class Pretrained:
           labels: of this run, in the order of their ids.
 
         Raises:
-          UserError: a tensor of the encoder is missing or has another shape, or a value is not
-            finite. Nothing was assigned then.
+          UserError: a tensor is missing or has another shape, or a value is not finite. Nothing was
+            assigned then.
         """
-        family = families.family_of(self.config, self.name)
         shapes = self._tensors.shapes()
-        prefixed = any(name.startswith(family.prefix) for name in shapes)
-        places = {
-            name: place._replace(
-                name=place.name if prefixed else place.name.removeprefix(family.prefix)
-            )
-            for name, place in families.stored(family, parameters).items()
-            if native_head or not name.startswith("head/")
-        }
-        wanted = {n: _stored_shape(tuple(parameters[n].shape), p) for n, p in places.items()}
+        ours = {name: tuple(variable.shape) for name, variable in parameters.items()}
+        places = self._places(n for n in ours if native_head or not n.startswith("head/"))
         for module in ("head/hidden/", "head/logits/"):
-            of_head = {n: places[n].name for n in places if n.startswith(module)}
-            if not self._has_module(module, of_head, wanted, shapes, say):
+            of_head = {n: place for n, place in places.items() if n.startswith(module)}
+            if not self._has_module(of_head, ours, say):
                 places = {n: place for n, place in places.items() if n not in of_head}
         values = {}
         for name, place in places.items():
-            if place.name not in shapes:
-                raise UserError(f"pretrained model {self.name!r} lacks the tensor {place.name!r}")
-            if shapes[place.name] != wanted[name]:
-                raise UserError(
-                    f"pretrained model {self.name!r}: tensor {place.name!r} has shape"
-                    f" {_shape(shapes[place.name])}, its config.json asks for"
-                    f" {_shape(wanted[name])}"
-                )
+            self._check(place, ours[name])
             values[name] = self._value(place)
         self._order_labels(values, labels, say)
         for name, value in values.items():
             parameters[name].assign(value)
+        tokens = places.get(families.TOKENS)
+        if tokens and tokens.name in families.tied_names(self._family):
+            say(
+                f"{self.name}: {tokens.name} is taken for the token table, with which it shares"
+                " its memory in models that predict words"
+            )
         used = {place.name for place in places.values()}
         fresh = [name for name in parameters if name not in values]
         unused = [n for n in shapes if n not in used and not _CONSTANTS.fullmatch(n)]
@@ -132,45 +118,74 @@ class Pretrained:
             f" {_listed(unused)}"
         )
 
+    @property
+    def _family(self) -> families.Family:
+        return families.family_of(self.config, self._where)
+
+    def _places(self, parameters: Iterable[str]) -> dict[str, families.Place]:
+        """Tensors of parameters, under the names that these files have for them."""
+        family, shapes = self._family, self._tensors.shapes()
+        prefixed = any(name.startswith(family.prefix) for name in shapes)
+        places = families.stored(family, parameters)
+        if not prefixed:
+            for name, place in places.items():
+                places[name] = place._replace(name=place.name.removeprefix(family.prefix))
+        tokens = places.get(families.TOKENS)
+        if tokens and tokens.name not in shapes and self.config.get("tie_word_embeddings", True):
+            shared = [name for name in families.tied_names(family) if name in shapes]
+            if shared:
+                places[families.TOKENS] = tokens._replace(name=shared[0])
+        return places
+
+    def _check(self, place: families.Place, shape: tuple[int, ...]) -> None:
+        """Refuses a tensor that is missing, or does not hold a parameter of this shape."""
+        found, wanted = self._tensors.shapes().get(place.name), _stored_shape(shape, place)
+        if found is None:
+            raise UserError(f"{self._where} lacks the tensor {place.name!r}")
+        if found != wanted:
+            raise UserError(
+                f"{self._where}: tensor {place.name!r} has shape {_shape(found)}, its config.json"
+                f" asks for {_shape(wanted)}"
+            )
+
     def sha256(self) -> dict[str, str]:
         """sha256 in hex of each file of weights, by name."""
-        return self._tensors.sha256()
+        return self._sha256
 
     def _has_module(
         self,
-        module: str,
-        names: Mapping[str, str],
-        wanted: Mapping[str, tuple[int, ...]],
-        shapes: Mapping[str, tuple[int, ...]],
+        places: Mapping[str, families.Place],
+        ours: Mapping[str, tuple[int, ...]],
         say: Callable[[str], None],
     ) -> bool:
-        """Whether a module of the head is stored, for this task and as many labels."""
-        stored = {name: shapes[theirs] for name, theirs in names.items() if theirs in shapes}
-        if not stored or module != "head/logits/":
+        """True if a module of the head is stored, for this task and as many labels."""
+        shapes = self._tensors.shapes()
+        stored = [name for name, place in places.items() if place.name in shapes]
+        if not stored or not stored[0].startswith("head/logits/"):
             return bool(stored)
-        architectures = self.config.get("architectures") or ()
-        if not any("ForSequenceClassification" in str(name) for name in architectures):
+        saved = model_config.architectures(self.config, self._where)
+        if not any("ForSequenceClassification" in name for name in saved):
             return False  # of another task
-        (theirs, *_), (ours, *_) = next((stored[name], wanted[name]) for name in stored)
-        if theirs != ours:
+        theirs, classes = shapes[places[stored[0]].name][:1], ours[stored[0]][-1]
+        if theirs and theirs != (classes,):
             say(
-                f"{self.name}: its head has {theirs} labels, this run {ours}: the last layer of the"
-                " head starts afresh"
+                f"{self.name}: its head has {theirs[0]} labels, this run {classes}: the last layer"
+                " of the head starts afresh"
             )
-        return theirs == ours
+            return False
+        return True
 
     def _order_labels(
         self, values: dict[str, np.ndarray], labels: Sequence[str], say: Callable[[str], None]
     ) -> None:
         """Puts the rows of a stored head in the order of this run's labels, where it has these."""
-        named = self.config.get("id2label") or {}
-        theirs = [str(named[i]) for i in sorted(named, key=int)]
+        theirs = model_config.labels(self.config, self._where)
         if "head/logits/kernel" not in values or not labels or theirs in ([], list(labels)):
             return
         if sorted(theirs) != sorted(labels):
             say(
-                f"Note: the labels {', '.join(theirs)} of its head are taken for"
-                f" {', '.join(labels)}, in this order"
+                f"Note: the labels {_listed(theirs)} of its head are taken for"
+                f" {_listed(list(labels))}, in this order"
             )
             return
         order = [theirs.index(label) for label in labels]
@@ -202,9 +217,11 @@ def open_pretrained(name: str) -> Pretrained:
     """
     folder = hub.folder_of(name, WANTED, "pretrained model")
     where = f"pretrained model {name!r}"
+    _refuse_what_is_ours(folder, where)
     if (folder / GOOGLE_CONFIG).is_file() and not (folder / "config.json").is_file():
         config = {"model_type": "bert", **_json(folder / GOOGLE_CONFIG, where)}
-        return Pretrained(name, folder, config, _Google(folder / GOOGLE_WEIGHTS, where))
+        families.family_of(config, where)
+        return Pretrained(name, folder, config, Google(folder / GOOGLE_WEIGHTS, where))
     if not (folder / "config.json").is_file():
         raise UserError(
             f"{where}: {folder} holds no config.json: give a folder with config.json and"
@@ -212,28 +229,50 @@ def open_pretrained(name: str) -> Pretrained:
         )
     config = _json(folder / "config.json", where)
     families.family_of(config, where)
-    return Pretrained(name, folder, config, _Safetensors(_files(folder, where), where))
+    return Pretrained(name, folder, config, _safetensors(folder, where))
 
 
-def _files(folder: Path, where: str) -> list[Path]:
-    """The safetensors files of a model, in one piece or in shards."""
+def _refuse_what_is_ours(folder: Path, where: str) -> None:
+    """Says how to use the weights of a run, or of an export that is not for transformers."""
+    if (folder / "checkpoints").is_dir() and not _holds(folder, WEIGHTS):
+        raise UserError(
+            f"{where}: {folder} is the workdir of a run: to begin with its weights set"
+            " config.model.initial_run, or export it with launch.export --format=huggingface"
+        )
+    for kind, file in (("savedmodel", "saved_model.pb"), ("keras", "model.keras")):
+        if (folder / file).is_file() and not (folder / "config.json").is_file():
+            raise UserError(
+                f"{where}: {folder} is an export of format {kind}, which only predicts: export the"
+                " run again with --format=huggingface"
+            )
+
+
+def _safetensors(folder: Path, where: str) -> Safetensors:
+    """The tensors of a model, in one file or in shards."""
     if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
+        return Safetensors([folder / WEIGHTS], where)
     if (folder / INDEX).is_file():
         weight_map = _json(folder / INDEX, where).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise UserError(f"{where}: {INDEX} has no weight_map")
         shards = sorted({str(shard) for shard in weight_map.values()})
         for shard in shards:
-            if Path(shard).name != shard or not (folder / shard).is_file():
-                raise UserError(f"{where}: {INDEX} names {shard!r}, which is not in {folder}")
-        return [folder / shard for shard in shards]
-    pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(
-        p.name for p in folder.glob("*.h5")
-    )
+            if not _holds(folder, shard):
+                raise UserError(
+                    f"{where}: {INDEX} names {model_config.quoted(shard)}, which is not in {folder}"
+                )
+        tensors = Safetensors([folder / shard for shard in shards], where)
+        for tensor, shard in weight_map.items():
+            if tensors.file_of(tensor) != folder / shard:
+                raise UserError(
+                    f"{where}: {INDEX} says that {model_config.quoted(tensor)} is in {shard}, which"
+                    " does not hold it: fetch both again"
+                )
+        return tensors
+    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".h5"))
     if pickles:
         raise UserError(
-            f"{where} has its weights in {', '.join(pickles)} only, which may run code when it is"
+            f"{where} has its weights in {_listed(pickles)} only, which may run code when it is"
             f" read: convert it to {WEIGHTS} (in PyTorch: save_pretrained of transformers)"
         )
     raise UserError(
@@ -243,124 +282,19 @@ def _files(folder: Path, where: str) -> list[Path]:
     )
 
 
-class _Safetensors:
-    """Tensors of one or several safetensors files."""
-
-    def __init__(self, files: list[Path], where: str):
-        self._where = where
-        self._sha256 = {file.name: _checked_sha256(file, where) for file in files}
-        self._stored: dict[str, tuple[Path, str, str]] = {}  # file, name and type by present name
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        for file in files:
-            with self._open(file) as tensors:
-                for name in tensors.keys():  # noqa: SIM118 (it is no dict)
-                    now = _renamed(name)
-                    view = tensors.get_slice(name)
-                    self._stored[now] = file, name, view.get_dtype()
-                    self._shapes[now] = tuple(view.get_shape())
-
-    @contextlib.contextmanager
-    def _open(self, file: Path) -> Iterator[Any]:
-        try:
-            with safe_open(file, "numpy") as tensors:
-                yield tensors
-        except (SafetensorError, OSError) as error:
-            raise UserError(
-                f"{self._where}: {file.name} is cut short or damaged ({error}): fetch it again"
-            ) from error
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        return self._shapes
-
-    def read(self, name: str) -> np.ndarray:
-        file, stored, kind = self._stored[name]
-        if kind not in _FLOATS:
-            raise UserError(
-                f"{self._where}: tensor {name!r} is stored as {kind}: quantised weights are not"
-                f" supported, only {', '.join(_FLOATS)} are"
-            )
-        with self._open(file) as tensors:
-            return np.asarray(tensors.get_tensor(stored)).astype(np.float32)
-
-    def sha256(self) -> dict[str, str]:
-        return self._sha256
-
-
-class _Google:
-    """A TensorFlow checkpoint as Google published BERT, under the names of transformers."""
-
-    def __init__(self, prefix: Path, where: str):
-        try:
-            self._reader = tf.train.load_checkpoint(str(prefix))
-            stored = self._reader.get_variable_to_shape_map()
-        except (tf.errors.OpError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"{where}: cannot read {prefix.name} in {prefix.parent}: {reason}"
-            ) from error
-        self._where, self._prefix = where, prefix
-        self._names: dict[str, str] = {}
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        for name, shape in sorted(stored.items()):
-            now = self._in_transformers(name)
-            self._names[now] = name
-            self._shapes[now] = tuple(shape[::-1] if name.endswith("/kernel") else shape)
-
-    @staticmethod
-    def _in_transformers(name: str) -> str:
-        name = re.sub(r"/layer_(\d+)/", r"/layer/\1/", name)
-        name = re.sub(r"/kernel$|/gamma$|_embeddings$", _to_weight, name)
-        return re.sub(r"/beta$", "/bias", name).replace("/", ".")
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        return self._shapes
-
-    def read(self, name: str) -> np.ndarray:
-        try:
-            value = self._reader.get_tensor(self._names[name])
-        except (tf.errors.OpError, IndexError) as error:  # IndexError: it ends too early
-            raise UserError(
-                f"{self._where}: cannot read {name!r} from {GOOGLE_WEIGHTS}: the file is cut short"
-                " or damaged, fetch it again"
-            ) from error
-        value = np.asarray(value).astype(np.float32)
-        return value.T if self._names[name].endswith("/kernel") else value
-
-    def sha256(self) -> dict[str, str]:
-        files = sorted(self._prefix.parent.glob(f"{self._prefix.name}.data-*"))
-        return {file.name: sha256_of(file) for file in files}
-
-
-def _to_weight(found: re.Match) -> str:
-    return found[0] + ".weight" if found[0].startswith("_") else "/weight"
-
-
-def _renamed(name: str) -> str:
-    """Some files still have the names that TensorFlow gives the two parameters of a norm."""
-    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace(
-        "LayerNorm.beta", "LayerNorm.bias"
-    )
-
-
-def _checked_sha256(file: Path, where: str) -> str:
-    """The hub's cache names large files by their sha256: one that does not fit was altered."""
+def _holds(folder: Path, name: str) -> bool:
+    """True if a file of this name lies in the folder itself."""
     try:
-        digest, blob = sha256_of(file), file.resolve().name
-    except OSError as error:
-        raise UserError(f"{where}: cannot read {file}: {error.strerror}") from error
-    if file.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob) and digest != blob:
-        raise UserError(f"{where}: {file.name} was altered in the hub's cache: delete {file}")
-    return digest
+        return Path(name).name == name and (folder / name).is_file()
+    except OSError:  # longer than a name may be
+        return False
 
 
 def _json(path: Path, where: str) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return strict_json.read(path)
+    except (OSError, strict_json.InvalidJson) as error:
         raise UserError(f"{where}: cannot read {path}: {error}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{where}: {path} holds no settings")
-    return values
 
 
 def _stored_shape(shape: tuple[int, ...], place: families.Place) -> tuple[int, ...]:
@@ -373,8 +307,12 @@ def _shape(shape: tuple[int, ...]) -> str:
     return f"[{', '.join(map(str, shape))}]"
 
 
-def _listed(names: list[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
+    """Names of a stranger's file in one line: without control characters, and shortened."""
+    names = ["".join(c if c.isprintable() else "?" for c in name[:_LONGEST]) for name in names]
     if len(names) <= _LISTED:
         return ", ".join(names) or "none"
     kinds = collections.Counter(re.sub(r"(?<=[._/])\d+", "*", name) for name in names)
-    return ", ".join(f"{kind} ({count})" if count > 1 else kind for kind, count in kinds.items())
+    said = [f"{kind} ({count})" if count > 1 else kind for kind, count in kinds.items()]
+    more = [f"{len(said) - _KINDS} further kinds"] if len(said) > _KINDS else []
+    return ", ".join(said[:_KINDS] + more)

@@ -9,18 +9,19 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.config import Experiment, defining, to_dict
-from trainer.disk import replace
 from trainer.errors import UserError
 from trainer.monitor.console import Console
 from trainer.monitor.figures import Attention
 from trainer.monitor.memory import Memory
-from trainer.monitor.metrics_log import MetricsLog, to_json
+from trainer.monitor.metrics_log import MetricsLog
 from trainer.monitor.profile import Profile
 from trainer.monitor.projector import Vectors
 from trainer.monitor.tensorboard import TensorBoard
 from trainer.monitor.throughput import Throughput
 from trainer.monitor.versions import versions
 from trainer.report import Report
+from trainer.storage import sealed
+from trainer.storage.contents import LOG
 
 
 class Monitor:
@@ -59,7 +60,7 @@ class Monitor:
         if not writes:
             return
         with self._disk():
-            self._log = MetricsLog(workdir / "metrics.jsonl", resume_step)
+            self._log = MetricsLog(workdir / LOG, resume_step)
             self._earlier_seconds = self._log.wall_seconds
             self._board = TensorBoard(workdir / "tensorboard", resume_step)
             self._board.begin(to_dict(config), defining(config))
@@ -163,7 +164,10 @@ class Monitor:
                 self._board.flush()
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Writes result.json, whole or not at all, with the wall time and versions added."""
+        """Writes result.json, whole or not at all.
+
+        Wall time and versions are added to it, and to `result["sha256"]` that of metrics.jsonl.
+        """
         if self._writes:
             seconds = {name: round(each, 3) for name, each in self.throughput.totals.items()}
             whole = {**result, "wall_seconds": self.wall_seconds, "seconds": seconds}
@@ -175,7 +179,8 @@ class Monitor:
             }
             with self._disk():
                 self._board.end(result["steps"], metrics)
-                replace(self._workdir / "result.json", to_json(whole, indent=2) + "\n")
+                whole["sha256"] = {**result["sha256"], LOG: self._log.sha256()}
+                sealed.write(self._workdir / "result.json", whole)
 
     def close(self) -> None:
         """Closes what is open. May be called twice."""

@@ -22,10 +22,10 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from trainer.calibration import reliability
 from trainer.disk import sync
 from trainer.monitor import figures, plugins, projector
-from trainer.monitor.metrics_log import to_json
 from trainer.monitor.records import belongs, is_evaluation
 from trainer.monitor.tables import confusion_table, wrong_predictions_table
 from trainer.report import Report
+from trainer.storage.plain import to_json
 
 _OURS = re.compile(r"events\.out\.tfevents\.\d{6}")  # a profiler may leave others beside them
 _CONFIG = "config"

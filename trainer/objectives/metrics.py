@@ -5,7 +5,7 @@ exact however the work was shared out. Padding rows must be dropped before.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import sklearn.metrics
@@ -16,6 +16,7 @@ from trainer.errors import UserError
 from trainer.imports import blamed_on, load
 
 METRICS = ("loss", "accuracy", "precision", "recall", "f1", "auc")
+_NAMED = 10  # classes that a warning names
 
 Metric = Callable[[np.ndarray, np.ndarray], float]  # (labels [N], probabilities [N, C])
 
@@ -26,6 +27,8 @@ def classification_metrics(
     weights: np.ndarray | None,
     losses: np.ndarray,
     extra: Mapping[str, Metric] | None = None,
+    *,
+    names: Sequence[str] = (),
 ) -> dict[str, float]:
     """Every metric of one evaluation.
 
@@ -40,6 +43,7 @@ def classification_metrics(
         Every other metric counts each example once.
       losses: float [N], the unweighted loss of each example.
       extra: further metrics by name, from `own_metrics`.
+      names: of the C classes, for what the log says; their ids where there are none.
 
     Returns:
       loss, accuracy, precision, recall, f1, auc, examples (an int), and the extra ones.
@@ -63,7 +67,7 @@ def classification_metrics(
         "recall": float(recall),
         "f1": float(f1),
     }
-    area = _auc(np.asarray(labels), logits)
+    area = _auc(np.asarray(labels), logits, names or [str(i) for i in range(classes)])
     if area is not None:
         metrics["auc"] = area
     metrics["examples"] = count
@@ -119,6 +123,41 @@ def known_metric(name: str, objective: Objective) -> None:
         raise UserError(f"config.evaluation.metric={name!r} is not one of: {', '.join(names)}")
 
 
+def check_metrics(
+    labels: np.ndarray, names: Sequence[str], objective: Objective, split: str, chosen: str
+) -> None:
+    """Checks that a split can be scored, with made up probabilities.
+
+    Args:
+      labels: int [N], of the split's examples.
+      names: of the classes.
+      objective: whose own metrics are computed once.
+      split: its name.
+      chosen: the metric that chooses the best weights on this split; empty: none does.
+
+    Raises:
+      UserError: the chosen metric would have no value, or the same whatever was predicted; or a
+        metric of the user's own fails.
+    """
+    why = ""
+    present = np.unique(labels)
+    if chosen == "auc" and len(present) < 2:
+        why = f"{split} has examples of {names[present[0]]!r} only"
+    if chosen in ("precision", "recall", "f1") and len(names) == 2 and 1 not in present:
+        why = f"it is that of {names[1]!r}, of which {split} has no example"
+    own = own_metrics(objective)
+    if own:
+        drawn = np.random.Generator(np.random.Philox(0)).random((len(labels), len(names)))
+        values = {name: float(function(labels, softmax(drawn))) for name, function in own.items()}
+        if chosen in values and math.isnan(values[chosen]):
+            why = f"it is not a number on {split}, for probabilities drawn at random"
+    if why:
+        raise UserError(
+            f"config.evaluation.metric={chosen!r} cannot choose the best weights: {why}; choose"
+            " another metric, or give other data for validation"
+        )
+
+
 def better(metric_name: str, new: float, old: float) -> bool:
     """Whether `new` is better than `old`: lower for "loss", higher for all others.
 
@@ -129,22 +168,30 @@ def better(metric_name: str, new: float, old: float) -> bool:
     return new < old if metric_name == "loss" else new > old
 
 
-def _auc(labels: np.ndarray, logits: np.ndarray) -> float | None:
+def _auc(labels: np.ndarray, logits: np.ndarray, names: Sequence[str]) -> float | None:
     """Area under the ROC curve; None, and a warning, where it is not defined."""
     if not np.isfinite(logits).all():
         logging.warning("auc is left out: some logits are not finite")
         return None
     present = np.unique(labels)
     if len(present) < 2:
-        logging.warning("auc is left out: every example has label %s", present[0])
+        logging.warning("auc is left out: every example has label %s", _quoted(names, present))
         return None
     if logits.shape[1] == 2:
         # The difference of the logits ranks as the probability does, which rounds to 1 above 37.
         return float(sklearn.metrics.roc_auc_score(labels, logits[:, 1] - logits[:, 0]))
-    absent = sorted(set(range(logits.shape[1])) - set(present.tolist()))
-    if absent:
-        logging.warning("auc is the mean over the classes that occur: none has label %s", absent)
+    absent = np.setdiff1d(np.arange(logits.shape[1]), present)
+    if len(absent):
+        said = _quoted(names, absent)
+        logging.warning("auc is the mean over the classes that occur: none has label %s", said)
     scores = softmax(logits)
     return float(
         np.mean([sklearn.metrics.roc_auc_score(labels == c, scores[:, c]) for c in present])
     )
+
+
+def _quoted(names: Sequence[str], ids: np.ndarray) -> str:
+    """The names of some classes, the first ones of many."""
+    shown = [repr(names[i][:40]) for i in ids[:_NAMED]]
+    more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
+    return ", ".join(shown) + more

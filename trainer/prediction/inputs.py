@@ -9,7 +9,6 @@ from typing import Any, BinaryIO, NamedTuple
 from trainer.data import rows
 from trainer.errors import UserError
 
-FORMATS = ("text", "csv", "tsv", "jsonl")
 MAX_CHARACTERS = 2**22  # of a text or pair: it is cut into tokens whole, at some 100 B each
 
 
@@ -74,28 +73,42 @@ class Waiting(io.RawIOBase):
         raise Stopped
 
 
-def read(file: BinaryIO, format_: str, columns: Columns, title: str) -> Iterator[Text]:
+def read(
+    file: BinaryIO,
+    format_: rows.Format,
+    columns: Columns,
+    title: str,
+    remarks: rows.Remarks | None = None,
+) -> Iterator[Text]:
     """The texts of a file, in order.
 
     In "text" each line is one; "\\r\\n" ends a line too. Empty lines are texts.
 
+    Args:
+      file: where to read from.
+      format_: how it is written.
+      columns: where the texts stand.
+      title: what to call it in a message.
+      remarks: told of all that is read.
+
     Raises:
       UserError: a row that cannot be read, or is too long, with its number.
     """
-    if format_ == "text":
+    file = rows.unpacked(file, format_)
+    if format_.kind == "text":
         for number, line in enumerate(rows.lines(file, title)):
             text = Text(number, line.removesuffix("\n").removesuffix("\r"))
             yield _check_length(text, f"{title}, line {number + 1}")
         return
     names = [name for name in columns if name]
-    for number, cells in rows.read(file, f".{format_}", names, title):
+    for number, cells in rows.read(file, format_, names, title, remarks):
         values = dict(zip(names, cells, strict=True))
         texts = [rows.check_text(values[name], name, number, title) for name in columns[:2] if name]
         own = values[columns.id] if columns.id else number - 1
         if not isinstance(own, (int, str)) or isinstance(own, bool):
             raise UserError(
                 f"{title}, row {number}: id {columns.id!r} must be text or a whole number,"
-                f" is {own!r}"
+                f" is {rows.shown(own)}"
             )
         if isinstance(own, str):
             rows.check_text(own, columns.id, number, title)

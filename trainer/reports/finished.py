@@ -1,6 +1,5 @@
 """A run that has ended, read from its folder: no data, no model."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,8 +8,11 @@ import numpy as np
 
 from trainer.calibration import Calibration
 from trainer.config import Experiment
+from trainer.disk import sha256_of
 from trainer.errors import UserError
+from trainer.monitor.metrics_log import read_records
 from trainer.scores import Kept
+from trainer.storage.contents import LOG
 from trainer.workdir import Workdir
 
 
@@ -69,10 +71,10 @@ def read_runs(folders: Sequence[Path]) -> list[FinishedRun]:
 
 
 def read_run(folder: Path) -> FinishedRun:
-    """Reads a run's folder.
+    """Reads a run's folder; imports nothing that its settings name.
 
     Raises:
-      UserError: there is no run, it has not ended, or a file of it cannot be read.
+      UserError: there is no run, it has not ended, or a file of it is not what was written.
     """
     workdir = Workdir(folder)
     config, derived = workdir.read()
@@ -82,24 +84,31 @@ def read_run(folder: Path) -> FinishedRun:
             f"--workdir={folder} holds a run that has not ended: let it end first, the command that"
             " began it goes on"
         )
-    calibration = Calibration.load(workdir.calibration_file)
+    classes = len(derived["id2label"])
+    calibration = Calibration.load(workdir.calibration_file, classes)
     if not calibration:
         raise UserError(f"{workdir.calibration_file} is missing: restore it from a backup")
-    test = Kept.load(workdir.scores / "test.npz")
-    curves = _curves(folder / "metrics.jsonl")
+    if calibration.step != result["best_step"]:
+        raise UserError(f"{workdir.calibration_file} and {workdir.result_file} are of two runs")
+    digests = result["sha256"]
+    test = Kept.load(workdir.scores / "test.npz", digests["scores/test.npz"], classes)
+    curves = _curves(folder / LOG, digests[LOG])
     return FinishedRun(folder.resolve().name, config, derived, result, calibration, test, curves)
 
 
-def _curves(path: Path) -> dict[str, Curve]:
+def _curves(path: Path, sha256: str) -> dict[str, Curve]:
+    def damaged(what: str) -> None:
+        raise UserError(f"cannot read {path}: {what}; restore it from a backup")
+
     found: dict[str, list[tuple[int, float]]] = {}
     try:
-        with path.open(encoding="utf-8", newline="\n") as file:
-            for line in file:
-                values = json.loads(line)
-                step = values.pop("step")
-                for name, value in values.items():
-                    found.setdefault(name, []).append((step, np.nan if value is None else value))
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        if not path.is_file() or sha256_of(path) != sha256:
+            damaged("it is missing, or not what was written")
+        for _, values in read_records(path, damaged):
+            step = values.pop("step")
+            for name, value in values.items():
+                found.setdefault(name, []).append((step, np.nan if value is None else value))
+    except OSError as error:
         raise UserError(f"cannot read {path}: {error}") from error
     columns = {name: np.array(points).T for name, points in found.items()}
     return {name: Curve(steps.astype(int), values) for name, (steps, values) in columns.items()}

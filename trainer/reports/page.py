@@ -73,10 +73,10 @@ def compare(runs: Sequence[FinishedRun]) -> list[Pair]:
 
 
 def _same_test(one: FinishedRun, two: FinishedRun) -> bool:
-    """By the fingerprint too, where both have it: other texts may have the same numbers."""
-    prints = {run.derived.get("data_fingerprint", {}).get("test") for run in (one, two)} - {None}
+    """By the fingerprint too: other texts may have the same numbers."""
+    prints = {run.derived["data_fingerprint"]["test"] for run in (one, two)}
     return (
-        len(prints) < 2
+        len(prints) == 1
         and np.array_equal(one.test.ids, two.test.ids)
         and np.array_equal(one.test.labels, two.test.labels)
     )
@@ -98,8 +98,8 @@ def _section(run: FinishedRun) -> dict[str, Any]:
     before, after = (reliability(test.labels, each) for each in (plain, calibrated))
     right = test.predictions == test.labels
     matrix = confusion_matrix(test.labels, test.predictions, len(names))
-    versions = run.result.get("versions", {})
-    environment = {key: run.result.get(key) for key in ("replicas", "parameters", "skipped_steps")}
+    versions = run.result["versions"]
+    environment = {key: run.result[key] for key in ("replicas", "parameters", "skipped_steps")}
     return {
         "name": run.name,
         "result": run.result,
@@ -110,6 +110,7 @@ def _section(run: FinishedRun) -> dict[str, Any]:
         "before": before.error,
         "after": after.error,
         "temperature": temperature,
+        "temperature_note": run.calibration.note,
         "curves": _curves(run),
         "confusion": charts.confusion(matrix, names) if len(names) <= _LARGE else "",
         "precision_recall": charts.precision_recall(test.labels, calibrated, names),
@@ -127,7 +128,7 @@ def _section(run: FinishedRun) -> dict[str, Any]:
         "labels": names,
         "wrong": test.wrong,
         "config": json.dumps(config_lib.to_dict(run.config), indent=2, ensure_ascii=False),
-        "data": run.derived.get("data_fingerprint", {}),
+        "data": run.derived["data_fingerprint"],
         "environment": {**environment, **versions},
     }
 

@@ -23,8 +23,12 @@ class InvalidJson(ValueError):
     """A text that is not JSON, or more than this reader takes; the message says where or what."""
 
 
-def loads(text: str | bytes) -> Any:
+def loads(text: str | bytes, finite: bool = True) -> Any:
     """The value of a JSON text (RFC 8259), with finite numbers and without repeated keys.
+
+    Args:
+      text: the text.
+      finite: false where NaN and infinities are taken, as Python writes them.
 
     Raises:
       InvalidJson: it is no JSON, not UTF-8, nested deeper than MAX_DEPTH, repeats a key in an
@@ -37,8 +41,8 @@ def loads(text: str | bytes) -> Any:
         return json.loads(
             text,
             object_pairs_hook=_object,
-            parse_constant=_no_constant,
-            parse_float=_finite,
+            parse_constant=_no_constant if finite else float,
+            parse_float=_finite if finite else float,
             parse_int=_integer,
         )
     except InvalidJson:

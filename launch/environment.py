@@ -1,0 +1,123 @@
+"""This process's surroundings: set right before the libraries read them, once."""
+
+import contextlib
+import gc
+import locale
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from trainer.errors import UserError
+from trainer.processor import memory
+from trainer.storage import strict_json
+from trainer.storage.paths import local
+
+NO_KERAS_FOLDER = f"{os.devnull}/keras"  # of which Keras reads nothing
+_KERAS_DEFAULTS = {
+    "floatx": "float32",
+    "epsilon": 1e-7,
+    "backend": "tensorflow",
+    "image_data_format": "channels_last",
+}
+
+
+def prepare() -> list[str]:
+    """Sets what libraries read when they are imported; returns notes on what has no effect.
+
+    To be called before TensorFlow, Keras or transformers is imported.
+    """
+    settings = {
+        "TF_CPP_MIN_LOG_LEVEL": "2",  # TensorFlow's errors, not what it says about the machine
+        "TOKENIZERS_PARALLELISM": "true",
+        "TRANSFORMERS_VERBOSITY": "error",  # it misses PyTorch, we do not
+        # TensorFlow keeps the memory that it frees: docs/speed.md. At most all that there is.
+        "TF_CPU_ALLOCATOR_USE_BFC": "1",
+        "TF_CPU_BFC_MEM_LIMIT_IN_MB": str(memory() // 2**20),
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    for name in ("TF_CPP_MIN_LOG_LEVEL", "TF_CPU_BFC_MEM_LIMIT_IN_MB"):
+        if not os.environ[name].isdecimal():
+            os.environ[name] = settings[name]
+    return _only_tensorflow()
+
+
+def _only_tensorflow() -> list[str]:
+    """Keras on TensorFlow, with its own defaults, whatever is set for other programs."""
+    notes = []
+    backend = os.environ.get("KERAS_BACKEND", "")
+    if backend not in ("", "tensorflow"):
+        notes.append("KERAS_BACKEND has no effect: this library runs on TensorFlow")
+    with contextlib.suppress(OSError, RuntimeError, ValueError):
+        file = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "keras.json"
+        if file.is_file():
+            try:
+                changed = strict_json.read(file) != _KERAS_DEFAULTS
+            except strict_json.InvalidJson:
+                changed = True
+            if changed:
+                notes.append(f"{file} has no effect: its settings are Keras's defaults here")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ["KERAS_HOME"] = NO_KERAS_FOLDER
+    for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED"):
+        os.environ.pop(name, None)
+    return notes
+
+
+def speak_any_text() -> None:
+    """Lets every text be printed, and read and written in files, in any locale."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if locale.getpreferredencoding(False).lower() not in ("utf-8", "utf8"):
+        for name in ("C.UTF-8", "en_US.UTF-8", "UTF-8"):
+            with contextlib.suppress(locale.Error):
+                locale.setlocale(locale.LC_CTYPE, name)
+                break
+
+
+def cache_dir() -> Path:
+    """Where token caches live by default: $XDG_CACHE_HOME/thaw, or ~/.cache/thaw.
+
+    Raises:
+      UserError: this user has no home.
+    """
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    if home.startswith("/"):  # by its specification, a relative one counts for nothing
+        return local(home, "XDG_CACHE_HOME") / "thaw"
+    try:
+        return Path("~/.cache/thaw").expanduser()
+    except RuntimeError as error:
+        raise UserError("this user has no home for token caches: give --cache_dir") from error
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow and wakes its devices, without what its C++ says about this machine.
+
+    It logs before it can be told not to; so standard error goes to a file meanwhile, and is shown
+    if the import fails. What is there then stays: it is not searched for garbage, now or later.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            said = stack.enter_context(tempfile.TemporaryFile())
+        except OSError:  # no folder for it: then all is shown
+            said = None
+        kept = os.dup(2)
+        gc.disable()
+        if said:
+            os.dup2(said.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except BaseException:
+            if said:
+                said.seek(0)
+                os.write(kept, said.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            gc.enable()
+    gc.freeze()

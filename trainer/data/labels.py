@@ -1,0 +1,197 @@
+"""The classes: in which order, with how many rows, and what of them looks like a mistake."""
+
+import re
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
+from decimal import Decimal
+
+import numpy as np
+
+from trainer.data.rows import listed, shown
+from trainer.errors import UserError
+
+MAX_CLASSES = 5_000  # a confusion matrix has the square of it
+MAX_LENGTH = 1_000  # characters of a label: a longer one is a text
+FEW = 3  # rows of train below which a class is named
+_SHARED = 50  # classes from which on most must have more than one row
+_MOST, _LAST = 20, 5  # classes that the table shows, and how many of them are the rarest
+_NUMBER = re.compile(r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})(e[+-]?[0-9]{1,3})?", re.I)
+
+
+class Distinct:
+    """The labels of a column, collected row by row.
+
+    Args:
+      title: what is read.
+      column: what the labels' column is called.
+      asked: config.data.labels; empty: whatever is there.
+    """
+
+    def __init__(self, title: str, column: str, asked: Sequence[str]):
+        self._title, self._column, self._asked = title, column, asked
+        self._found: set[str] = set()
+        self._rows = 0
+
+    def add(self, label: str) -> None:
+        """Takes the label of the next row.
+
+        Raises:
+          UserError: it is not asked for, or there are too many.
+        """
+        self._rows += 1
+        if label in self._found:
+            return
+        if self._asked and label not in self._asked:
+            raise UserError(
+                f"{self._title}, row {self._rows}: label {shown(label)} is not in"
+                f" config.data.labels: {listed(self._asked)}"
+            )
+        self._found.add(label)
+        if len(self._found) > MAX_CLASSES:
+            raise self._too_many()
+
+    def names(self) -> list[str]:
+        """The classes in the order of their ids, when all rows were added.
+
+        Raises:
+          UserError: one that is asked for is missing, there is one only, or almost one a row.
+        """
+        count = len(self._found)
+        if missing := [name for name in self._asked if name not in self._found]:
+            raise UserError(
+                f"{self._title} has no row of label {shown(missing[0])}, which config.data.labels"
+                " lists: take it out, or give examples of it"
+            )
+        if count < 2:
+            raise UserError(f"{self._title} has {count} distinct labels: at least 2 are needed")
+        if not self._asked and count > max(_SHARED, self._rows / 2):
+            raise self._too_many()
+        return list(self._asked) or in_order(self._found)
+
+    def _too_many(self) -> UserError:
+        return UserError(
+            f"{self._title} has {len(self._found):,} distinct labels in {self._rows:,} rows: is"
+            f" {shown(self._column)} the column of labels? (config.data.label; at most"
+            f" {MAX_CLASSES:,} classes)"
+        )
+
+
+def in_order(names: Collection[str]) -> list[str]:
+    """The names by value if all are numbers, else as text."""
+    if all(_NUMBER.fullmatch(name) for name in names):
+        return sorted(names, key=lambda name: (Decimal(name), name))
+    return sorted(names)
+
+
+def reordered(names: Sequence[str], asked: Sequence[str], title: str) -> list[str]:
+    """The names that a dataset gives its classes, in the order of config.data.labels.
+
+    Raises:
+      UserError: they are not the same names.
+    """
+    if asked and sorted(asked) != sorted(names):
+        different = sorted(set(asked) ^ set(names))
+        raise UserError(
+            f"config.data.labels must list each class of {title} once, {shown(different[0])} is"
+            f" not in both: its classes are {listed(names)}"
+        )
+    return list(asked or names)
+
+
+def check_learned(names: Sequence[str], counts: Mapping[str, np.ndarray], cut: bool) -> None:
+    """Refuses a class that is scored and never learned.
+
+    Args:
+      names: of the C classes.
+      counts: rows of each class, int [C], by split.
+      cut: whether validation is a part of train.
+
+    Raises:
+      UserError: the class has rows in another split, and none in train.
+    """
+    for split in ("validation", "test"):
+        unseen = np.flatnonzero((counts["train"] == 0) & (counts[split] > 0)).tolist()
+        if not unseen:
+            continue
+        name, rows = shown(names[unseen[0]]), f"{counts[split][unseen[0]]:,}"
+        if cut and split == "validation":
+            raise UserError(
+                f"all rows of label {name} ({rows}) fell into the validation part of train: give"
+                " more examples of it, take it out, or name a file or split for validation"
+            )
+        raise UserError(
+            f"label {name} has {rows} rows in {split} and none in train: nothing could learn it"
+        )
+
+
+def table(names: Sequence[str], counts: Mapping[str, np.ndarray]) -> str:
+    """Lines with the rows of each class in each split; of many classes, the ends.
+
+    Args:
+      names: of the C classes.
+      counts: rows of each class, int [C], by split.
+    """
+    order = list(range(len(names)))
+    head = f"{len(names):,} classes, rows in {', '.join(counts)}:"
+    if len(names) == 2:
+        head = f"2 classes (F1, AUC and thresholds are of the second), rows in {', '.join(counts)}:"
+    skipped = len(names) - _MOST
+    if skipped > 0:
+        order.sort(key=lambda i: -counts["train"][i])
+        del order[_MOST - _LAST : -_LAST]
+    cells = [[f"{i}", shown(names[i]), *(f"{c[i]:,}" for c in counts.values())] for i in order]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(
+            ["", cell.rjust(widths[0]), name.ljust(widths[1])]
+            + [count.rjust(width) for count, width in zip(rest, widths[2:], strict=True)]
+        )
+        for cell, name, *rest in cells
+    ]
+    if skipped > 0:
+        head = head.replace(":", ", the most and the least frequent:")
+        lines.insert(_MOST - _LAST, f"  … {skipped:,} more")
+    return "\n".join([head, *lines])
+
+
+def notes(names: Sequence[str], train: np.ndarray, column: str) -> list[str]:
+    """What looks like a mistake, a line each.
+
+    Args:
+      names: of the C classes.
+      train: rows of each class, int [C].
+      column: what the labels' column is called.
+    """
+    found = []
+    alike: dict[object, list[str]] = {}
+    for name in names:
+        alike.setdefault(_meaning(name), []).append(name)
+    groups = [" and ".join(map(shown, group[:4])) for group in alike.values() if len(group) > 1]
+    if groups:
+        found.append(
+            f"classes that differ only in case, blanks, Unicode form or the form of a number:"
+            f" {_some(groups)}: give them one name if they are one class"
+        )
+    odd = [shown(name) for name in names if name != name.strip() or not name.isprintable()]
+    if odd:
+        found.append(f"classes with blanks around them or characters not seen: {_some(odd)}")
+    if column in names:
+        found.append(
+            f"a class is called {shown(column)}, as its column: does a header stand among the rows?"
+        )
+    few = [f"{shown(names[i])} ({train[i]})" for i in np.flatnonzero(train < FEW).tolist()]
+    if few:
+        found.append(f"classes of fewer than {FEW} rows in train: {_some(few)}")
+    return found
+
+
+def _meaning(name: str) -> object:
+    """A value that two ways to write a label share."""
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    plain = "".join(c for c in plain if unicodedata.category(c)[0] not in "ZC")
+    return Decimal(plain) if _NUMBER.fullmatch(plain) else plain
+
+
+def _some(texts: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more

@@ -1,0 +1,152 @@
+"""Training of subword tokenizers: WordPiece, byte-level BPE and Unigram.
+
+It is deterministic, so that two workers, or a rebuilt cache, number the tokens alike. The trainers
+of the `tokenizers` library walk hash maps in an order that changes from run to run, which numbers
+WordPiece's continuations by chance: their order is fixed here beforehand.
+"""
+
+import collections
+from collections.abc import Iterable, Iterator
+
+import tokenizers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+from trainer import config
+from trainer.data import unigram
+from trainer.data.progress import Advance, Progress, quiet
+from trainer.errors import UserError
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # ids 0 to 4
+MAX_ALPHABET = 1000  # characters with a token of their own; rarer ones become [UNK]
+
+
+def train_tokenizer(
+    settings: config.Tokenizer, texts: Iterable[str], progress: Progress = quiet
+) -> PreTrainedTokenizerFast:
+    """Trains a tokenizer of the kind and vocabulary size in the settings.
+
+    All kinds make `[CLS] A [SEP]` of a text, and of a pair `[CLS] A [SEP] B [SEP]` with token types
+    0 and 1.
+    """
+    train = {"wordpiece": _wordpiece, "bpe": _byte_level_bpe, "unigram": _unigram}[settings.kind]
+    with progress(f"Training the {settings.kind} tokenizer", None) as advance:
+        backend = train(settings, _counted(texts, advance))
+    backend.add_special_tokens(SPECIAL)
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(token, SPECIAL.index(token)) for token in ("[CLS]", "[SEP]")],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        **{f"{token.strip('[]').lower()}_token": token for token in SPECIAL},
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+
+
+def _counted(texts: Iterable[str], advance: Advance) -> Iterator[str]:
+    for text in texts:
+        yield text
+        advance(1)
+
+
+def _wordpiece(settings: config.Tokenizer, texts: Iterable[str]) -> tokenizers.Tokenizer:
+    """WordPiece as BERT uses it (Devlin et al., 2019, arXiv:1810.04805)."""
+    normalizer = normalizers.BertNormalizer(lowercase=settings.lowercase)
+    pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    words = count_words(texts, normalizer, pre_tokenizer)
+    # Each character may need two tokens, at the start of a word and inside it.
+    alphabet = _alphabet(words, min(MAX_ALPHABET, (settings.vocab_size - len(SPECIAL)) // 2))
+    inside = sorted({char for word in words for char in word[1:]} & set(alphabet))
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=settings.vocab_size,
+        # Named as special only to fix their numbers: the trainer would find them in any order.
+        special_tokens=SPECIAL + ["##" + char for char in inside],
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
+    )
+    draft = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    draft.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    draft.train_from_iterator(_repeated(words), trainer)
+    vocab = draft.get_vocab(with_added_tokens=False)
+    backend = tokenizers.Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+    backend.normalizer, backend.pre_tokenizer = normalizer, pre_tokenizer
+    backend.decoder = decoders.WordPiece()
+    return backend
+
+
+def _byte_level_bpe(settings: config.Tokenizer, texts: Iterable[str]) -> tokenizers.Tokenizer:
+    """Byte-pair encoding of UTF-8 bytes, as GPT-2 does: no text has an unknown token."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    if settings.vocab_size < len(alphabet) + len(SPECIAL):
+        raise UserError(
+            f"config.tokenizer.vocab_size={settings.vocab_size} is too small for byte-level BPE:"
+            f" it needs {len(alphabet) + len(SPECIAL)} for the bytes and special tokens"
+        )
+    backend = tokenizers.Tokenizer(models.BPE())
+    if settings.lowercase:
+        backend.normalizer = normalizers.Lowercase()
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=settings.vocab_size,
+        special_tokens=SPECIAL,
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    return backend
+
+
+def _unigram(settings: config.Tokenizer, texts: Iterable[str]) -> tokenizers.Tokenizer:
+    """A unigram language model of pieces, as SentencePiece makes it (Kudo, 2018)."""
+    steps = [normalizers.Nmt(), normalizers.NFKC()]
+    if settings.lowercase:
+        steps.append(normalizers.Lowercase())
+    normalizer = normalizers.Sequence([*steps, normalizers.Replace(Regex(" {2,}"), " ")])
+    pre_tokenizer = pre_tokenizers.Metaspace()
+    words = count_words(texts, normalizer, pre_tokenizer)
+    alphabet = _alphabet(words, min(MAX_ALPHABET, (settings.vocab_size - len(SPECIAL)) // 2))
+    pieces = unigram.train(words, settings.vocab_size - len(SPECIAL), alphabet)
+    special = [(token, 0.0) for token in SPECIAL]
+    backend = tokenizers.Tokenizer(models.Unigram([*special, *pieces], unk_id=1))
+    backend.normalizer, backend.pre_tokenizer = normalizer, pre_tokenizer
+    backend.decoder = decoders.Metaspace()
+    return backend
+
+
+def count_words(
+    texts: Iterable[str],
+    normalizer: normalizers.Normalizer,
+    pre_tokenizer: pre_tokenizers.PreTokenizer,
+) -> dict[str, int]:
+    """How often each word stands in the texts, in alphabetical order.
+
+    For a pre-tokenizer that makes of "a b" what it makes of "a" and of "b".
+    """
+    chunks: collections.Counter[str] = collections.Counter()
+    for text in texts:
+        chunks.update(normalizer.normalize_str(text).split())
+    words: collections.Counter[str] = collections.Counter()
+    for chunk, count in chunks.items():
+        for word, _ in pre_tokenizer.pre_tokenize_str(chunk):
+            words[word] += count
+    return dict(sorted(words.items()))
+
+
+def _alphabet(words: dict[str, int], limit: int) -> list[str]:
+    """The most frequent characters, in their own order; of equally frequent ones the first."""
+    counts: collections.Counter[str] = collections.Counter()
+    for word, count in words.items():
+        for char in word:
+            counts[char] += count
+    return sorted(sorted(counts, key=lambda char: (-counts[char], char))[:limit])
+
+
+def _repeated(words: dict[str, int]) -> Iterator[str]:
+    """Each word as often as it was counted: the trainers take texts, not counts."""
+    for word, count in words.items():
+        for start in range(0, count, 1000):
+            yield " ".join([word] * min(1000, count - start))

@@ -1,0 +1,83 @@
+"""What config.json and result.json hold besides the settings, checked where they are read.
+
+The values come from a run of this library, or from a stranger who sealed others: what is missing,
+of another type or out of range raises `fields.Invalid`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from trainer.storage import fields
+
+MAX_CLASSES = 100_000
+# Where derived holds the sha256 of each file of tokenizer/, by its path there.
+TOKENIZER_FILES = "tokenizer_files"
+LOG, SCORES = "metrics.jsonl", ("scores/validation.npz", "scores/test.npz")
+SPLITS = ("train", "validation", "test")
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def derived(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The "derived" part of config.json: what followed from the settings and the data."""
+    found = fields.mapping(values, "derived")
+    for name in ("pretrained", "pretrained_sha256"):
+        if fields.value(found, name) is not None:
+            fields.mapping(found, name)
+    if found["pretrained_sha256"] is not None:
+        _digests(found, "pretrained_sha256")
+    labels = fields.items(found, "id2label", MAX_CLASSES)
+    if not all(isinstance(label, str) for label in labels):
+        raise fields.Invalid("id2label must hold texts")
+    if len(labels) < 2 or len(set(labels)) < len(labels):
+        raise fields.Invalid("id2label must hold two or more names, each once")
+    fields.text(found, "tokenizer")
+    fingerprints = fields.mapping(found, "data_fingerprint")
+    for split in SPLITS:
+        fields.text(fingerprints, split)
+    buckets = fields.items(found, "buckets", 10_000)
+    if not buckets or not all(type(each) is int and each > 0 for each in buckets):
+        raise fields.Invalid("buckets must hold lengths")
+    if sorted(set(buckets)) != buckets:
+        raise fields.Invalid("buckets must ascend")
+    _digests(found, TOKENIZER_FILES)
+    return found
+
+
+def result(values: dict[str, Any]) -> dict[str, Any]:
+    """What result.json holds."""
+    for split in ("validation", "test"):
+        metrics = fields.mapping(values, split)
+        for name in metrics:
+            fields.number_or_nan(metrics, name)
+        fields.integer(metrics, "examples", low=1)
+        for name in ("loss", "accuracy", "calibration_error"):
+            fields.number_or_nan(metrics, name)
+    errors = fields.mapping(values, "test_calibration_error")
+    for name in ("before", "after"):
+        fields.number(errors, name, 0, 1)
+    fields.number(values, "temperature", low=0)
+    fields.integer(values, "steps")
+    fields.integer(values, "best_step", high=values["steps"])
+    for name, low in (("skipped_steps", 0), ("parameters", 0), ("replicas", 1)):
+        fields.integer(values, name, low)
+    fields.flag(values, "finished")
+    fields.number(values, "wall_seconds", low=0)
+    seconds, versions = fields.mapping(values, "seconds"), fields.mapping(values, "versions")
+    for name in seconds:
+        fields.number(seconds, name, low=0)
+    for name in versions:
+        fields.text(versions, name)
+    digests = _digests(values, "sha256")
+    for name in (LOG, *SCORES):
+        fields.text(digests, name)
+    return values
+
+
+def _digests(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Files with the sha256 of each, in hex."""
+    found = fields.mapping(values, name)
+    for file in found:
+        if not _SHA256.fullmatch(fields.text(found, file)):
+            raise fields.Invalid(f"{name} must hold the sha256 of files")
+    return found
