@@ -84,8 +84,8 @@ def test_every_config_here_names_the_librarys_own(config):
             "os:system",
             "trainer.imports:importlib.reload",
         ),
-        *("trainer.models.classifier:build ", "trainer.models.classifier:keras.Model", ""),
-        *("launch.train:main", "trainer.models.classifier.build", ":", "trainer.x:os.system"),
+        *("trainer.models.network:build ", "trainer.models.network:keras.Model", ""),
+        *("launch.train:main", "trainer.models.network.build", ":", "trainer.x:os.system"),
         "runs" * 1000 + ":f",
     ],
 )

@@ -15,7 +15,7 @@ from trainer.errors import UserError, in_one_line
 
 # The functions of this library that a config may name.
 OWN = (
-    "trainer.models.classifier:build",
+    "trainer.models.network:build",
     "trainer.models.recurrent:lstm",
     "trainer.models.recurrent:bilstm",
 )

@@ -148,7 +148,7 @@ def test_weights_of_an_earlier_run_are_taken_without_its_code(foreign, few):
     assert ended.status == 2
     assert "has another encoder (factory='odd_parts:build', here 'trainer.models" in ended.stderr
     assert not foreign.ran()
-    own = "trainer.models.classifier:build"
+    own = "trainer.models.network:build"
     reseal(earlier / "config.json", lambda v: v["model"].update(factory=own))
     ended = foreign(*flags, program="train")  # its metrics are still of others
     assert ended.status == 0, ended.stderr
@@ -166,7 +166,7 @@ def test_losses_and_metrics_go_the_same_way(foreign, part, field, value):
 
     def change(values):
         values["objective"]["metrics"] = []
-        values["model"]["factory"] = "trainer.models.classifier:build"
+        values["model"]["factory"] = "trainer.models.network:build"
         values[part][field] = value
 
     try:
