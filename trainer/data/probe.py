@@ -73,9 +73,12 @@ def _found(given: bytes) -> str:
 def _main() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     home, seconds, memory = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limits = {"RLIMIT_AS": (memory, 0), "RLIMIT_CPU": (seconds, 1), "RLIMIT_CORE": (0, 0)}
+    for name, (most, grace) in limits.items():
+        kind = getattr(resource, name)
+        present = resource.getrlimit(kind)[1]  # none may be raised
+        if present == resource.RLIM_INFINITY or most + grace < present:
+            resource.setrlimit(kind, (most, most + grace))
     sys.path.append(home)
     more = json.loads(sys.stdin.buffer.readline())
     said = _fault(sys.stdin.buffer.read().decode(), more)
