@@ -72,7 +72,8 @@ class Store:
             files = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
             manifest = json.loads(json.dumps({"step": step, "meta": meta, "sha256": files}))
             manifest[_SEAL] = seal_of(manifest)
-            (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+            text = json.dumps(manifest, indent=1, sort_keys=True)
+            (temporary / _MANIFEST).write_text(text, encoding="utf-8")
             for path in (*temporary.iterdir(), temporary):
                 sync(path)
             if final.exists():
