@@ -39,6 +39,17 @@ UNSEEN = (
 )
 
 
+class Ended(Workdir):
+    """The folder of a run with these results."""
+
+    def __init__(self, folder, result):
+        super().__init__(folder)
+        self._result = result
+
+    def result(self):
+        return self._result
+
+
 class Page(html.parser.HTMLParser):
     """Texts of the elements of a page by tag, and the cells of its tables by row."""
 
@@ -109,7 +120,6 @@ def front_matter(text: str) -> dict:
 def test_a_hostile_run_changes_nothing_but_its_own_words(tmp_path, format_, value):
     folder = tmp_path / ("run" if "/" in value else value)
     folder.mkdir()
-    workdir = Workdir(folder)
     metrics = {"accuracy": 0.75, "examples": 8, value: 0.5, "text": value}
     result = {
         "validation": metrics,
@@ -117,8 +127,9 @@ def test_a_hostile_run_changes_nothing_but_its_own_words(tmp_path, format_, valu
         "test_calibration_error": {"before": 0.25, "after": 0.125},
         "versions": {"python": value, value: "1"},
     }
-    workdir.result_file.write_text(json.dumps(result))
-    Calibration(9, 2.0, 0.5, 0.25, 0.9, {}).save(workdir.calibration_file)
+    workdir = Ended(folder, result)
+    fitted = Calibration.fit(9, np.array([0, 1, 1]), np.eye(2)[[0, 1, 0]], 0.9)
+    fitted.save(workdir.calibration_file)
     config = Experiment(data=Data(source="files", train=value), model=Model(pretrained=value))
     derived = {"id2label": [value, "pos"], "data_fingerprint": {value: value}}
     write_card(Card(workdir, config, derived, 9), tmp_path, format_, f"it holds {value!r}")
@@ -165,9 +176,7 @@ def test_many_labels_are_cut(tmp_path):
     "result", [{"test": {"a": 1}}, {"test": 5, "validation": 5}, {"versions": 5}]
 )
 def test_a_result_that_is_none(tmp_path, result):
-    workdir = Workdir(tmp_path)
-    workdir.result_file.write_text(json.dumps(result))
-    card = Card(workdir, Experiment(), {"id2label": ["a", "b"]}, 9)
+    card = Card(Ended(tmp_path, result), Experiment(), {"id2label": ["a", "b"]}, 9)
     with pytest.raises(UserError, match=r"result\.json does not hold the results of a run"):
         write_card(card, tmp_path, "keras")
     assert not (tmp_path / "README.md").exists()

@@ -11,9 +11,11 @@ import pretrained_folders as folders
 import pytest
 import tensorflow as tf
 from programs import ROOT
-from test_huggingface import CLASSES, begun
+from test_huggingface import loaded
 from transformers import AutoConfig
 
+from trainer.config import Data, Experiment, Model
+from trainer.data.tokenizers import load_tokenizer
 from trainer.errors import UserError
 from trainer.export.folder import new_folder
 from trainer.export.huggingface import to_hugging_face
@@ -27,14 +29,18 @@ LABELS = ["größe\nand more", "a\r\n", "\u2028 🎬 \"'\\"]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Workdir:
-    """A run of BERT that keeps up to as many tokens as the model has positions."""
-    folder = tmp_path_factory.mktemp("full")
-    made = begun(folders.copy("bert", folder / "bert"), folder / "run")
-    config = json.loads(made.config_file.read_text(encoding="utf-8"))
-    config["data"]["max_length"] = folders.POSITIONS
-    config["derived"]["id2label"] = LABELS
-    made.config_file.write_text(json.dumps(config), encoding="utf-8")
-    assert len(LABELS) == CLASSES
+    """A run of BERT with these labels."""
+    folder = folders.copy("bert", tmp_path_factory.mktemp("full") / "bert")
+    config = Experiment(
+        data=Data(max_length=folders.POSITIONS), model=Model(pretrained=str(folder), head="native")
+    )
+    pretrained = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert len(LABELS) == folders.CLASSES
+    made = Workdir(folder.with_name("run"))
+    made.begin(config, {"pretrained": pretrained, "id2label": LABELS}, load_tokenizer(folder))
+    values = {f"model/{name}": v for name, v in loaded(folder)[0].items()}
+    made.best.save(9, values, {"metric": "accuracy", "value": 0.5, "phase": 0})
+    made.checkpoints.save(9, values, {"phase": 1})
     return made
 
 
@@ -97,7 +103,7 @@ def check(whole: Path) -> None:
     else:
         assert {"model.safetensors", "tokenizer.json"} < names
         config = json.loads((whole / "config.json").read_bytes().decode("utf-8"))
-        assert [config["id2label"][str(i)] for i in range(CLASSES)] == LABELS
+        assert [config["id2label"][str(i)] for i in range(len(LABELS))] == LABELS
         assert config["label2id"] == {label: i for i, label in enumerate(LABELS)}
         assert list(AutoConfig.from_pretrained(whole).id2label.values()) == LABELS
 
