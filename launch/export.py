@@ -8,6 +8,7 @@ transformers' AutoModelForSequenceClassification and AutoTokenizer, of a run tha
 pretrained model. Each has a model card, README.md: docs/export.md.
 """
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,11 @@ def _own(workdir: "Workdir", output: Path) -> tuple[int, str]:
         return trained.step, trained.note
     why = to_saved_model(trained, output)
     ids = why and f"the SavedModel takes token ids, not texts, as {why}"
-    return trained.step, "; ".join(note for note in (trained.note, ids) if note)
+    pattern = re.search(r"[\[\]*?\\]", str(output.absolute()))
+    moved = (
+        pattern and f"TensorFlow loads it from a path without {pattern[0]!r} only: move it first"
+    )
+    return trained.step, "; ".join(note for note in (trained.note, ids, moved) if note)
 
 
 if __name__ == "__main__":

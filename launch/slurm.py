@@ -272,7 +272,7 @@ def _write(path: Path, text: str) -> None:
                 f"{path} is not from launch.slurm: move it, or choose another --workdir"
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.filename}: {error.strerror})") from error
 

@@ -47,7 +47,7 @@ def train(flags: argparse.Namespace) -> dict[str, list[float]]:
         for seed in range(SEEDS):
             plan = peers.plan_of(reviews, flags.weights, LENGTH, seed)
             epoch = plan[: REVIEWS // peer.BATCH]
-            (folder / "plan.json").write_text(json.dumps(epoch))
+            (folder / "plan.json").write_text(json.dumps(epoch), encoding="utf-8")
             how = {"length": LENGTH, "rate": RATE, "seed": seed}
             for system, found in scores.items():
                 began = time.perf_counter()

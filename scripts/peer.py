@@ -69,7 +69,7 @@ class Rounds:
 
 def peak() -> float:
     """The most memory this process held, in MB of 10^6 bytes."""
-    status = Path("/proc/self/status").read_text().split("VmHWM:")[1]
+    status = Path("/proc/self/status").read_text(encoding="utf-8").split("VmHWM:")[1]
     return int(status.split()[0]) * 1024 / 1e6
 
 
@@ -441,7 +441,7 @@ def main() -> None:
         with (folder / name).open(encoding="utf-8") as file:
             return [json.loads(line) for line in file]
 
-    plan = json.loads((folder / "plan.json").read_text())
+    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     grouped = plan if settings["tuned"] else []
     job = Job(read("reviews.jsonl"), Path(settings["weights"]), grouped, folder, **settings["job"])
     steps = float("inf") if learn else STEPS

@@ -81,7 +81,7 @@ class System:
         settings = {"system": name, "tuned": tuned, "learn": bool(learn), "job": job}
         settings |= {"folder": str(folder), "weights": str(flags.weights.absolute())}
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_CPU_")}
-        self._log = (folder / f"{name}{tuned:d}{precision}.log").open("w+")
+        self._log = (folder / f"{name}{tuned:d}{precision}.log").open("w+", encoding="utf-8")
         self._process = subprocess.Popen(
             [str(python), str(ROOT / "scripts" / "peer.py"), json.dumps(settings)],
             stdin=subprocess.PIPE,
@@ -217,7 +217,7 @@ def measure(flags: argparse.Namespace, shape: Shape) -> int:
         reviews = reviews_of("train", REVIEWS)
         write(Path(folder) / "reviews.jsonl", reviews)
         plan = plan_of(reviews, flags.weights, peer.LENGTH, SEED)
-        (Path(folder) / "plan.json").write_text(json.dumps(plan))
+        (Path(folder) / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
         ours = System("thaw", True, Path(folder), flags, flags.precision)
         try:
             ours.warm_up()
@@ -225,7 +225,7 @@ def measure(flags: argparse.Namespace, shape: Shape) -> int:
                 # The tuned peer has the epoch to warm up, then the batches that we are at.
                 now = (EPOCH + len(ours.rounds)) * peer.STEPS
                 kept = plan[: EPOCH * peer.STEPS] + plan[now:]
-                (Path(folder) / "plan.json").write_text(json.dumps(kept))
+                (Path(folder) / "plan.json").write_text(json.dumps(kept), encoding="utf-8")
                 groups.append(_beside(ours, name, Path(folder), flags))
         except UserError as error:
             if not groups:
@@ -257,7 +257,9 @@ def measure(flags: argparse.Namespace, shape: Shape) -> int:
         "date": datetime.date.today().isoformat(),
         "python": platform.python_version(),
     }
-    flags.output.write_text(json.dumps({"machine": where, "rows": rows}, indent=2) + "\n")
+    flags.output.write_text(
+        json.dumps({"machine": where, "rows": rows}, indent=2) + "\n", encoding="utf-8"
+    )
     show(rows, labels)
     if flags.plot:
         draw(rows, labels, flags.plot)

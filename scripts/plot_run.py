@@ -32,7 +32,7 @@ def read(workdir: Path) -> list[dict[str, Any]]:
     """
     path = workdir / "metrics.jsonl"
     try:
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}: give the --workdir of a run") from error
 

@@ -224,7 +224,7 @@ def measure(
     def keep(**values: Any) -> None:
         found.update(values)
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(found, indent=2) + "\n")
+        output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
     with _started(shape, precision, pack_mebibytes) as (alone, pair):
         for group in (alone[:1], alone[1:], pair):  # compiled, and warm

@@ -114,7 +114,7 @@ def report(
     if record:
         new = not record.exists()
         values = (f"{v:.3f}" for v in (median, min(ratios), max(ratios), ours, bare))
-        with record.open("a", newline="") as file:
+        with record.open("a", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
             if new:
                 table.writerow(COLUMNS)

@@ -68,7 +68,11 @@ class Sweep:
     def failed(self, number: int) -> str:
         """How a trial failed; empty: it did not, or has ended since."""
         with contextlib.suppress(FileNotFoundError):
-            return "" if self.finished(number) else self.note(number).read_text().strip()
+            return (
+                ""
+                if self.finished(number)
+                else self.note(number).read_text(encoding="utf-8").strip()
+            )
         return ""
 
     def stop(self, number: int, frame: object) -> None:
@@ -104,7 +108,7 @@ class Sweep:
         status, self._child = self._child.wait(), None
         if status not in (0, program.INTERRUPTED):
             said = last.decode(errors="replace").strip()
-            self.note(number).write_text(f"exit status {status}: {said}\n")
+            self.note(number).write_text(f"exit status {status}: {said}\n", encoding="utf-8")
 
     def run_all(self, numbers: Sequence[int], retry: bool) -> int:
         """Trains what is not finished, one after the other; returns 0, 1 (some failed) or 75."""
@@ -258,7 +262,7 @@ def _submit(flags: argparse.Namespace, plan: Plan) -> int:
         print(script, end="")
         return 0
     path = folder / "sweep.sbatch"
-    path.write_text(script)
+    path.write_text(script, encoding="utf-8")
     number = slurm.submit(path)
     program.say(
         f"Submitted job array {number}: {path}\n"

@@ -29,7 +29,7 @@ class Shape:
         """
         names = "num_hidden_layers hidden_size num_attention_heads intermediate_size vocab_size"
         try:
-            held = json.loads((weights / "config.json").read_text())
+            held = json.loads((weights / "config.json").read_text(encoding="utf-8"))
             return cls(*(int(held[name]) for name in names.split()))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(f"{weights / 'config.json'} is no BERT's: {error!r}") from error

@@ -69,7 +69,9 @@ def compare(
         "ours": ours,
         "machine": machine(),
     }
-    (output / "time_to_accuracy.json").write_text(json.dumps(result, indent=1) + "\n")
+    (output / "time_to_accuracy.json").write_text(
+        json.dumps(result, indent=1) + "\n", encoding="utf-8"
+    )
     report(result, best, reached[0] if reached else None)
     return 0 if result["holds"] else 1
 
@@ -80,7 +82,7 @@ def run_peer(name: str, folder: Path, part: str, epochs: int, output: Path) -> d
     command = [str(ROOT / "scripts" / "textbook.py"), f"--name={name}", f"--data_dir={folder}"]
     command += [f"--train=train{part}", f"--test=test{part}", f"--epochs={epochs}"]
     started, total = _run([*command, f"--output={lines}"], output / "textbook.log", lambda: None)
-    records = [json.loads(line) for line in lines.read_text().splitlines()]
+    records = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
     for record in records:
         record["seconds"] = record.pop("clock") - started
     return {"command": command, "total_seconds": total, "epochs": records}

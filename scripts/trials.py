@@ -62,7 +62,7 @@ class Plan(NamedTuple):
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             replace(path, text)
-        elif path.read_text() != text:
+        elif path.read_text(encoding="utf-8") != text:
             raise UserError(f"{path} holds another sweep: choose another --output")
 
     @classmethod
@@ -73,7 +73,7 @@ class Plan(NamedTuple):
           UserError: there is none, or it cannot be read.
         """
         try:
-            return cls(**json.loads(path.read_text()))
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError as error:
             raise UserError(f"{path} is missing: it is no folder of a sweep") from error
         except (OSError, ValueError, TypeError) as error:

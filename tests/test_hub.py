@@ -132,6 +132,23 @@ def test_names_that_are_no_hubs(tmp_path):
     (tmp_path / "vocab.txt").touch()
     with pytest.raises(UserError, match="it is a file: give the folder that it is in"):
         hub.folder_of(str(tmp_path / "vocab.txt"), [], "model")
-    for name in (f"{tmp_path}/none", "../none", "a/b/c", "a b", ""):
-        with pytest.raises(UserError, match=f"^model {name!r}: there is no such folder$"):
+    for name in (
+        *(f"{tmp_path}/none", "../none", "a/../b", "a..b", "a--b", "a/b/c", "a b", " ", "", "-a"),
+        *("~nobody-of-this-name/model", "a\0b", "a\nb", "\udcff", "größe", "a/", "a:b"),
+    ):
+        with pytest.raises(UserError) as caught:
             hub.folder_of(name, [], "model")
+        assert str(caught.value) == f"model {name!r}: there is no such folder"
+    for name in ("a" * 97, "a" * 10000, "a/" * 5000, f"{tmp_path}/" + "x" * 300):
+        with pytest.raises(UserError, match=r"there is no such folder$") as caught:
+            hub.folder_of(name, [], "model")
+        assert len(str(caught.value)) < 500
+    for name in ("https://huggingface.co/own/tiny", "gs://bucket/model", "hf://own/tiny"):
+        with pytest.raises(UserError, match=r"it is a URL: give a name on the hub, such as"):
+            hub.folder_of(name, [], "model")
+
+
+def test_the_home_of_a_person(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    assert hub.folder_of("~/model", [], "model") == tmp_path / "model"

@@ -33,6 +33,6 @@ def memory(limit: Path = LIMIT) -> int:
 
 def _read(about: Path) -> str:
     try:
-        return about.read_text(errors="replace")
+        return about.read_text(encoding="utf-8", errors="replace")
     except OSError:  # not Linux, or no container
         return ""

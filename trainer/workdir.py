@@ -163,7 +163,7 @@ class Workdir:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 path.unlink(missing_ok=True)  # a link would lead elsewhere
-                path.write_text(token)
+                path.write_text(token, encoding="utf-8")
             except OSError as error:
                 said = f"cannot write to --workdir={self.path}: {error.strerror}"
         values = [token, said, str(self.path), "" if said else self._state()]
@@ -205,7 +205,7 @@ class Workdir:
                 with contextlib.suppress(OSError):
                     list(folder.iterdir())  # an old listing may be kept until it is asked for
             with contextlib.suppress(OSError):
-                if (self.path / TOKEN).read_text() == token:
+                if (self.path / TOKEN).read_text(encoding="utf-8") == token:
                     own = self._state()
                     lacks = next((name for name in state if own[name] != state[name]), "")
             if not lacks or time.monotonic() >= deadline:

@@ -75,7 +75,7 @@ def compare(launch, run: Path, folder: Path, count: int, python: str) -> float:
 
 def test_answers_without_this_library(launch, finished, tmp_path):
     assert compare(launch, finished, tmp_path, 40, sys.executable) < 1e-5
-    assert (tmp_path / "made" / "assets.extra" / "labels.txt").read_text() == "neg\npos\n"
+    assert (tmp_path / "made" / "assets.extra" / "labels.json").read_text() == '["neg", "pos"]\n'
     card = (tmp_path / "made" / "README.md").read_text()
     result = json.loads((finished / "result.json").read_text())
     assert f"| accuracy | {result['validation']['accuracy']:.4f} |" in card

@@ -65,6 +65,14 @@ def not_finite(folder: Path) -> None:
     folders.store(folder, stored)
 
 
+def endless(folder: Path) -> None:
+    folders.change(folder, num_hidden_layers=100000)
+
+
+def larger_than_stored(folder: Path) -> None:
+    folders.change(folder, vocab_size=2**24)
+
+
 def unsupported(folder: Path) -> None:
     folders.change(folder, model_type="t5")
 
@@ -79,6 +87,8 @@ def unsupported(folder: Path) -> None:
         (missing, r"lacks the tensor 'bert\.encoder\.layer\.1\.output\.dense\.bias'"),
         (not_finite, r"'bert\.encoder\.layer\.1\.output\.dense\.bias' holds infinite or NaN"),
         (unsupported, "'t5' is not supported; supported are: bert, roberta, xlm-roberta, distil"),
+        (endless, "config.json has num_hidden_layers=100000, not an integer from 1 to 256"),
+        (larger_than_stored, r"has shape \[40, 16\], its config.json asks for \[16777216, 16\]"),
         (shutil.rmtree, "there is no such folder"),
     ],
 )

@@ -1,5 +1,7 @@
 """The model card of an export: README.md (Mitchell et al. 2019, arXiv:1810.03993)."""
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +14,9 @@ from trainer.monitor.versions import versions
 from trainer.trained import TrainedModel
 from trainer.workdir import Workdir
 
+LONGEST = 300  # characters of one value
+LISTED = 100  # labels
+_MARKS = r"[ !-/:-@\[-`{-~]"  # all that may mean something in Markdown or HTML
 _LOAD = {
     "savedmodel": """import tensorflow as tf
 import tensorflow_text  # its ops are in the graph
@@ -62,6 +67,9 @@ def write_card(card: Card, folder: Path, format_: str, no_texts: str = "") -> No
       folder: of the export.
       format_: "savedmodel", "keras" or "huggingface".
       no_texts: why a SavedModel takes no texts; empty: it does.
+
+    Raises:
+      UserError: result.json holds something else.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("trainer.export"),
@@ -69,27 +77,59 @@ def write_card(card: Card, folder: Path, format_: str, no_texts: str = "") -> No
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"code": code, "words": words, "prose": prose, "number": number}
     settings = config_lib.defining(card.config)
     default = config_lib.defining(config_lib.Experiment())
+    result = card.workdir.result() or {}
+    labels = card.derived["id2label"]
     text = environment.get_template("card.md").render(
         name=card.workdir.path.resolve().name,
         format=format_,
         step=card.step,
-        labels=[_code(label) for label in card.derived["id2label"]],
+        labels=labels,
+        listed=LISTED,
         data=card.config.data,
         fingerprints=card.derived.get("data_fingerprint", {}),
-        pretrained=card.config.model.pretrained and _code(card.config.model.pretrained),
-        changed={k: _code(v) for k, v in settings.items() if default.get(k) != v},
-        result=card.workdir.result() or {},
-        calibration=Calibration.load(card.workdir.calibration_file, len(card.derived["id2label"])),
+        pretrained=card.config.model.pretrained,
+        changed={k: v for k, v in settings.items() if default.get(k) != v},
+        result=result,
+        calibration=Calibration.load(card.workdir.calibration_file, len(labels)),
         no_texts=no_texts,
         load=_LOAD["ids" if no_texts else format_],
-        versions=versions(),
+        versions={"trained": result.get("versions", {}), "exported": versions()},
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
-def _code(value: object) -> str:
-    """A value as it stands, on one line, in a table or out of it."""
-    line = "".join(c if c.isprintable() else " " for c in str(value))
-    return "`" + line.replace("`", "'").replace("|", "\\|") + "`"
+def code(value: object) -> str:
+    """A value of the run as code in Markdown, in a table or out of it; what it says is text.
+
+    One that holds characters which cannot be seen is written as a JSON string, a long one is cut.
+    """
+    text = str(value)
+    text = text if text.isprintable() else json.dumps(text)
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    if text and text == text.strip() and not re.search(r"[`|]", text):
+        return f"`{text}`"
+    # Between the tags Markdown goes on, but not in an entity.
+    return f"<code>{re.sub(_MARKS, lambda mark: f'&#{ord(mark[0])};', text)}</code>"
+
+
+def words(value: object) -> str:
+    """A value that is plain words as it stands, any other as `code`."""
+    text = str(value)
+    return text if re.fullmatch(r"[A-Za-z0-9]+([ -][A-Za-z0-9]+)*", text) else code(text)
+
+
+def prose(sentence: str) -> str:
+    """A sentence of this library that quotes something, in which no character means anything."""
+    return re.sub(r"[^\w ,'-]|_", lambda mark: f"&#{ord(mark[0])};", sentence)
+
+
+def number(value: object, digits: int = 4) -> str:
+    """A number with so many digits behind the point, None as nothing, anything else as `code`."""
+    if value is None:
+        return ""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return code(value)
+    return f"{value:.{digits}f}"

@@ -46,7 +46,8 @@ def to_hugging_face(workdir: Workdir, output: Path) -> int:
     with new_folder(output) as folder:
         tokenizer.save_pretrained(folder)
         described = _config(derived, family, tokenizer)
-        (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n")
+        text = json.dumps(described, indent=2) + "\n"
+        (folder / "config.json").write_text(text, encoding="utf-8")
         # safetensors would write a file that only its owner may read.
         tensors = safetensors.numpy.save(_tensors(family, values), {"format": "pt"})
         (folder / WEIGHTS).write_bytes(tensors)

@@ -4,6 +4,7 @@
 ids. Loading the first needs `import tensorflow_text`, for its ops.
 """
 
+import json
 from pathlib import Path
 
 import tensorflow as tf
@@ -14,7 +15,7 @@ from trainer.export.folder import new_folder
 from trainer.tasks.task import INPUTS
 from trainer.trained import TrainedModel
 
-LABELS = "labels.txt"
+LABELS = "labels.json"  # a list: a name may hold a line end
 
 
 class Served(tf.Module):
@@ -41,7 +42,7 @@ class Served(tf.Module):
 
 
 def to_saved_model(trained: TrainedModel, output: Path) -> str:
-    """Writes saved_model.pb, variables/, assets.extra/labels.txt and a model card.
+    """Writes saved_model.pb, variables/, assets.extra/labels.json and a model card.
 
     Args:
       trained: in float32, see `trainer.trained.for_prediction`.
@@ -66,6 +67,7 @@ def to_saved_model(trained: TrainedModel, output: Path) -> str:
         tf.saved_model.save(served, str(folder), signatures)
         extra = folder / "assets.extra"
         extra.mkdir()
-        (extra / LABELS).write_text("".join(f"{name}\n" for name in trained.id2label))
+        labels = json.dumps(trained.id2label, ensure_ascii=False)
+        (extra / LABELS).write_text(f"{labels}\n", encoding="utf-8")
         write_card(Card.of(trained), folder, "savedmodel", why)
     return why
