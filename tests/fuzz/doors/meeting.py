@@ -10,51 +10,21 @@ from programs import ROOT
 
 _HELLO = b'{"worker": 1, "addresses": ADDRESSES}\n'
 _WORDS = (
-    *(
-        b"",
-        b"\n",
-        b"\n" * 10_000,
-        b"GET / HTTP/1.1\r\n\r\n",
-        b"[" * 200_000,
-        b"[" * 200_000 + b"\n",
-        b"\xff" * 100,
-    ),
-    *(
-        b"{}\n",
-        b"[]\n",
-        b"null\n",
-        b"5\n",
-        b"{" * 1000,
-        b"\x16\x03\x01\x02",
-        b"SSH-2.0-x\r\n",
-        b"\0" * 65536,
-    ),
-    *(
-        b'{"worker": 1.0, "addresses": ADDRESSES}\n',
-        b'{"worker": true, "addresses": ADDRESSES}\n',
-        _HELLO,
-    ),
+    *(b"", b"\n", b"\n" * 10_000, b"GET / HTTP/1.1\r\n\r\n", b"[" * 200_000),
+    *(b"[" * 200_000 + b"\n", b"\xff" * 100),
+    *(b"{}\n", b"[]\n", b"null\n", b"5\n", b"{" * 1000, b"\x16\x03\x01\x02", b"SSH-2.0-x\r\n"),
+    b"\0" * 65536,
+    *(b'{"worker": 1.0, "addresses": ADDRESSES}\n', b'{"worker": true, "addresses": ADDRESSES}\n'),
+    _HELLO,
     *(b'{"worker": "1", "addresses": ADDRESSES}\n', b'{"worker": -1, "addresses": ADDRESSES}\n'),
-    *(
-        b'{"worker": 1, "addresses": ["a:1"]}\n',
-        b'{"worker": 1, "addresses": []}\n',
-        b'{"addresses": ADDRESSES}\n',
-    ),
-    *(
-        b'{"worker": 1e999, "addresses": ADDRESSES}\n',
-        b'{"worker": 1, "worker": 2, "addresses": ADDRESSES}\n',
-    ),
-    *(
-        b'{"met": true}\n',
-        b'{"end": 2, "why": "x"}\n',
-        b'{"round": 0, "value": 1}\n',
-        b'{"doing": 5}\n',
-    ),
-    *(
-        b'{"worker": ' + b"9" * 5000 + b', "addresses": ADDRESSES}\n',
-        b"x" * 2**20,
-        b"x" * 2**20 + b"\n",
-    ),
+    *(b'{"worker": 1, "addresses": ["a:1"]}\n', b'{"worker": 1, "addresses": []}\n'),
+    b'{"addresses": ADDRESSES}\n',
+    b'{"worker": 1e999, "addresses": ADDRESSES}\n',
+    b'{"worker": 1, "worker": 2, "addresses": ADDRESSES}\n',
+    *(b'{"met": true}\n', b'{"end": 2, "why": "x"}\n', b'{"round": 0, "value": 1}\n'),
+    b'{"doing": 5}\n',
+    *(b'{"worker": ' + b"9" * 5000 + b', "addresses": ADDRESSES}\n', b"x" * 2**20),
+    b"x" * 2**20 + b"\n",
 )
 
 
