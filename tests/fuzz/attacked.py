@@ -29,7 +29,7 @@ def main(plan: list[tuple[float, int, str]]) -> int:
     def work(index: int) -> None:
         worker = Workers(addresses, index, lambda status, why: ended.append(f"{status}: {why}"))
         try:
-            worker.meet(START_SECONDS)
+            worker.meet(START_SECONDS, lambda: b"known to the two")
             values[index] = [worker.exchange([index, number]) for number in range(5)]
             worker.part()
         except Exception as error:

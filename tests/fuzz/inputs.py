@@ -50,104 +50,32 @@ NUMBERS = (
     *("0x10", "1_000", "\u0661\u0662", " 3", "3 ", "+4", "1e3", "true", "None", "", "1,2", "NaN"),
 )
 TEXTS = (
-    *(
-        "",
-        " ",
-        "\t",
-        "a\nb",
-        "a\r\nb",
-        "'",
-        '"',
-        "a'b\"c",
-        "x" * 300,
-        "x" * 70_000,
-        "gr\u00f6\u00dfe",
-    ),
+    *("", " ", "\t", "a\nb", "a\r\nb", "'", '"', "a'b\"c", "x" * 300, "x" * 70_000),
+    "gr\u00f6\u00dfe",
     *("\u202etxet", "\udcff\udcfe", "caf\udce9", "\x1b[31mred", "\x07", "\x7f", "\u2028", "\ufeff"),
     *("$(touch owned)", "`touch owned`", "; touch owned", "{{7*7}}", "%s%n%d", "{0.__class__}"),
-    *(
-        "-",
-        "--",
-        "-1",
-        "null",
-        "None",
-        "[]",
-        "{}",
-        "()",
-        "(",
-        "[",
-        "\\",
-        "*",
-        "?",
-        "a,b",
-        "a=b",
-        ":",
-    ),
+    *("-", "--", "-1", "null", "None", "[]", "{}", "()", "(", "[", "\\", "*", "?", "a,b", "a=b"),
+    ":",
     *("__import__('os')", "<script>alert(1)</script>", "\U0001f642", "e\u0301", "\u0000"),
 )
-PATHS = (
-    *(
-        "gs://bucket/run",
-        "s3://b/x",
-        "hdfs:///x",
-        "file:///tmp/x",
-        "https://example.org/x",
-        "~",
-        "~/x",
-    ),
-    *(
-        "~nobody/x",
-        "runs/[1e-3,5e-4]",
-        "a*b?c",
-        "a\\b",
-        "with blank/x y",
-        "gr\u00f6\u00dfe/\U0001f642",
-    ),
-    *(
-        "x" * 256,
-        "/".join(["d" * 200] * 30),
-        "\udcff/x",
-        "a\nb",
-        "/dev/null",
-        "/dev/null/x",
-        "/proc/x",
-    ),
-    *(".", "..", "/", "", " ", "-", "\x1b[31m", "$HOME/x", "nowhere/at/all", "a:b", "//x", "./.x"),
+PATHS = (  # none that root could write to outside of an input's folder
+    *("gs://bucket/run", "s3://b/x", "hdfs:x", "file:x", "https://example.org/x", "~", "~/x"),
+    *("~nosuchuser/x", "runs/[1e-3,5e-4]", "a*b?c", "a\\b", "with blank/x y", "x" * 256),
+    *("gr\u00f6\u00dfe/\U0001f642", "/".join(["d" * 200] * 30), "\udcff/x", "a\nb", "/proc/x"),
+    *("/dev/null/x", "/proc/version", ".", "..", "", " ", "-", "\x1b[31m", "$HOME/x"),
+    *("nowhere/at/all", "a:b", ".//x", "./.x", "x/", "x/../y", "-x", "--x", "{}", "%s"),
 )
 ODD: tuple[Any, ...] = (  # JSON values where another was
-    *(
-        None,
-        True,
-        False,
-        0,
-        -1,
-        1,
-        2,
-        0.5,
-        -1.0,
-        1e308,
-        1e-320,
-        10**9,
-        2**31,
-        2**63,
-        10**30,
-        -(2**70),
-    ),
-    *(
-        float("nan"),
-        float("inf"),
-        -float("inf"),
-        "",
-        "x",
-        "32",
-        "-1",
-        "nan",
-        "\ud800",
-        "\u0000",
-        "a\nb",
-    ),
+    *(None, True, False, 0, -1, 1, 2, 0.5, -1.0, 1e308, 1e-320, 10**9, 2**31, 2**63, 10**30),
+    -(2**70),
+    *(float("nan"), float("inf"), -float("inf"), "", "x", "32", "-1", "nan", "\ud800", "\u0000"),
+    "a\nb",
     *("../../etc/passwd", "evil:build", "x" * 100_000, [], {}, [[]], [None], ["a"] * 50, {"a": 1}),
     *([0] * 5, [1e999], {"": ""}, [[0, 1], [2]], "{{7*7}}", "<b>", "\u202e", "(a+)+$", "("),
+)
+
+_NO_OBJECT = (
+    *("", " ", "null", "5", '"x"', "[]", "{}", DEEP, '{"a":' * 50_000, "NaN", "\ufeff{}", "[1,"),
 )
 
 
@@ -160,55 +88,19 @@ def odd_json(random: Random, value: Any) -> str:
     """The text of a JSON value in which something is not as it was."""
     kind = random.randrange(10)
     if kind == 0:
-        return random.choice(
-            [
-                "",
-                " ",
-                "null",
-                "5",
-                '"x"',
-                "[]",
-                "{}",
-                DEEP,
-                '{"a":' * 50_000,
-                "NaN",
-                "\ufeff{}",
-                "[1,",
-            ]
-        )
+        return random.choice(_NO_OBJECT)
     value = copy.deepcopy(value)
     for _ in range(random.choice([1, 1, 1, 2, 4])):
         _change(random, value)
     text = json.dumps(value, indent=random.choice([None, 2]))
     if kind == 1 and text.startswith("{"):  # a key twice
-        return (
-            '{"'
-            + random.choice(list(value or ["a"]))
-            + '": '
-            + json.dumps(random.choice(ODD))
-            + ","
-            + text[1:]
-        )
+        key = random.choice(list(value or ["a"]))
+        return f'{{"{key}": {json.dumps(random.choice(ODD))}, {text[1:]}'
     if kind == 2:
         return text.replace("1", "1" * 400, 1)
     if kind == 3:
         return text.replace(":", ': 1e999, "z":', 1)
     return text
-
-
-def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every (container, key) in a JSON value."""
-    found = []
-    for key in (
-        list(value)
-        if isinstance(value, dict)
-        else range(len(value))
-        if isinstance(value, list)
-        else ()
-    ):
-        found.append((value, key))
-        found += places(value[key])
-    return found
 
 
 def _change(random: Random, value: Any) -> None:

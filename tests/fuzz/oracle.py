@@ -136,7 +136,7 @@ def _written(case: Input, folder: Path, before: dict[str, str], status: int) -> 
         return f"left behind at status {status}: {left[:5]}"
     outputs = [] if status == 2 else [str(path.relative_to(folder)) for path in case.outputs]
     for path in changed:
-        if any(path == output or path.startswith(f"{output}/") for output in outputs):
+        if any(output in (".", path) or path.startswith(f"{output}/") for output in outputs):
             continue
         if any(output.startswith(f"{path}/") for output in outputs):  # a folder made for it
             continue

@@ -24,24 +24,10 @@ _PLACE = {
     "task": {"type": "worker", "index": 0},
 }
 _LISTS = (
-    *(
-        "n[0-9999999999]",
-        "n[1-2",
-        "n]",
-        "n[[1]]",
-        "[1-2]",
-        "n[2-1]",
-        "n[1-9][1-9][1-9][1-9][1-9][1-9]",
-    ),
-    *(
-        "n[0-999999][0-999999]",
-        "n1,,n2",
-        ",",
-        "a b",
-        "n[" + "1," * 5000 + "1]",
-        "n[\u0661-\u0662]",
-        "-n",
-    ),
+    *("n[0-9999999999]", "n[1-2", "n]", "n[[1]]", "[1-2]", "n[2-1]"),
+    "n[1-9][1-9][1-9][1-9][1-9][1-9]",
+    *("n[0-999999][0-999999]", "n1,,n2", ",", "a b", "n[" + "1," * 5000 + "1]", "n[\u0661-\u0662]"),
+    "-n",
 )
 _COUNTS = (
     "1(x9999999999)",
@@ -70,11 +56,11 @@ _PYTHON = (
     {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     {"LC_ALL": "POSIX", "LANG": "", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     {"LC_ALL": "tr_TR.UTF-8"},
-    {"TMPDIR": "/nowhere"},
+    {"TMPDIR": "/proc/nowhere"},
     {"TMPDIR": "/proc", "TEMP": "/proc", "TMP": "/proc"},
     {"HOME": None},
     {"HOME": ""},
-    {"HOME": "/nowhere/at/all"},
+    {"HOME": "/proc/nowhere"},
     {"HOME": "/proc"},
     {"HF_HOME": "/proc/x"},
     {"HF_HUB_OFFLINE": "perhaps"},

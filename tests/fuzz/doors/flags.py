@@ -32,22 +32,12 @@ _PATTERNS = (
     "{9999999}",
 )
 _SYNTAX = (
-    *(
-        "phases[99999999999].steps=1",
-        "phases[-1].steps=1",
-        "phases[x].steps=1",
-        "phases[0]=1",
-        "phases=3",
-    ),
+    *("phases[99999999999].steps=1", "phases[-1].steps=1", "phases[x].steps=1", "phases[0]=1"),
+    "phases=3",
     *(".seed=1", "model=1", "model.__class__=1", "seed", "model.width.x=1", "phases[0][0].steps=1"),
     *("__dict__=1", "phases.0.steps=1", "model..width=1", "phases[0].train[0]=x", "\udcff=1", "=1"),
-    *(
-        "data=",
-        "runtime.gpus[0]=1",
-        "phases[0].nosuch=1",
-        "phases[0].steps",
-        "phases[" + "9" * 5000 + "].steps=1",
-    ),
+    *("data=", "runtime.gpus[0]=1", "phases[0].nosuch=1", "phases[0].steps"),
+    "phases[" + "9" * 5000 + "].steps=1",
 )
 
 _SIZES = (
@@ -55,12 +45,8 @@ _SIZES = (
     *("model.vocab_size", "model.attention_window", "tokenizer.vocab_size", "data.max_length"),
     *("data.buckets", "global_batch_size", "evaluation.batch_size", "runtime.cpu_devices"),
     *("runtime.intra_op_threads", "runtime.inter_op_threads", "runtime.steps_per_call"),
-    *(
-        "runtime.pack_mebibytes",
-        "keep_checkpoints",
-        "phases[0].warmup_steps",
-        "optimizer.clip_norm",
-    ),
+    *("runtime.pack_mebibytes", "keep_checkpoints", "phases[0].warmup_steps"),
+    "optimizer.clip_norm",
 )
 _LARGE = ("1000", "4096", "65536", "100000", "1000000", "1000000000", "2147483647", "2000000000000")
 
@@ -73,6 +59,17 @@ def finished(workdir: Path) -> Callable[[Ended], str]:
         for line in (workdir / "metrics.jsonl").read_text().splitlines():
             json.loads(line)
         return "" if "test" in result else "result.json has no test"
+
+    return check
+
+
+def misplaced(folder: Path) -> Callable[[Ended], str]:
+    """A check: nothing was written into a folder called as a URL begins, or after a home."""
+
+    def check(ended: Ended) -> str:
+        names = [path.name for path in (folder / "cwd").iterdir()]
+        wrong = [name for name in names if name[:1] == "~" or name[-1:] == ":"]
+        return f"written to {wrong}" if wrong else ""
 
     return check
 
@@ -140,10 +137,10 @@ def make(random: Random, folder: Path, samples: Samples) -> Input:
             ["localhost:1,localhost:2", "a", ":", "[::1]:99999", "a:0", of(random, TEXTS)]
         )
         flags += ["--start_seconds=1", f"--{name}={random.choice([odd, of(random, NUMBERS)])}"]
-    inside = (folder / "cwd", folder / "home") if kind == 15 else ()
-    lone = "--hosts" in " ".join(flags)
-    check = finished(run) if kind != 15 else lambda ended: ""
-    return Input(flags, outputs=(run, *inside), check=check, allowed=(69,) if lone else ())
+    lost = (69,) if any(flag.startswith("--hosts") for flag in flags) else ()
+    if kind == 15:
+        return Input(flags, outputs=(folder,), check=misplaced(folder), allowed=lost)
+    return Input(flags, outputs=(run,), check=finished(run), allowed=lost)
 
 
 def settings(random: Random, folder: Path, samples: Samples) -> Input:

@@ -7,14 +7,14 @@ import shutil
 import struct
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from fuzz.doors import uses
 from fuzz.doors.flags import finished
 from fuzz.inputs import EVIL, TEXTS, Input, odd_bytes, odd_json, of, with_changes
 from fuzz.samples import Samples
 
-_SEAL = "manifest_sha256"
+from trainer.disk import seal_of
+from trainer.storage.sealed import SEAL
 
 
 def tokenizer(random: Random, folder: Path, samples: Samples) -> Input:
@@ -76,10 +76,15 @@ def workdir(random: Random, folder: Path, samples: Samples) -> Input:
     run = samples.copy_run(folder)
     (folder / "cwd").mkdir()
     (folder / "cwd" / "evil.py").write_text(EVIL)
-    if random.random() < 0.1:
+    files = [path for path in run.rglob("*") if path.is_file()]
+    before = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    names_code = random.random() < 0.1
+    if names_code:
         _name_code(random, run / "config.json")
-    for _ in range(random.choice([1, 1, 1, 2])):
+    for _ in range(random.choice([1, 1, 1, 2]) if not names_code else 0):
         spoil(random, run)
+    if names_code or random.random() < 0.7:
+        seal(run, before)
     shutil.copytree(samples.cache, folder / "cache")
     if name == "train":  # it has ended, or goes on
         flags = with_changes(samples.flags(folder, cached=False), {"config.max_steps": "4"})
@@ -98,7 +103,7 @@ def _name_code(random: Random, path: Path) -> None:
         ]
     )
     values[part][name] = value
-    path.write_text(sealed(json.dumps(values)))
+    path.write_text(json.dumps(values))
 
 
 def spoil(random: Random, folder: Path) -> None:
@@ -122,8 +127,6 @@ def spoil(random: Random, folder: Path) -> None:
     elif path.suffix == ".json":
         values = json.loads(path.read_text())
         text = odd_json(random, values)
-        if _SEAL in values and random.random() < 0.7:
-            text = sealed(text)
         path.write_bytes(text.encode(errors="surrogatepass"))
     else:
         lines = path.read_text(errors="surrogateescape").split("\n")
@@ -137,15 +140,30 @@ def spoil(random: Random, folder: Path) -> None:
         path.write_bytes("\n".join(lines).encode(errors="surrogatepass"))
 
 
-def sealed(text: str) -> str:
-    """A manifest with the seal that fits its values, whatever they are now."""
-    try:
-        values: Any = json.loads(text)
-        values.pop(_SEAL, None)
-        whole = json.dumps(values, sort_keys=True).encode()
-    except (ValueError, AttributeError, TypeError, RecursionError, LookupError):
-        return text
-    return json.dumps({**values, _SEAL: hashlib.sha256(whole).hexdigest()}, indent=1)
+def seal(folder: Path, before: dict[Path, str]) -> None:
+    """Makes every seal of a workdir fit what its files hold now, as a stranger would.
+
+    Args:
+      folder: the workdir.
+      before: the sha256 of each file that was there.
+    """
+    changed = {
+        digest: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path, digest in before.items()
+        if path.is_file() and not path.is_symlink()
+    }
+    for path in before:
+        if path.suffix != ".json" or not path.is_file() or path.is_symlink():
+            continue
+        try:
+            text = path.read_text()
+            for old, new in changed.items():
+                text = text.replace(old, new)
+            values = json.loads(text)
+            del values[SEAL]
+            path.write_text(json.dumps({**values, SEAL: seal_of(values)}, indent=2))
+        except (ValueError, LookupError, TypeError, RecursionError):
+            pass  # it has none, or none that could be read
 
 
 def _bring_code(random: Random, folder: Path) -> None:

@@ -28,39 +28,12 @@ _FLAGS = {
     ),
 }
 _WORDS = (
-    *(
-        "a100:8",
-        "8:a",
-        "64G",
-        "-1G",
-        "1:2:3:4",
-        "2-12",
-        "99999999-0",
-        "0",
-        "UNLIMITED",
-        "--exclusive",
-    ),
-    *(
-        "a\n#SBATCH --wrap=x",
-        "a\nb: c",
-        "x: y",
-        "- a",
-        "&a *a",
-        "!!python/object:os.system x",
-        "1Ei",
-    ),
-    *(
-        "module load cuda",
-        "echo 'a",
-        "Name",
-        "a_b",
-        "a.b",
-        "a" * 64,
-        "/",
-        "/runs/../x",
-        "#x",
-        "${X}",
-    ),
+    *("a100:8", "8:a", "64G", "-1G", "1:2:3:4", "2-12", "99999999-0", "0", "UNLIMITED"),
+    "--exclusive",
+    *("a\n#SBATCH --wrap=x", "a\nb: c", "x: y", "- a", "&a *a", "!!python/object:os.system x"),
+    "1Ei",
+    *("module load cuda", "echo 'a", "Name", "a_b", "a.b", "a" * 64, "/", "/runs/../x", "#x"),
+    "${X}",
 )
 _VARIED = ("seed=1,2", "model.width=8,16", "nosuch=1", "seed", "=1", "seed=", "phases[0].steps=1,x")
 _DRAWN = (

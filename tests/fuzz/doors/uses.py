@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from fuzz.doors.flags import misplaced
 from fuzz.inputs import NUMBERS, PATHS, TEXTS, Input, of
 from fuzz.samples import Samples
 from programs import Ended
@@ -98,7 +99,7 @@ def make(random: Random, folder: Path, samples: Samples) -> Input:
     if random.random() < 0.1:
         case.arguments.append(of(random, TEXTS))
     case.outputs = (run / "report.html", output, folder / "cwd", folder / "home")
-    case.check = lambda ended: ""
+    case.check = misplaced(folder)
     return case
 
 
