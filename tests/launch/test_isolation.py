@@ -147,7 +147,7 @@ def test_elsewhere_than_on_linux(monkeypatch):
 def test_a_run_in_a_network_of_its_own(few, tmp_path):
     """It ends as one that is not, and TensorFlow's ports are not to be reached meanwhile."""
     flags = [flag for flag in few.flags if not flag.startswith("--workdir=")]
-    long = ("--config.phases[0].steps=400", "--config.save_every_steps=400")
+    long = ("--config.phases[0].steps=80", "--config.save_every_steps=80")
     one, other = tmp_path / "one", tmp_path / "other"
     command = [str(part) for part in local(2, *flags, *long, "--cpu_devices=1", f"--workdir={one}")]
     command.insert(command.index("--"), "--isolate")
