@@ -121,8 +121,9 @@ def _train(workers: Workers, secret: str, signals: program.Signals, lock_seconds
         say(f"Note: {line}")
     workdir = Workdir(_WORKDIR.value)
     workdir.check(config)
-    with meeting.secret(secret, workdir.path, workers.is_chief) as known:
-        workers.meet(_START_SECONDS.value, known)
+    if workers.count > 1:
+        with meeting.secret(secret, workdir.path, workers.is_chief) as known:
+            workers.meet(_START_SECONDS.value, known)
     code = {"code of trainer and launch": program.code()} if workers.count > 1 else {}
     workers.compare(code | versions(), "install the same versions everywhere")
     workers.compare(config_lib.shared_fields(config), "give every worker the same command")

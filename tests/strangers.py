@@ -8,6 +8,8 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 
+from groups import PATIENCE
+
 from trainer import meeting
 from trainer.peer import NotAWorker, Peer
 
@@ -79,7 +81,7 @@ def kinds(addresses: Sequence[str], secret: bytes) -> dict[str, Callable[[socket
     }
 
 
-def connect(address: str, seconds: float = 30.0) -> socket.socket:
+def connect(address: str, seconds: float = PATIENCE) -> socket.socket:
     """A connection, as soon as something listens."""
     deadline = time.monotonic() + seconds
     while True:

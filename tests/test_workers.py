@@ -74,7 +74,7 @@ def together(all_, call) -> list:
 
 def test_alone_nothing_is_waited_for():
     worker = Workers()
-    worker.meet(0.1)
+    worker.meet(0.1, secret)
     assert worker.exchange([1]) == [[1]]
     assert worker.any(True)
     assert worker.from_chief("x") == "x"

@@ -72,7 +72,7 @@ class Workers:
 
     # Meeting
 
-    def meet(self, seconds: float, secret: Secret = lambda: b"") -> None:
+    def meet(self, seconds: float, secret: Secret) -> None:
         """Waits until every worker is there.
 
         Args:

@@ -6,12 +6,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from groups import free_ports, local
+from groups import Worker, free_ports, local
 from programs import ROOT, assert_same_run, environment, run
 from test_local import Launcher, launcher  # noqa: F401  a fixture
 
@@ -147,27 +146,19 @@ def test_elsewhere_than_on_linux(monkeypatch):
 def test_a_run_in_a_network_of_its_own(few, tmp_path):
     """It ends as one that is not, and TensorFlow's ports are not to be reached meanwhile."""
     flags = [flag for flag in few.flags if not flag.startswith("--workdir=")]
-    long = ("--config.phases[0].steps=400", "--config.save_every_steps=400")
+    long = ("--config.phases[0].steps=80", "--config.save_every_steps=80")
     one, other = tmp_path / "one", tmp_path / "other"
     command = [str(part) for part in local(2, *flags, *long, "--cpu_devices=1", f"--workdir={one}")]
     command.insert(command.index("--"), "--isolate")
-    said = tmp_path / "said"
-    with said.open("w") as file:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=file, stderr=file)
-    deadline = time.monotonic() + 120
-    while "step 10" not in said.read_text():
-        assert process.poll() is None, said.read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    ports = [int(each) for each in re.findall(r"127\.0\.0\.1:(\d+)", said.read_text())]
-    assert len(ports) >= 2
-    net = Path(f"/proc/{_child(process.pid)}/net")
-    inside = (net / "tcp").read_text() + (net / "tcp6").read_text()
-    assert any(re.search(rf":{port:04X} 0+:0000 0A", inside) for port in ports)  # listens inside
-    assert all(refused(port) for port in ports)
-    assert process.poll() is None
-    assert process.wait(300) == 0, said.read_text()
-    assert "listens on all interfaces" not in said.read_text()
+    isolated = Worker(command, tmp_path / "said")
+    try:
+        isolated.wait_for("step 10")
+        _check_ports(isolated)
+        ended = isolated.end()
+    finally:
+        isolated.kill()  # its workers end with it
+    assert ended.status == 0, ended.stderr
+    assert "listens on all interfaces" not in ended.stderr
     open_ = local(2, *flags, *long, "--cpu_devices=1", f"--workdir={other}")
     ended = run(*open_[3:], program="launch.local")
     assert ended.status == 0, ended.stderr
@@ -178,6 +169,14 @@ def test_a_run_in_a_network_of_its_own(few, tmp_path):
         assert (path.stat().st_uid, path.stat().st_gid) == (owner.st_uid, owner.st_gid)
 
 
-def _child(pid: int) -> int:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(children[0])
+def _check_ports(isolated: Worker) -> None:
+    """The ports of its workers are listened at, and nobody out here reaches them."""
+    ports = [int(each) for each in re.findall(r"127\.0\.0\.1:(\d+)", isolated.said)]
+    assert len(ports) >= 2
+    pid = isolated.process.pid
+    worker = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
+    net = Path(f"/proc/{worker}/net")
+    inside = (net / "tcp").read_text() + (net / "tcp6").read_text()
+    assert any(re.search(rf":{port:04X} 0+:0000 0A", inside) for port in ports)
+    assert all(refused(port) for port in ports)
+    assert isolated.process.poll() is None
