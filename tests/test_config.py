@@ -339,15 +339,15 @@ def test_every_number_has_bounds(path):
 @pytest.mark.parametrize("value", ["a" * 4001, "a\0b", "\ud800"])
 def test_every_text_has_bounds(path, value):
     where = path.replace("phases.", "phases[0].")
-    with pytest.raises(UserError, match="characters: give at most|NUL|UTF-8|is not one of") as e:
+    with pytest.raises(UserError, match=r"characters: give at most|NUL|UTF-8|is not one of") as e:
         validate(_changed(where, value))
     assert len(str(e.value)) < 400
 
 
 def test_the_entries_of_tuples_are_counted():
-    with pytest.raises(UserError, match="initial_patterns has 1,001 entries: give at most 1,000"):
+    with pytest.raises(UserError, match=r"initial_patterns has 1,001 entries: give at most 1,000"):
         validate(_changed("model.initial_patterns", ("a",) * 1001))
-    with pytest.raises(UserError, match="config.phases has 1,001 entries"):
+    with pytest.raises(UserError, match=r"config\.phases has 1,001 entries"):
         validate(_changed("phases", [Phase(name=str(i), steps=1) for i in range(1001)]))
 
 

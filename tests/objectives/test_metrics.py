@@ -188,5 +188,5 @@ def test_own_metrics_are_computed_once_at_the_start():
     m.check_metrics(np.array([0, 1]), BINARY[0], own, "validation", "_only_with_both")
     with pytest.raises(UserError, match="_only_with_both' raised ValueError: one class only"):
         m.check_metrics(np.array([1, 1]), BINARY[0], own, "test", "")
-    with pytest.raises(UserError, match="'_never' cannot choose .* it is not a number"):
+    with pytest.raises(UserError, match=r"'_never' cannot choose .* it is not a number"):
         m.check_metrics(np.array([0, 1]), BINARY[0], own, "validation", "_never")

@@ -15,7 +15,7 @@ from trainer.storage.paths import local, without_globs
     ["gs://b/r", "GS://b", "s3:/b", "file:/tmp/x", "file:///x", "hdfs://n:9/x", " https://h/x"],
 )
 def test_a_url_is_refused(text):
-    with pytest.raises(UserError, match="^--output='.*' is a URL, and no path of this machine"):
+    with pytest.raises(UserError, match=r"^--output='.*' is a URL, and no path of this machine"):
         local(text, "--output")
 
 
@@ -31,9 +31,7 @@ def test_homes(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert local("~", "--output") == Path("/home/me")
     assert local("~/runs", "--output") == Path("/home/me/runs")
-    with pytest.raises(
-        UserError, match="--output='~nobody-here/x': there is no user 'nobody-here'"
-    ):
+    with pytest.raises(UserError, match="there is no user 'nobody-here'"):
         local("~nobody-here/x", "--output")
 
 
