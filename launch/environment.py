@@ -40,6 +40,7 @@ def prepare() -> list[str]:
     for name in ("TF_CPP_MIN_LOG_LEVEL", "TF_CPU_BFC_MEM_LIMIT_IN_MB"):
         if not os.environ[name].isdecimal():
             os.environ[name] = settings[name]
+    os.environ["MPLBACKEND"] = "agg"  # figures go into files
     return _only_tensorflow()
 
 

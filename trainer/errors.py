@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 MOST = 1000  # characters of a message
-_NOT_THEIRS = (str(Path(os.__file__).parent), str(Path(__file__).parent), "<")
+_OURS = (str(Path(__file__).parents[1] / name) for name in ("trainer", "launch"))
+_NOT_THEIRS = (str(Path(os.__file__).parent), *_OURS, "<")
 
 
 class UserError(Exception):

@@ -270,7 +270,41 @@ def test_a_damaged_token_cache_is_built_again(launch, few, tmp_path):
     assert json.loads(again)["test"] == json.loads(first)["test"]
 
 
+def test_a_metric_that_this_validation_split_cannot_give(launch, few):
+    """Before the first step, not after the first phase."""
+    few.test.write_text("text,label\na film,bad\n")
+    validation = few.train.with_name("validation.csv")
+    few.write(validation, [("a fine film", "good"), ("a fine show", "good")])
+    flags = (f"--config.data.validation={validation}", "--config.evaluation.metric=auc")
+    line = refused(launch, few, *flags)
+    assert "config.evaluation.metric='auc' cannot choose the best weights" in line
+    assert "validation has examples of 'good' only" in line
+
+
+def test_a_header_that_is_a_row_of_the_data(launch, few):
+    """The message quotes no more of it than fits."""
+    few.train.write_text(f'"{"word " * 12_000}",good\n\x1b[2J,bad\n')
+    line = refused(launch, few)
+    assert "has no column 'text'" in line
+    assert len(line) < 1100
+    assert "characters more" in line
+
+
 # The tokenizer and the model
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--config.model.width=65536", r"parameters: 3 numbers for each .* this machine has"),
+        ("--config.model.depth=100000", "depth=100000 must be between 0 and 256"),
+        ("--config.model.vocab_size=2000000000000", "must be between 0 and 10000000"),
+        ("--config.runtime.cpu_devices=100000", "must be between 0 and 64"),
+        ("--cpu_devices=100000", "not an integer in the range"),
+    ],
+)
+def test_sizes_no_machine_can_hold(launch, few, flag, said):
+    assert re.search(said, refused(launch, few, flag))
 
 
 def test_a_tokenizer_larger_than_the_model(launch, few):
@@ -381,6 +415,61 @@ def test_a_full_disk_while_saving(launch, few, tmp_path):
         ended = launch(*few.flags, *wide)
         assert ended.status == 0, ended.stderr
         assert "Resuming at step 2" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "flags"),
+    [
+        ("launch.train", ("--workdir={}",)),
+        ("launch.train", ("--cache_dir={}",)),
+        ("launch.train", ("--config.data.train={}",)),
+        ("launch.export", ("--workdir=x", "--format=keras", "--output={}")),
+        ("launch.report", ("--workdir=x", "--output={}")),
+        ("launch.predict", ("--workdir=x", "--input={}")),
+        ("launch.evaluate", ("--workdir=x", "--data_dir={}")),
+    ],
+)
+def test_a_url_is_no_path(launch, few, program, flags):
+    url = "gs://bucket/run"
+    given = [flag.format(url) for flag in flags]
+    ended = launch(*(few.flags if program == "launch.train" else ()), *given, program=program)
+    assert ended.status == 2, ended.stderr
+    line = only_line(ended.stderr, few.workdir, None)
+    assert f"='{url}' is a URL, and no path of this machine" in line
+    assert not (ROOT / "gs:").exists()
+
+
+@pytest.mark.end_to_end
+def test_a_workdir_whose_name_is_a_pattern(launch, few, tmp_path):
+    """TensorFlow would look for other files; a run, and what is done with it, is as elsewhere."""
+    folder = tmp_path / "runs [1e-3,5e-4] größe\\{a}?*"
+    folder.mkdir()
+    plain, few.workdir = few.workdir, folder / "run"
+    cut = launch(*few.flags, "--config.max_steps=2")
+    assert cut.status == 0, cut.stderr
+    ended = launch(*few.flags)
+    assert ended.status == 0, ended.stderr
+    assert "Resuming at step 2" in ended.stderr
+    again = launch(*few.flags, "--config.max_steps=1")
+    assert again.status == 0
+    assert "Note: config.max_steps=1 is below the 4 steps that are done" in again.stderr
+    where = f"--workdir={few.workdir}"
+    evaluated = launch(where, few.flags[-1], program="launch.evaluate")
+    result = json.loads((few.workdir / "result.json").read_text())
+    assert json.loads(evaluated.stdout)["loss"] == result["test"]["loss"]
+    predicted = launch(where, "--texts=a film", program="launch.predict")
+    assert json.loads(predicted.stdout)["label"] in ("good", "bad")
+    for kind in ("savedmodel", "keras"):
+        made = launch(
+            where, f"--format={kind}", f"--output={folder / kind}", program="launch.export"
+        )
+        assert made.status == 0, made.stderr
+    assert launch(where, program="launch.report").status == 0
+    few.workdir = plain
+    assert launch(*few.flags).status == 0
+    assert contents(newest(plain / "checkpoints")) == contents(
+        newest(folder / "run" / "checkpoints")
+    )
 
 
 # launch.evaluate

@@ -31,9 +31,7 @@ def test_homes(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert local("~", "--output") == Path("/home/me")
     assert local("~/runs", "--output") == Path("/home/me/runs")
-    with pytest.raises(
-        UserError, match="--output='~nobody-here/x': there is no user 'nobody-here'"
-    ):
+    with pytest.raises(UserError, match="there is no user 'nobody-here'"):
         local("~nobody-here/x", "--output")
 
 

@@ -1,0 +1,149 @@
+"""Flags are checked at the door: each mistake is one line, before anything is loaded."""
+
+import os
+
+import pytest
+from absl import flags
+
+from launch import arguments
+from launch.arguments import check_config, with_flag_files
+from trainer.config import Experiment
+from trainer.errors import UserError
+
+HEAD = "from trainer.config import *\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("phases[0]", "is a group of settings: give one of them"),
+        ("model", "is a group of settings: give one of them, as --config.model"),
+        ("phases", r"is a group of settings.*phases\[0\]"),
+        ("phases[-1].steps", r"has no field 'phases\[-1\]'"),
+        ("phases[3].steps", r"there is no config\.phases\[3\]: the index is over 0"),
+        ("phases[999999999].steps", "the index is over 0"),
+        ("phases[9999999999].steps", "has no field"),
+        ("phases[0", "has no field"),
+        ("phases[0][0].steps", "has no field"),
+        ("phases['a']", "has no field"),
+        ("phases.append", "config.phases has no field 'append'"),
+        ("phases[0].train[0]", r"this is no list: leave out \[0\]"),
+        ("a.__class__", "config has no field 'a'"),
+        ("__class__", "config has no field '__class__'"),
+        ("model.__class__.__name__", "config.model has no field '__class__'"),
+        ("seed.real", "config.seed has no field 'real'"),
+        ("model.widht", "config.model has no field 'widht': is it width"),
+        ("", "config has no field ''"),
+        (".seed", "config has no field ''"),
+        ("ſeed", "has no field"),
+        ("a" * 9000, "characters more"),
+    ],
+)
+def test_a_name_that_is_no_setting(name, said):
+    with pytest.raises(UserError, match=said):
+        arguments._check_field(Experiment(), name)
+
+
+@pytest.mark.parametrize("name", ["seed", "model.width", "phases[0].train", "phases[0].steps"])
+def test_a_name_that_is_a_setting(name):
+    arguments._check_field(Experiment(), name)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("class E(BaseException): pass\ndef get_config(): raise E('x')\n", "E: x"),
+        ("def get_config(): return get_config()\n", "RecursionError"),
+        ("def get_config(): raise MemoryError\n", "MemoryError"),
+        ("raise GeneratorExit\n", "GeneratorExit"),
+        ("import sys\nsys.exit(0)\n", "ends the program"),
+        ("get_config = 5\n", "TypeError"),
+        ("def get_config(a, b): pass\n", "TypeError"),
+        ("def get_config(): return None\n", r"must return a trainer\.config\.Experiment"),
+        (b"a\0b", "null bytes"),
+        ("x = 'größe'\n".encode("latin-1"), "SyntaxError|codec"),
+        ("x = " + "(" * 5000 + ")" * 5000, "too many nested|MemoryError|RecursionError"),
+    ],
+)
+def test_a_config_file_that_fails_in_its_own_way(tmp_path, text, said):
+    path = tmp_path / "odd.py"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=said) as caught:
+        check_config(str(path))
+    assert str(caught.value).startswith(f"--config={path}")
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("gs://b/c.py", "is a URL"),
+        ("~nobody-here/c.py", "there is no user"),
+        ("", "--config is empty"),
+        ("/dev/zero", "is no regular file"),
+        ("/", "Is a directory"),
+        ("/nowhere.py", "No such file"),
+    ],
+)
+def test_a_config_that_is_no_file(text, said):
+    with pytest.raises(UserError, match=said):
+        check_config(text)
+
+
+def test_a_config_is_made_with_its_argument(tmp_path):
+    path = tmp_path / "seed.py"
+    path.write_text(HEAD + "def get_config(seed):\n    return Experiment(seed=int(seed))\n")
+    assert check_config(f"{path}:7").seed == 7
+
+
+def test_flag_files(tmp_path):
+    file = tmp_path / "flags"
+    file.write_text("--a=1\n# a comment\n--b=2\n")
+    assert with_flag_files(["p", f"--flagfile={file}", "--c"]) == ["p", "--a=1", "--b=2", "--c"]
+    file.write_bytes(b"\x7fELF\xff\xfe")
+    for name, said in (
+        (file, "cannot read it as text"),
+        ("/nowhere", "--flagfile=/nowhere: No such file"),
+        (tmp_path, "Is a directory"),
+        ("", "--flagfile is empty"),
+        ("/dev/zero", "is no regular file"),
+    ):
+        with pytest.raises(UserError, match=said):
+            with_flag_files(["p", f"--flagfile={name}"])
+    with pytest.raises(UserError, match="--flagfile is empty"):
+        with_flag_files(["p", "--flagfile"])
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        (os.fsdecode(b"--texts=a\xff"), "bytes that are not UTF-8"),
+        (os.fsdecode(b"\xff"), "bytes that are not UTF-8"),
+        ("--texts=a\0b", "holds a NUL byte"),
+        ("--texts=" + "a" * 2**17, "'--texts' has 131,080 characters"),
+    ],
+)
+def test_an_argument_that_is_no_text(argument, said):
+    with pytest.raises(UserError, match=said) as caught:
+        arguments.parse(["program", argument])
+    str(caught.value).encode()
+    assert len(str(caught.value)) < 500
+
+
+def test_a_path_flag():
+    values = flags.FlagValues()
+    parser = arguments._PathParser("output")
+    flags.DEFINE(parser, "output", None, "", values, flags.ArgumentSerializer())
+    with pytest.raises(UserError, match="--output='gs://b' is a URL"):
+        values(["program", "--output=gs://b"])
+    values(["program", "--output=runs/[1]"])
+    assert str(values.output) == "runs/[1]"
+
+
+def test_an_integer_of_5000_digits(launch, few):
+    ended = launch(*few.flags, f"--config.seed={'9' * 5000}")
+    assert ended.status == 2
+    assert len(ended.stderr) < 1200
+    assert ended.stderr.startswith("error: flag --config.seed=999")
+    assert ended.stderr.endswith("--help lists the flags\n")
+    assert not few.workdir.exists()
