@@ -34,9 +34,9 @@ def isolate() -> None:
         except PermissionError:
             _unshare(_NEW_USERS | _NEW_NETWORK)
             with contextlib.suppress(FileNotFoundError):
-                Path("/proc/self/setgroups").write_text("deny")
-            Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
-            Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+                Path("/proc/self/setgroups").write_text("deny", encoding="utf-8")
+            Path("/proc/self/uid_map").write_text(f"{user} {user} 1", encoding="utf-8")
+            Path("/proc/self/gid_map").write_text(f"{group} {group} 1", encoding="utf-8")
         _start_loopback()
     except OSError as error:
         raise UserError(

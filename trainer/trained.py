@@ -7,10 +7,12 @@ import tensorflow as tf
 
 from trainer import config as config_lib
 from trainer.calibration import Calibration
+from trainer.checkpoint import Store
 from trainer.data.encode import Encoder
 from trainer.data.tokenizers import vocabulary_size
 from trainer.errors import UserError
 from trainer.models import families
+from trainer.models.architecture import Architecture
 from trainer.models.parameters import build_model, named_constants, named_parameters
 from trainer.workdir import Workdir
 
@@ -71,6 +73,8 @@ class TrainedModel:
         pretrained = self.derived["pretrained"]
         where = f"pretrained model {self.config.model.pretrained!r}"
         shape = families.architecture(pretrained, self.config.model, where) if pretrained else None
+        if shape:  # before a table of that size is made
+            self._check_shapes(shape, store)
         with strategy.scope():
             self.model = build_model(
                 self.config, vocabulary_size(self.tokenizer), len(self.id2label), shape
@@ -85,6 +89,16 @@ class TrainedModel:
                 f" {self.calibration.step}, the best ones are of step {self.step}: let the run end,"
                 " or delete that file"
             )
+
+    def _check_shapes(self, shape: Architecture, store: Store) -> None:
+        stored = store.shapes(self.step)
+        for name, wanted in shape.encoder_shapes().items():
+            if stored.get(f"model/{name}") != wanted:
+                raise UserError(
+                    f"{store.path(self.step)} does not hold {name} with the shape"
+                    f" {list(wanted)} that {self.workdir.config_file} asks for: restore the workdir"
+                    " from a backup"
+                )
 
     @property
     def note(self) -> str:

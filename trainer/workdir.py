@@ -23,6 +23,7 @@ from trainer.meeting import SECRET_FILE
 from trainer.objectives.metrics import better
 from trainer.storage import contents, fields, sealed
 from trainer.storage.contents import TOKENIZER_FILES
+from trainer.storage.writing import why_not_written
 from trainer.workers import Workers
 
 TOKEN = ".token"  # what the chief writes and every worker must read, for a moment
@@ -254,7 +255,7 @@ class Workdir:
                 files = self.read()[1][TOKENIZER_FILES]
             else:
                 shutil.rmtree(self.tokenizer, ignore_errors=True)  # of a start that was killed
-                tokenizer.save_pretrained(self.tokenizer)
+                self._save_tokenizer(tokenizer)
                 files = _digests(self.tokenizer)
             derived = derived | {TOKENIZER_FILES: files}
             sealed.write(self.config_file, config_lib.to_dict(config) | {DERIVED: derived})
@@ -262,6 +263,17 @@ class Workdir:
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"cannot write to --workdir={self.path}: {error.strerror}") from error
+
+    def _save_tokenizer(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        try:
+            tokenizer.save_pretrained(self.tokenizer)
+        except Exception as error:  # the tokenizers library raises a plain one for a full disk
+            if not (reason := why_not_written(error)):
+                raise
+            shutil.rmtree(self.tokenizer, ignore_errors=True)
+            raise UserError(
+                f"cannot write the tokenizer to --workdir={self.path}: {reason}"
+            ) from error
 
     def _take_lock(self, patience: float) -> None:
         text = f"another process trains in --workdir={self.path}: wait for it"

@@ -11,6 +11,7 @@ import pretrained_folders as folders
 import pytest
 import tensorflow as tf
 from programs import ROOT
+from sealing import DERIVED
 from test_huggingface import loaded
 from transformers import AutoConfig
 
@@ -37,7 +38,12 @@ def run(tmp_path_factory) -> Workdir:
     pretrained = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert len(LABELS) == folders.CLASSES
     made = Workdir(folder.with_name("run"))
-    made.begin(config, {"pretrained": pretrained, "id2label": LABELS}, load_tokenizer(folder))
+    derived = DERIVED | {
+        "pretrained": pretrained,
+        "pretrained_sha256": {"model.safetensors": "0" * 64},
+        "id2label": LABELS,
+    }
+    made.begin(config, derived, load_tokenizer(folder))
     values = {f"model/{name}": v for name, v in loaded(folder)[0].items()}
     made.best.save(9, values, {"metric": "accuracy", "value": 0.5, "phase": 0})
     made.checkpoints.save(9, values, {"phase": 1})
@@ -117,6 +123,30 @@ def test_a_tokenizer_that_cannot_be_written(run, tmp_path, size):
     ):
         to_hugging_face(run, tmp_path / "made")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_whose_tokenizer_cannot_be_written(run, tmp_path):
+    config, derived = run.read()
+    new = Workdir(tmp_path / "new")
+    with (
+        files_of_at_most(500),
+        pytest.raises(UserError, match=r"cannot write the tokenizer to --workdir=.*: File too la"),
+    ):
+        new.begin(config, derived, run.load_tokenizer())
+    assert not new.started
+    assert not new.tokenizer.exists()
+
+
+def test_weights_that_are_not_of_the_settings_shape(run, tmp_path):
+    """Before a table of 30 GB is made."""
+    config, derived = run.read()
+    derived["pretrained"] = derived["pretrained"] | {"vocab_size": 1_000_000}
+    other = Workdir(tmp_path / "other")
+    other.begin(config, derived, run.load_tokenizer())
+    for store in ("best", "checkpoints"):
+        (other.path / store).symlink_to(run.path / store)
+    with pytest.raises(UserError, match="does not hold encoder/embeddings/tokens/embeddings with"):
+        TrainedModel(other, tf.distribute.get_strategy())
 
 
 def test_what_tensorflow_cannot_write(tmp_path):

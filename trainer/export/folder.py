@@ -5,9 +5,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import tensorflow as tf
-
 from trainer.errors import UserError
+from trainer.storage.writing import why_not_written
 
 
 @contextlib.contextmanager
@@ -28,19 +27,9 @@ def new_folder(output: Path) -> Iterator[Path]:
             yield made
             made.replace(output)
     except Exception as error:
-        reason = _why_not_written(error)
+        reason = why_not_written(error)
         if not reason:
             raise
         raise UserError(
             f"cannot write --output={output}: {reason}: choose another folder"
         ) from error
-
-
-def _why_not_written(error: Exception) -> str:
-    """The system's reason, as Python, TensorFlow or tokenizers say it; empty: it is another one."""
-    said = " ".join(str(error).split())
-    if isinstance(error, OSError):
-        return error.strerror or said[:200]
-    if isinstance(error, tf.errors.OpError):
-        return said.rpartition("; ")[2].partition(" [Op:")[0][:200]
-    return said[:200] if "os error" in said else ""
