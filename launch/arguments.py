@@ -16,6 +16,7 @@ from absl import flags
 from trainer.errors import UserError, in_one_line, one_line, shown
 from trainer.storage.paths import local, not_unicode
 
+flags.disclaim_key_flags()  # --help shows them as those of the program that defines them
 LONGEST_CONFIG = 2**24  # bytes of a config file
 LONGEST = 2**17  # characters of an argument: Linux takes no longer ones
 CPU_DEVICES = 64  # logical ones, as config.runtime.cpu_devices
@@ -173,7 +174,7 @@ def check_config(text: str) -> Any:
         if "get_config" not in namespace:
             raise UserError(f"{said} has no function get_config()")
         config = namespace["get_config"](*argument)
-    except (UserError, KeyboardInterrupt):
+    except UserError:
         raise
     except SystemExit as error:
         raise UserError(f"{said} ends the program: {_said(error)}") from error

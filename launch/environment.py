@@ -11,7 +11,7 @@ from pathlib import Path
 from trainer.errors import UserError
 from trainer.processor import memory
 from trainer.storage import strict_json
-from trainer.storage.paths import local
+from trainer.storage.paths import local, temporary_folder
 
 NO_KERAS_FOLDER = f"{os.devnull}/keras"  # of which Keras reads nothing
 _KERAS_DEFAULTS = {
@@ -98,24 +98,21 @@ def import_tensorflow() -> None:
 
     It logs before it can be told not to; so standard error goes to a file meanwhile, and is shown
     if the import fails. What is there then stays: it is not searched for garbage, now or later.
+
+    Raises:
+      UserError: there is no temporary folder, which TensorFlow needs too.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            said = stack.enter_context(tempfile.TemporaryFile())
-        except OSError:  # no folder for it: then all is shown
-            said = None
+    with tempfile.TemporaryFile(dir=temporary_folder()) as said:
         kept = os.dup(2)
         gc.disable()
-        if said:
-            os.dup2(said.fileno(), 2)
+        os.dup2(said.fileno(), 2)
         try:
             import tensorflow as tf
 
             tf.config.list_physical_devices()
         except BaseException:
-            if said:
-                said.seek(0)
-                os.write(kept, said.read())
+            said.seek(0)
+            os.write(kept, said.read())
             raise
         finally:
             os.dup2(kept, 2)

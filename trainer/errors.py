@@ -48,7 +48,10 @@ def shown(value: Any, most: int = 80) -> str:
 
 def in_one_line(error: BaseException) -> str:
     """What a user's own code raised and where: "KeyError: 'a' (my_parts.py, line 7)"."""
-    text = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+    try:
+        text = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+    except Exception:  # its own __str__ fails
+        text = "no message"
     frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:
         frames.append((error.filename, error.lineno))

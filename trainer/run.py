@@ -1,6 +1,7 @@
 """What a run is made of: data, tokenizer, batches, model. Loaded and checked before it starts."""
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from trainer.models.pretrained import Pretrained, open_pretrained
 from trainer.objectives.losses import make_loss
 from trainer.objectives.metrics import check_metrics, known_metric
 from trainer.phases import match
+from trainer.storage.paths import without_globs
 from trainer.tasks.classification import Classification, Masking
 from trainer.workdir import Workdir
 from trainer.workers import Workers
@@ -87,7 +89,8 @@ class Run:
             self.pretrained = derived["pretrained"]
             self.pretrained_sha256 = derived["pretrained_sha256"]
         before = workdir.read()[1]["id2label"] if workdir.started else None
-        self.source = open_source(config.data, before)
+        self._links = contextlib.ExitStack()  # goes with this run
+        self.source = open_source(self._readable(config.data), before)
         self.classes = len(self.source.id2label)
         self.tokenizer = self._make_tokenizer(pretrained, say)
         self.task = Classification(make_loss(config.objective, self.classes), self._masking())
@@ -117,6 +120,14 @@ class Run:
             self._take_weights(Workdir(Path(config.model.initial_run)), say)
         self._fuses = config.runtime.xla == "chains"
         self.evaluator = Evaluator(strategy, self.model, self.task, self._fuses)
+
+    def _readable(self, data: config_lib.Data) -> config_lib.Data:
+        """The settings with a folder whose name TFDS takes for no pattern."""
+        folder = Path(data.data_dir)
+        if data.source != "tfds" or not data.data_dir or not folder.is_dir():
+            return data
+        link = self._links.enter_context(without_globs(folder))
+        return dataclasses.replace(data, data_dir=str(link))
 
     def _make_tokenizer(
         self, pretrained: Pretrained | None, say: Callable[[str], None]

@@ -56,6 +56,8 @@ def test_a_name_that_is_a_setting(name):
         ("def get_config(): return get_config()\n", "RecursionError"),
         ("def get_config(): raise MemoryError\n", "MemoryError"),
         ("raise GeneratorExit\n", "GeneratorExit"),
+        ("raise KeyboardInterrupt\n", "KeyboardInterrupt"),
+        ("class E(Exception):\n  def __str__(self): raise E\nraise E\n", "E: no message"),
         ("import sys\nsys.exit(0)\n", "ends the program"),
         ("get_config = 5\n", "TypeError"),
         ("def get_config(a, b): pass\n", "TypeError"),

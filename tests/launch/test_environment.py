@@ -3,13 +3,13 @@
 import io
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from programs import ROOT, environment, run
 
-from launch import environment as surroundings
-from launch.environment import cache_dir, prepare, speak_any_text
+from launch.environment import cache_dir, import_tensorflow, prepare, speak_any_text
 from trainer.errors import UserError
 
 
@@ -66,14 +66,11 @@ def test_no_home_for_caches(monkeypatch):
         cache_dir()
 
 
-def test_no_temporary_folder_is_no_reason_not_to_begin(monkeypatch):
-    def none():
-        raise FileNotFoundError("No usable temporary directory found")
-
-    monkeypatch.setattr(surroundings.tempfile, "TemporaryFile", none)
-    monkeypatch.setattr(surroundings.gc, "freeze", lambda: None)
-    surroundings.import_tensorflow()
-    assert "tensorflow" in sys.modules
+def test_no_temporary_folder(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [])
+    with pytest.raises(UserError, match="no temporary folder that can be written: set TMPDIR"):
+        import_tensorflow()
 
 
 def test_every_text_can_be_printed(monkeypatch):
