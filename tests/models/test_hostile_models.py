@@ -25,11 +25,11 @@ def bert(tmp_path):
 
 
 def refused_at_once(folder) -> str:
-    """The line, which came within a second and before a model was built."""
-    began = time.monotonic()
+    """The line, which took less than a second of a core, before a model was built."""
+    began = time.process_time()
     with pytest.raises(UserError) as caught:
         open_pretrained(str(folder))
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
     said = str(caught.value)
     assert said.startswith(f"pretrained model {str(folder)!r}")
     assert said.isprintable()
