@@ -134,7 +134,7 @@ def test_several_texts_and_flags_in_any_order(folders, tmp_path):
         (["--tokenizer=wordpiece"], "give a text: "),
         (["--tokenizer=wordpiece,", "a"], "--tokenizer is empty"),
         (["a"], "--tokenizer"),
-        (["--tokenizer=wordpiece", b"caf\xe9"], "is not UTF-8"),
+        (["--tokenizer=wordpiece", b"caf\xe9"], "bytes that are not UTF-8"),
     ],
 )
 def test_a_mistake_is_one_line(folders, tmp_path, arguments, said):
