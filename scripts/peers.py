@@ -324,7 +324,7 @@ def show(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> None:
             f"{row['peak_memory_mb']:,.0f}",
             f"{row['thaw_is_faster']:.2f} x" if "thaw_is_faster" in row else "",
         )
-    rich.console.Console(width=120).print(table)
+    rich.console.Console(width=140).print(table)
 
 
 def judge(rows: Sequence[dict[str, Any]]) -> int:

@@ -337,8 +337,8 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     for value in (np.nan, np.inf):
         store.save(1, _variables(value, **{"model/a": (2,), "optimizer/b": ()}), META)
         with pytest.raises(UserError, match="model/a holds numbers that are not finite"):
-            store.restore(1, _variables(**{"model/a": (2,)}))
-        store.restore(1, _variables(**{"optimizer/b": ()}))
+            store.restore_weights(1, _variables(**{"model/a": (2,)}))
+        store.restore_weights(1, _variables(**{"optimizer/b": ()}))
         shutil.rmtree(store.path(1))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from trainer import samples
+from trainer import parameter_samples
 from trainer.parameter_samples import ParameterSamples
 
 
@@ -24,7 +24,7 @@ def test_small_parameters_are_taken_whole_by_group():
 
 
 def test_a_large_group_is_sampled_evenly(monkeypatch):
-    monkeypatch.setattr(samples, "PER_GROUP", 10)
+    monkeypatch.setattr(parameter_samples, "PER_GROUP", 10)
     values = {"a/b/large": np.arange(95.0), "a/b/small": np.arange(5.0)}
     sampled = ParameterSamples({name: value.size for name, value in values.items()})
     (group,) = sampled.by_group(

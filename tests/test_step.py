@@ -136,7 +136,7 @@ def test_compiled_whole_rows_are_summed_by_no_product(strategy_over):
     batch = {key: tf.constant(value) for key, value in tiny.batch(4).items() if key != "id"}
     zero = tf.zeros([], tf.int64)
     scale = trainer.loss_scale.scale
-    ir = trainer.step._micro.experimental_get_compiler_ir(batch, zero, zero, scale)
+    ir = trainer.step._micro.experimental_get_compiler_ir(batch, zero, zero, scale, None)
     products = re.findall(r" = \w+\[([\d,]*)\]\S* dot\(", ir(stage="optimized_hlo"))
     assert not {"8", "16", "24"} & set(products)  # the widths of biases
 

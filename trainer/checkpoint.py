@@ -144,6 +144,14 @@ class Store:
         with self._readable(step) as prefix:
             status = checkpoint.read(prefix)
             status.assert_existing_objects_matched().expect_partial()
+
+    def restore_weights(self, step: int, variables: Mapping[str, tf.Variable]) -> None:
+        """Like `restore`, of weights to use: a run that goes on may find them infinite.
+
+        Raises:
+          UserError: see `restore`; or one holds numbers that are not finite.
+        """
+        self.restore(step, variables)
         for name, variable in variables.items():
             if name.startswith("model/") and not _finite(variable):
                 raise UserError(f"{self.path(step)}: {name} holds numbers that are not finite")

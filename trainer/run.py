@@ -164,7 +164,7 @@ class Run:
 
     def restore(self, store: Store, step: int) -> None:
         """Reads the model's weights from a checkpoint."""
-        store.restore(step, self.weights())
+        store.restore_weights(step, self.weights())
 
     def _take_weights(self, other: Workdir, say: Callable[[str], None]) -> None:
         """Starts the parameters that `model.initial_patterns` match from an earlier run's best.
@@ -198,7 +198,7 @@ class Run:
         if different:
             raise UserError(f"{where} has another encoder ({'; '.join(different)}): set the same")
         store, step = other.best_weights()
-        store.restore(step, {f"model/{name}": self.parameters[name] for name in names})
+        store.restore_weights(step, {f"model/{name}": self.parameters[name] for name in names})
         fresh = [name for name in self.parameters if name not in names]
         say(
             f"{len(names)} parameters start from {store.path(step)}; {len(fresh)} start afresh:"

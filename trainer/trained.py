@@ -81,7 +81,7 @@ class TrainedModel:
             )
         weights = {f"model/{name}": v for name, v in named_parameters(self.model).items()}
         weights |= {f"constant/{name}": v for name, v in named_constants(self.model).items()}
-        store.restore(self.step, weights)
+        store.restore_weights(self.step, weights)
         self.calibration = Calibration.load(workdir.calibration_file, len(self.id2label))
         if self.calibration and self.calibration.step != self.step:
             raise UserError(

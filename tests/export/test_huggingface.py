@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 from pretrained_folders import CLASSES, WEIGHTS
 from programs import newest, weights
+from sealing import DERIVED
 from tokenizers import normalizers
 from transformers import AutoConfig, AutoTokenizer
 
@@ -52,7 +53,11 @@ def begun(folder: Path, workdir: Path, **model) -> Workdir:
     """A run that began with a pretrained model, and whose best weights are still its own."""
     config = Experiment(model=Model(**{"pretrained": str(folder), "head": "native", **model}))
     pretrained = json.loads((folder / "config.json").read_text())
-    derived = {"pretrained": pretrained if config.model.pretrained else None, "id2label": LABELS}
+    derived = DERIVED | {
+        "pretrained": pretrained if config.model.pretrained else None,
+        "pretrained_sha256": {} if config.model.pretrained else None,
+        "id2label": LABELS,
+    }
     run = Workdir(workdir)
     run.begin(config, derived, load_tokenizer(folder))
     values = {f"model/{name}": v for name, v in loaded(folder)[0].items()}

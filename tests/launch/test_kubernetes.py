@@ -349,7 +349,7 @@ def test_the_program_prints_it():
         ({"name": "a\n"}, TRAIN, "holds a line break or odd character"),
         ({"mount": "/runs/\u202e"}, TRAIN, "holds a line break or odd character"),
         ({}, (*TRAIN, "--config.x=a\nb"), "'--config.x=a\\nb' holds a line break"),
-        ({}, (*TRAIN, os.fsdecode(b"--config.x=\xff")), "holds a line break or odd character"),
+        ({}, (*TRAIN, os.fsdecode(b"--config.x=\xff")), "holds bytes that are not UTF-8"),
         ({"name": "a" * 5000}, TRAIN, "too long by"),
         ({"image": "a" * 5000}, TRAIN, "--image='aaa"),
         ({"memory": "9" * 5000 + "Gi"}, TRAIN, "--memory='999"),

@@ -126,7 +126,7 @@ def test_the_step_is_the_later_of_log_and_checkpoint(tmp_path):
     assert last_step(tmp_path) == 25
     log.write_text('{"step": 100000000}\n[]\nnull\n{"note": 1}\n')
     assert last_step(tmp_path) == 100000000
-    log.write_text('{"step": 30, "loss": NaN}\n')
+    log.write_text('{"step": 30, "loss": null}\n')
     assert last_step(tmp_path) == 30
     for damaged in (
         "[" * 100_000,

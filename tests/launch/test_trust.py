@@ -15,10 +15,10 @@ from trainer.storage import sealed
 PARTS = """
 from pathlib import Path
 
-from trainer.models import classifier
+from trainer.models import network
 
 Path(__file__).with_name("marker").write_text("ran")
-build = classifier.build
+build = network.build
 
 
 def worst(labels, probabilities):

@@ -78,8 +78,9 @@ class Folder:
             for name in self.there:
                 self._check_vocabulary(name)
         # As transformers reads them: special_tokens_map.json is of its earlier versions.
-        named = config if "added_tokens_decoder" in config else {**config, **special}
-        self.roles = {role: self._token(role, named[role]) for role in ROLES if role in named}
+        self.roles = self._roles(CONFIG, config)
+        if "added_tokens_decoder" not in config:
+            self.roles |= self._roles(SETTINGS[2], special)
         self.kept = self._kept(config)
         self.of_class = {key: config[key] for key in _OF_CLASS if isinstance(config.get(key), bool)}
         self.model_type = self._name(MODEL, model, "model_type")
@@ -169,11 +170,14 @@ class Folder:
             self.refuse(f"{file}: {key} must be a short text, is {str(value)[:40]!r}")
         return value
 
-    def _token(self, role: str, value: Any) -> str | None:
+    def _roles(self, file: str, values: dict[str, Any]) -> dict[str, str | None]:
+        return {role: self._token(file, role, values[role]) for role in ROLES if role in values}
+
+    def _token(self, file: str, role: str, value: Any) -> str | None:
         content = value.get("content") if isinstance(value, dict) else value
         if value is None or (isinstance(content, str) and len(content) <= MAX_TOKEN):
             return content
-        self.refuse(f"{CONFIG}: {role} must be a token, is {str(value)[:40]!r}")
+        self.refuse(f"{file}: {role} must be a token, is {str(value)[:40]!r}")
 
     def _kept(self, config: dict[str, Any]) -> dict[str, Any]:
         kept = {}
