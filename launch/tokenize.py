@@ -11,7 +11,6 @@ import collections
 import contextlib
 import itertools
 import json
-import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -61,7 +60,6 @@ def main(texts: list[str]) -> None:
         raise UserError("--tokenizer is empty: name a folder, or a tokenizer on the hub")
     if not texts:
         raise UserError('give a text: python -m launch.tokenize --tokenizer=FOLDER "a text"')
-    texts = [_decoded(text) for text in texts]
     tokenizers = {name: load_tokenizer(name, program.say) for name in names}
     print("\n\n".join(table(text, tokenizers) for text in texts))
 
@@ -139,14 +137,6 @@ def _unknown_id(backend: str, vocab: Mapping[str, int]) -> int | None:
     """The id of what the vocabulary lacks; None where it lacks nothing."""
     model = json.loads(backend)["model"]
     return model.get("unk_id", vocab.get(model.get("unk_token")))
-
-
-def _decoded(text: str) -> str:
-    """An argument as UTF-8, whatever the locale says."""
-    try:
-        return os.fsencode(text).decode()
-    except UnicodeError as error:
-        raise UserError(f"the text {text[:40]!r} is not UTF-8") from error
 
 
 def _visible(text: str) -> str:

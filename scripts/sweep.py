@@ -20,7 +20,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import rich.console
 from filelock import FileLock, Timeout
@@ -157,11 +157,16 @@ class Sweep:
         print(f"Compare in the HParams page: tensorboard --logdir={shlex.quote(str(self.folder))}")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line, as the programs of launch/ do."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.exit(program.fail(f"{message}; --help lists the flags"))
+
+
 def parser() -> argparse.ArgumentParser:
     """The flags."""
-    made = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    made = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--output", type=Path, required=True, help="folder of the sweep")
     made.add_argument("--list", action="append", default=[], help="FIELD=A,B,C; all combinations")
     made.add_argument("--random", action="append", default=[], help="FIELD=log:LOW:HIGH …")

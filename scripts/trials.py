@@ -16,7 +16,9 @@ from ml_collections import config_flags
 from trainer import config as config_lib
 from trainer.disk import replace
 from trainer.errors import UserError
+from trainer.storage import fields, strict_json
 
+MOST = 10**5  # trials of a sweep, or flags that they share
 Settings = dict[str, str]  # values as on the command line, by field without "config."
 _RANDOM = re.compile(r"(log|uniform|int):([^:]+):([^:]+)")
 
@@ -73,11 +75,22 @@ class Plan(NamedTuple):
           UserError: there is none, or it cannot be read.
         """
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            values = strict_json.read(path)
+            trials = [_texts(trial) for trial in fields.items(values, "trials", MOST)]
+            train = fields.items(values, "train", MOST)
+            if not all(isinstance(flag, str) for flag in train):
+                raise fields.Invalid("train must be flags")
+            return cls(train, trials)
         except FileNotFoundError as error:
             raise UserError(f"{path} is missing: it is no folder of a sweep") from error
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise UserError(f"cannot read {path}: {error}") from error
+
+
+def _texts(trial: object) -> Settings:
+    if not isinstance(trial, dict) or not all(isinstance(each, str) for each in trial.values()):
+        raise fields.Invalid("a trial must be texts by field")
+    return trial
 
 
 def experiment(arguments: Sequence[str]) -> config_lib.Experiment:

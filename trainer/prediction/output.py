@@ -30,9 +30,10 @@ class Output:
             cannot be written.
         """
         self._path, self.done = path, 0
+        self._is_new = not path.exists()
         self._last_line = b""
         with _told(f"--output={path}"):
-            if path.exists() and not resume:
+            if not self._is_new and not resume:
                 raise UserError(
                     f"--output={path} is there already: choose another file, or go on with --resume"
                 )
@@ -90,9 +91,11 @@ class Output:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Forces what was written onto the disk."""
+        """Forces what was written onto the disk; a new file without a line goes after an error."""
         with _told(f"--output={self._path}"), self._file:
             os.fsync(self._file.fileno())
+            if error[0] and self._is_new and not self._file.tell():
+                self._path.unlink()
 
 
 class Pipe:
