@@ -15,7 +15,7 @@ from trainer.config import Experiment
 
 _FILES = ("data.train", "data.validation", "data.test", "data.data_dir", "model.initial_run")
 _CODE = (
-    *("os:nosuch", "nosuch.module:build", "trainer.models.classifier", ":", "a:", ":b", "a:b:c"),
+    *("os:nosuch", "nosuch.module:build", "trainer.models.network", ":", "a:", ":b", "a:b:c"),
     *("builtins:print", "json:loads", "trainer.config:Experiment", "../x:y", "a b:c", "x" * 300),
 )
 _PATTERNS = (
