@@ -13,6 +13,7 @@ from programs import ROOT, Prewarmed
 QUICK = Path(__file__).with_name("quick.py")
 ROWS = [(f"{word} film number {i}", word) for i in range(12) for word in ("good", "bad")]
 TOKENIZERS = ("bert", "roberta", "gpt2", "albert", "xlm_roberta")
+ASKED = ("a good film", "", "bad \U0001f642")
 MODELS = ("bert", "distilbert", "roberta", "electra", "albert", "gpt2")
 
 
@@ -20,18 +21,18 @@ class Samples:
     """Where they lie.
 
     Attributes:
-      folder: of all. run: a workdir. runs: this one and one without a result. tokenizers, models:
-      folders, by name. tfds: a data_dir. cache: of tokens. train, test: CSV files.
+      folder: of all. run: a workdir. tokenizers, models: folders, by name. tfds: a data_dir.
+      cache: of tokens. train, test: CSV files.
+      answers: what launch.predict prints for ASKED.
     """
+
+    answers = ""
 
     def __init__(self, folder: Path):
         self.folder, self.run, self.cache = folder, folder / "run", folder / "cache"
-        self.train, self.test, self.tfds = (
-            folder / "train.csv",
-            folder / "test.csv",
-            folder / "tfds",
-        )
+        self.train, self.test = folder / "train.csv", folder / "test.csv"
         self.tokenizers, self.models = folder / "tokenizers", folder / "models"
+        self.tfds = folder / "tfds"
 
     def flags(self, folder: Path, cached: bool = True) -> list[str]:
         """Those of a quick run in `folder`/run, with a cache of its own."""
@@ -66,6 +67,9 @@ def make(folder: Path, server: Prewarmed) -> Samples:
     ):
         ended = server(*arguments, program=program, path=[ROOT / "tests"])
         assert ended.status == 0, ended.stderr
+    flags = [f"--workdir={samples.run}", *(f"--texts={text}" for text in ASKED)]
+    samples.answers = server(*flags, program="launch.predict").stdout
+    assert samples.answers.count("\n") == len(ASKED)
     return samples
 
 

@@ -78,7 +78,6 @@ _PYTHON = (
     {"COLUMNS": "-5"},
     {"COLUMNS": "x"},
     {"TERM": "dumb", "NO_COLOR": "1", "FORCE_COLOR": "1"},
-    {"PYTHONOPTIMIZE": "2"},
     {"PYTHONWARNINGS": "error"},
     {"XDG_CACHE_HOME": "/proc/x"},
     {"TOKENIZERS_PARALLELISM": "x"},

@@ -44,7 +44,10 @@ def pretrained(random: Random, folder: Path, samples: Samples) -> Input:
         _spoil_config(random, made)
     else:
         spoil(random, made)
-    changes = {"config.model.pretrained": str(made), "config.phases[0].steps": "1"}
+    changes = {
+        "config.model.pretrained": str(made),
+        "config.phases[0].train": "('head/.*',)",  # it is the loading that is tried
+    }
     if random.random() < 0.3:
         changes["config.model.head"] = "native"
     flags = with_changes(samples.flags(folder, cached=False), changes)
@@ -83,13 +86,18 @@ def workdir(random: Random, folder: Path, samples: Samples) -> Input:
         _name_code(random, run / "config.json")
     for _ in range(random.choice([1, 1, 1, 2]) if not names_code else 0):
         spoil(random, run)
-    if names_code or random.random() < 0.7:
+    sealed = names_code or random.random() < 0.6
+    if sealed:
         seal(run, before)
     shutil.copytree(samples.cache, folder / "cache")
     if name == "train":  # it has ended, or goes on
         flags = with_changes(samples.flags(folder, cached=False), {"config.max_steps": "4"})
         return Input(flags, outputs=(run,), check=finished(run))
-    return uses.command(random, name, folder, run)
+    case = uses.command(random, name, folder, run)
+    if name == "predict" and not sealed:  # damage is seen, or does not matter
+        same = lambda ended: "" if ended.stdout == samples.answers else "other answers"  # noqa: E731
+        case.check = same
+    return case
 
 
 def _name_code(random: Random, path: Path) -> None:

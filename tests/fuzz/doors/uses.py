@@ -8,7 +8,7 @@ from random import Random
 
 from fuzz.doors.flags import misplaced
 from fuzz.inputs import NUMBERS, PATHS, TEXTS, Input, of
-from fuzz.samples import Samples
+from fuzz.samples import ASKED, Samples
 from programs import Ended
 
 FORMATS = ("savedmodel", "keras", "huggingface")
@@ -110,9 +110,8 @@ def command(random: Random, name: str, folder: Path, run: Path) -> Input:
         flags = [f"--workdir={run}", f"--cache_dir={folder / 'cache'}"]
         return Input(flags, "launch.evaluate", check=metrics)
     if name == "predict":
-        texts = ["a good film", "", "bad \U0001f642"]
-        flags = [f"--workdir={run}", *(f"--texts={text}" for text in texts)]
-        return Input(flags, "launch.predict", check=predictions(len(texts)))
+        flags = [f"--workdir={run}", *(f"--texts={text}" for text in ASKED)]
+        return Input(flags, "launch.predict", check=predictions(len(ASKED)))
     if name == "export":
         kind = random.choices(FORMATS, [1, 8, 3])[0]
         flags = [f"--workdir={run}", f"--format={kind}", f"--output={made}"]
