@@ -4,11 +4,12 @@ import contextlib
 import gc
 import locale
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from trainer.errors import UserError
+from trainer.errors import UserError, one_line
 from trainer.processor import memory
 from trainer.storage import strict_json
 from trainer.storage.paths import local, temporary_folder
@@ -40,6 +41,9 @@ def prepare() -> list[str]:
     for name in ("TF_CPP_MIN_LOG_LEVEL", "TF_CPU_BFC_MEM_LIMIT_IN_MB"):
         if not os.environ[name].isdecimal():
             os.environ[name] = settings[name]
+    for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):  # read as it is imported
+        if not os.environ.get(name, "1").isdecimal():
+            del os.environ[name]
     os.environ["MPLBACKEND"] = "agg"  # figures go into files
     return _only_tensorflow()
 
@@ -100,8 +104,12 @@ def import_tensorflow() -> None:
     if the import fails. What is there then stays: it is not searched for garbage, now or later.
 
     Raises:
-      UserError: there is no temporary folder, which TensorFlow needs too.
+      UserError: there is no temporary folder, which TensorFlow needs too; or it ends the process
+        for flags of its own that it does not know.
     """
+    for name in ("TF_XLA_FLAGS", "XLA_FLAGS"):
+        if os.environ.get(name):
+            _check_flags(name)
     with tempfile.TemporaryFile(dir=temporary_folder()) as said:
         kept = os.dup(2)
         gc.disable()
@@ -119,3 +127,12 @@ def import_tensorflow() -> None:
             os.close(kept)
             gc.enable()
     gc.freeze()
+
+
+def _check_flags(name: str) -> None:
+    """Lets another process meet the flags first: TensorFlow ends its own without a word here."""
+    tried = "import tensorflow as tf; tf.function(lambda: 1, jit_compile=True)()"
+    done = subprocess.run([sys.executable, "-c", tried], capture_output=True, check=False)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise UserError(f"TensorFlow takes no {name}={os.environ[name]!r}: {one_line(said, 300)}")

@@ -439,6 +439,7 @@ def test_a_url_is_no_path(launch, few, program, flags):
     assert not (ROOT / "gs:").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.end_to_end
 def test_a_workdir_whose_name_is_a_pattern(launch, few, tmp_path):
     """TensorFlow would look for other files; a run, and what is done with it, is as elsewhere."""

@@ -42,10 +42,19 @@ def test_nothing_is_said_of_what_keras_writes_itself(kept, tmp_path):
 
 def test_variables_that_are_nonsense(kept):
     kept.update(TF_CPP_MIN_LOG_LEVEL="abc", MPLBACKEND="nosuch", TF_CPU_BFC_MEM_LIMIT_IN_MB="x")
+    kept.update(HF_HUB_DOWNLOAD_TIMEOUT="x", HF_HUB_ETAG_TIMEOUT="7")
     prepare()
+    assert "HF_HUB_DOWNLOAD_TIMEOUT" not in kept
+    assert kept["HF_HUB_ETAG_TIMEOUT"] == "7"
     assert kept["TF_CPP_MIN_LOG_LEVEL"] == "2"
     assert kept["MPLBACKEND"] == "agg"
     assert int(kept["TF_CPU_BFC_MEM_LIMIT_IN_MB"]) > 0
+
+
+def test_flags_that_tensorflow_would_end_the_process_for(monkeypatch):
+    monkeypatch.setenv("TF_XLA_FLAGS", "--nosuch")
+    with pytest.raises(UserError, match=r"no TF_XLA_FLAGS='--nosuch': .*Unknown flag.*--nosuch"):
+        import_tensorflow()
 
 
 def test_the_folder_of_caches(monkeypatch):

@@ -285,6 +285,7 @@ def test_resources_and_volumes(kind, gpus):
     assert spec["template"]["metadata"] != job_of(documents)["template"]["metadata"]
 
 
+@pytest.mark.slow
 @pytest.mark.end_to_end
 def test_what_a_pod_would_run_trains(tmp_path, few):
     """Command, arguments and environment of the manifest, in a process on this machine."""

@@ -184,6 +184,7 @@ def test_attention_is_among_the_pictures(tmp_path):
         assert picture.size == (int(width), int(height))
 
 
+@pytest.mark.slow
 def test_a_file_cut_anywhere_is_read_up_to_there(tmp_path):
     _run(tmp_path, 0, 20)
     whole, points = _files(tmp_path)[0].read_bytes(), _points(tmp_path)

@@ -35,7 +35,8 @@ _CONSTANTS = re.compile(
     r"(.*\.)?(position_ids|embeddings\.token_type_ids|attn\.(bias|masked_bias))"
 )
 _LISTED = 40  # names in one message, before those that differ in a number only are counted
-_KINDS = 200  # such kinds of names in one message
+_LISTED_CHARACTERS = 1200  # of them all
+_KINDS = 30  # such kinds of names in one message
 _LONGEST = 200  # characters of a name in a message
 
 
@@ -310,7 +311,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 def _listed(names: Sequence[str]) -> str:
     """Names of a stranger's file in one line: without control characters, and shortened."""
     names = ["".join(c if c.isprintable() else "?" for c in name[:_LONGEST]) for name in names]
-    if len(names) <= _LISTED:
+    if len(names) <= _LISTED and sum(map(len, names)) <= _LISTED_CHARACTERS:
         return ", ".join(names) or "none"
     kinds = collections.Counter(re.sub(r"(?<=[._/])\d+", "*", name) for name in names)
     said = [f"{kind} ({count})" if count > 1 else kind for kind, count in kinds.items()]
