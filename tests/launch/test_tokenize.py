@@ -200,7 +200,6 @@ def test_what_a_terminal_would_obey_is_escaped():
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_docs_show_what_their_commands_print(tmp_path):
     for needed in ("data/imdb_sample", "data/minilm"):
         if not (ROOT / needed).is_dir():
