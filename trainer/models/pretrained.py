@@ -36,7 +36,7 @@ _CONSTANTS = re.compile(
 )
 _LISTED = 40  # names in one message, before those that differ in a number only are counted
 _LISTED_CHARACTERS = 1200  # of them all
-_KINDS = 30  # such kinds of names in one message
+_KINDS = 12  # such kinds of names in one message
 _LONGEST = 200  # characters of a name in a message
 
 
