@@ -49,3 +49,11 @@ def test_replace_follows_no_link(tmp_path):
     assert path.read_text() == "new"
     assert not path.is_symlink()
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+
+
+def test_replace_takes_the_place_of_files_alone(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="it is there, and no file"):
+        replace(tmp_path / "pipe", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+    assert (tmp_path / "pipe").is_fifo()

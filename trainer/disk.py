@@ -1,6 +1,7 @@
 """Files that are whole or not there at all, whatever ends the process or the machine."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -35,6 +36,8 @@ def replace(path: Path, content: str) -> None:
 
 def replace_bytes(path: Path, content: bytes) -> None:
     """Like `replace`, for bytes. Where it fails, nothing but the old file is left."""
+    if path.exists() and not (path.is_symlink() or path.is_file() or path.is_dir()):
+        raise OSError(errno.EEXIST, "it is there, and no file", str(path))  # a device, say
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.unlink(missing_ok=True)
     try:
