@@ -502,8 +502,7 @@ def test_a_checkpoint_of_google_holds_the_same_weights(google, expected):
     listed = unused(said)
     assert {"cls.predictions.output_bias", "global_step"} <= set(listed)
     for slot in folders.SLOTS:
-        assert f"bert.encoder.layer.*.attention.self.query.kernel.{slot} (2)" in listed
-        assert f"bert.pooler.dense.bias.{slot}" in listed
+        assert f"*.{slot} ({len(same)})" in listed
     counts = [int((re.findall(r"\((\d+)\)$", name) or ["1"])[0]) for name in listed]
     assert sum(counts) == 2 + len(folders.SLOTS) * (len(expected) - 2)
     shape = open_pretrained(str(google)).architecture()

@@ -313,6 +313,8 @@ def _listed(names: Sequence[str]) -> str:
     names = ["".join(c if c.isprintable() else "?" for c in name[:_LONGEST]) for name in names]
     if len(names) <= _LISTED and sum(map(len, names)) <= _LISTED_CHARACTERS:
         return ", ".join(names) or "none"
+    # Moments that Google's AdamW left say nothing, whatever they are of.
+    names = [re.sub(r"^.+(?=\.adam_[mv]$)", "*", name) for name in names]
     kinds = collections.Counter(re.sub(r"(?<=[._/])\d+", "*", name) for name in names)
     said = [f"{kind} ({count})" if count > 1 else kind for kind, count in kinds.items()]
     more = [f"{len(said) - _KINDS} further kinds"] if len(said) > _KINDS else []
