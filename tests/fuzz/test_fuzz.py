@@ -12,6 +12,7 @@ SECONDS = 120  # tests may run beside others: `make fuzz` says what hangs
 pytestmark = pytest.mark.end_to_end
 
 
+@pytest.mark.timeout(1800)  # 205 inputs, each with a limit of its own
 def test_no_input_does_harm():
     names = [(door, number) for door, each in DOORS.items() for number in range(each.few)]
     assert len(names) >= 200
