@@ -39,9 +39,9 @@ def in_accumulation(first_step: int) -> None:
         if step >= first_step and row_start > 0:
             die(f"in step {step + 1}, before its micro-batch from row {row_start} on")
 
-    def watched(self, batch, step, row_start, scale):
+    def watched(self, batch, step, row_start, *args):
         tf.numpy_function(look, [step, row_start], [], stateful=True)
-        return plain(self, batch, step, row_start, scale)
+        return plain(self, batch, step, row_start, *args)
 
     TrainStep._micro_batch = watched
 
