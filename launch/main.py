@@ -144,6 +144,9 @@ def define_config() -> None:
     """Defines --config and the flags of its fields."""
     from ml_collections import config_flags
 
+    from trainer.imports import search_current_folder
+
+    search_current_folder()  # a config may import another
     try:
         sys.argv = with_flag_files(sys.argv)  # ml_collections reads it at once
     except UserError as error:

@@ -34,9 +34,7 @@ def main(more: list[str]) -> None:
     from trainer.reports.finished import read_runs
     from trainer.reports.page import render
 
-    page = render(read_runs(folders))
-    if _TRUST.value:
-        program.say("Note: --trust has no effect: a report runs no code that a workdir names")
+    page = render(read_runs(folders, _TRUST.value))
     try:
         replace(output, page)
     except OSError as error:

@@ -221,8 +221,8 @@ def _summary(
     test, calibrated = result["test"], result["test_calibration_error"]["after"]
     note = temperature_note(result["temperature"])
     at = "" if note else f", {calibrated:.4f} at temperature {result['temperature']:.3f}"
-    report = f"--workdir={shlex.quote(str(workdir.path))}"
-    where = " ".join([report, *(f"--trust={shlex.quote(each)}" for each in trusted)])
+    where = f"--workdir={shlex.quote(str(workdir.path))}"
+    where = " ".join([where, *(f"--trust={shlex.quote(each)}" for each in trusted)])
     board = shlex.quote(str(workdir.path / "tensorboard"))
     return [
         (
@@ -234,7 +234,7 @@ def _summary(
         ("Look", f"tensorboard --logdir={board}"),
         ("Evaluate", f"python -m launch.evaluate {where} --split=test"),
         ("Predict", f'python -m launch.predict {where} --texts "…"'),
-        ("Report", f"python -m launch.report {report}"),
+        ("Report", f"python -m launch.report {where}"),
         ("Export", f"python -m launch.export {where} --format=savedmodel --output=exported"),
     ]
 

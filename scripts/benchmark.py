@@ -299,5 +299,7 @@ def _positive(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, "")  # as `python -m` does: a config may import another
+    from trainer.imports import search_current_folder
+
+    search_current_folder()  # a config may import another
     sys.exit(main(sys.argv[1:]))

@@ -31,6 +31,7 @@ from launch import main as program
 from launch import slurm
 from launch.local import dies_with_this_process
 from trainer.errors import UserError
+from trainer.imports import search_current_folder
 from trainer.storage import contents, sealed
 
 ROOT = Path(__file__).parents[1]
@@ -278,5 +279,6 @@ def _submit(flags: argparse.Namespace, plan: Plan) -> int:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = ["", str(ROOT)]  # as a trial has it: a config may import another
+    sys.path.insert(0, str(ROOT))
+    search_current_folder()  # as a trial has it: a config may import another
     sys.exit(main(sys.argv[1:]))

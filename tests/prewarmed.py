@@ -60,7 +60,7 @@ def run(job: Job) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(path)
         os.execv(sys.executable, [sys.executable, "-m", job["program"], *job["arguments"]])
     tempfile.tempdir = None  # found again, by this environment
-    sys.path[:0] = [*job["path"], str(Path.cwd())]  # as `python -m` has it
+    sys.path[:0] = job["path"]  # and not the current folder: see launch/__init__.py
     sys.argv = [job["program"], *job["arguments"]]
     status = 0
     try:

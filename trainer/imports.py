@@ -6,8 +6,10 @@ workdir may be a stranger's, and passes `check_trusted` before anything of it is
 
 import contextlib
 import importlib
+import sys
 import types
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 from trainer.config import Experiment
@@ -66,6 +68,16 @@ def _module(path: str) -> str:
     return path.partition(":")[0]
 
 
+def search_current_folder() -> None:
+    """Lets modules of the current folder be imported, where no other place has them.
+
+    For code that the user asked for alone. `launch` says why it is not so from the start.
+    """
+    here = str(Path.cwd())
+    if not {"", here} & set(sys.path):
+        sys.path.append(here)
+
+
 def load(path: str, what: str) -> Callable[..., Any]:
     """The function at `path`, written "package.module:function".
 
@@ -80,6 +92,8 @@ def load(path: str, what: str) -> Callable[..., Any]:
     module_name, colon, name = path.partition(":")
     if not (module_name and colon and name):
         raise UserError(f'{what}={path!r} is not an import path: write "package.module:function"')
+    if path not in OWN:
+        search_current_folder()
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

@@ -110,7 +110,7 @@ class Workdir:
             ) from error
 
     def read_to_run(self, trusted: Collection[str]) -> tuple[config_lib.Experiment, dict[str, Any]]:
-        """Like `read`, for whoever runs the code that the settings name.
+        """Like `read`, for whoever runs the code that the settings name, or shows what it computed.
 
         Args:
           trusted: packages or modules, beside this library's own, that the settings may name.

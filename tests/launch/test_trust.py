@@ -1,7 +1,10 @@
 """Code that a workdir names: imported only where the person who runs a program trusts it."""
 
 import json
+import pkgutil
 import shutil
+import sys
+import sysconfig
 from pathlib import Path
 
 import numpy as np
@@ -82,9 +85,8 @@ def named(foreign: Foreign, field: str = "config.model.factory='odd_parts:build'
 
 def test_training_says_which_flag_its_parts_will_need(foreign):
     where = f"--workdir={foreign.workdir} --trust=odd_parts"
-    for program in ("evaluate", "predict", "export"):
+    for program in ("evaluate", "predict", "export", "report"):
         assert f"launch.{program} {where}" in " ".join(foreign.said.split())
-    assert f"launch.report --workdir={foreign.workdir}\n" in foreign.said
 
 
 def test_predict(foreign):
@@ -113,6 +115,33 @@ def test_evaluate(foreign):
     assert {name: found[name] for name in foreign.result["test"]} == foreign.result["test"]
 
 
+def test_modules_of_the_current_folder_stay_unread(few, launch, tmp_path):
+    """As a stranger's folder may hold them: of what is installed, of Python, and of neither."""
+    ended = launch(*few.flags)
+    assert ended.status == 0, ended.stderr
+    folder = tmp_path / "theirs"
+    shutil.copytree(few.workdir, folder / "nice")
+    installed = {found.name for found in pkgutil.iter_modules([sysconfig.get_path("purelib")])}
+    for name in {*installed, *sys.stdlib_module_names, "torch", "jax", "odd_parts"}:
+        (folder / f"{name}.py").write_text(f"raise SystemExit('ran {name}')")
+    more = {"folder": str(folder), "fresh": True}
+    for program, *flags in (("predict", "--texts=a"), ("evaluate", "--split=test", few.flags[-1])):
+        ended = launch("--workdir=nice", *flags, program=f"launch.{program}", **more)
+        assert ended.status == 0, ended.stderr
+
+
+def test_what_is_trusted_may_lie_in_the_current_folder(foreign, launch, tmp_path):
+    (tmp_path / "yaml.py").write_text("raise SystemExit('ran yaml')")
+    shutil.copy(foreign.path / "odd_parts.py", tmp_path)
+    flags = (f"--workdir={foreign.workdir}", "--texts=a")
+    more = {"program": "launch.predict", "folder": str(tmp_path), "fresh": True}
+    assert "--trust=odd_parts" in launch(*flags, **more).stderr
+    assert not (tmp_path / "marker").exists()
+    ended = launch(*flags, "--trust=odd_parts", **more)
+    assert ended.status == 0, ended.stderr
+    assert (tmp_path / "marker").read_text() == "ran"
+
+
 @pytest.mark.parametrize("format_", ["keras", "huggingface"])
 def test_export(foreign, tmp_path, format_):
     flags = (f"--format={format_}", f"--output={tmp_path / 'exported'}")
@@ -126,16 +155,15 @@ def test_export(foreign, tmp_path, format_):
         assert (tmp_path / "exported" / "model.keras").is_file()
 
 
-def test_a_report_runs_no_code(foreign, tmp_path):
+def test_a_report_asks_too_and_runs_no_code(foreign, tmp_path):
     page = tmp_path / "page.html"
-    for trust in ((), ("--trust=odd_parts",)):
-        flags = (f"--workdir={foreign.workdir}", f"--output={page}", *trust)
-        ended = foreign(*flags, program="report")
-        assert ended.status == 0, ended.stderr
-        assert ("Note: --trust has no effect" in ended.stderr) == bool(trust)
-        assert not foreign.ran()
-        assert f"{100 * foreign.result['test']['accuracy']:.2f}" in page.read_text()
-        page.unlink()
+    assert foreign.refused(f"--output={page}", program="report") == named(foreign)
+    assert not page.exists()
+    flags = (f"--workdir={foreign.workdir}", f"--output={page}", "--trust=odd_parts")
+    ended = foreign(*flags, program="report")
+    assert ended.status == 0, ended.stderr
+    assert not foreign.ran()
+    assert f"{100 * foreign.result['test']['accuracy']:.2f}" in page.read_text()
 
 
 def test_weights_of_an_earlier_run_are_taken_without_its_code(foreign, few):

@@ -1,6 +1,6 @@
 """A run that has ended, read from its folder: no data, no model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,13 +55,16 @@ class FinishedRun(NamedTuple):
         return curve.steps[1:][np.diff(curve.values) != 0].tolist()
 
 
-def read_runs(folders: Sequence[Path]) -> list[FinishedRun]:
+def read_runs(folders: Sequence[Path], trusted: Collection[str] = ()) -> list[FinishedRun]:
     """Reads the folders of several runs, and names no two of them alike.
+
+    Args:
+      folders, trusted: see `read_run`.
 
     Raises:
       UserError: see `read_run`.
     """
-    runs = [read_run(folder) for folder in folders]
+    runs = [read_run(folder, trusted) for folder in folders]
     paths = [folder.resolve().parts for folder in folders]
     for length in range(1, max(map(len, paths)) + 1):
         names = [str(Path(*parts[-length:])) for parts in paths]
@@ -70,14 +73,19 @@ def read_runs(folders: Sequence[Path]) -> list[FinishedRun]:
     return [run._replace(name=name) for run, name in zip(runs, names, strict=True)]
 
 
-def read_run(folder: Path) -> FinishedRun:
+def read_run(folder: Path, trusted: Collection[str] = ()) -> FinishedRun:
     """Reads a run's folder; imports nothing that its settings name.
 
+    Args:
+      folder: of the run.
+      trusted: packages or modules, beside this library's own, that the settings may name.
+
     Raises:
-      UserError: there is no run, it has not ended, or a file of it is not what was written.
+      UserError: there is no run, it has not ended, a file of it is not what was written, or the
+        settings name code that is not trusted: its numbers are of that code.
     """
     workdir = Workdir(folder)
-    config, derived = workdir.read()
+    config, derived = workdir.read_to_run(trusted)
     result = workdir.result()
     if not result:
         raise UserError(
