@@ -93,11 +93,20 @@ def with_flag_files(arguments: Sequence[str]) -> list[str]:
             break
         name, equals, value = argument.partition("=")
         if name in ("--flagfile", "-flagfile"):
-            _check_file(value if equals else "".join(arguments[i + 1 : i + 2]), "--flagfile")
+            _check_flag_file(value if equals else "".join(arguments[i + 1 : i + 2]))
     try:
         return list(flags.FLAGS.read_flags_from_files(list(arguments), force_gnu=False))
     except (flags.Error, OSError, ValueError, RecursionError) as error:
         raise UserError(f"--flagfile: cannot read it as text: {_said(error)}") from error
+
+
+def _check_flag_file(text: str) -> None:
+    """Refuses what is no flag file, and one that names another: they could go on for ever."""
+    for line in _check_file(text, "--flagfile").read_bytes().splitlines():
+        if re.match(rb"\s*--?flagfile", line):
+            raise UserError(
+                f"--flagfile={text} names another flag file: put its flags there instead"
+            )
 
 
 def _check_file(text: str, what: str) -> Path:

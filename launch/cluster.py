@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from launch.texts import quoted, shortened
-from trainer.errors import UserError
+from launch.texts import shortened
+from trainer.errors import UserError, shown
 from trainer.storage import strict_json
 
 HERE = "this machine"  # the source where nothing is said of other workers
@@ -165,7 +165,7 @@ def _from_tf_config(environment: Environment) -> Cluster | None:
                 "evaluator": "no evaluator is needed, all workers evaluate",
                 "ps": "there are no parameter servers",
             }.get(name, "there are only workers, and one of them may be called the chief")
-            raise UserError(f"TF_CONFIG has {quoted(name)}, but {reason}: leave it out")
+            raise UserError(f"TF_CONFIG has {shown(name)}, but {reason}: leave it out")
     for name, addresses in cluster.items():
         if not isinstance(addresses, list) or not all(isinstance(a, str) for a in addresses):
             raise UserError(f'TF_CONFIG: cluster.{name} must be a list of "host:port"')
@@ -210,10 +210,10 @@ def _check_address(address: str, source: str) -> None:
             raise ValueError  # of which a UnicodeError is one: an empty or long part of a name
     except ValueError:
         raise UserError(
-            f"{source}: {quoted(address)} is not host:port (an IPv6 address goes in brackets)"
+            f"{source}: {shown(address)} is not host:port (an IPv6 address goes in brackets)"
         ) from None
     if not _is_port(port):
-        raise UserError(f"{source}: {quoted(address)} needs a port from 1 to 65535 after the colon")
+        raise UserError(f"{source}: {shown(address)} needs a port from 1 to 65535 after the colon")
 
 
 def _check_count(count: int, source: str) -> None:
@@ -326,7 +326,7 @@ def expand_nodes(text: str) -> list[str]:
     parts = [re.split(r"[][]", group) for group in groups]
     if ",".join(groups) != text or not all(all(_counts(each)) for each in parts):
         raise UserError(
-            f"cannot read the node list {quoted(text)} of Slurm: give --hosts and --index"
+            f"cannot read the node list {shown(text)} of Slurm: give --hosts and --index"
         )
     _check_count(sum(math.prod(_counts(each)) for each in parts), "SLURM_STEP_NODELIST")
     choices = [
@@ -365,7 +365,7 @@ def _tasks_per_node(text: str) -> list[int]:
         match = re.fullmatch(r"([0-9]{1,9})(?:\(x([0-9]{1,9})\))?", each)
         if not match:
             raise UserError(
-                f"cannot read SLURM_STEP_TASKS_PER_NODE={quoted(text)}: give --hosts and --index"
+                f"cannot read SLURM_STEP_TASKS_PER_NODE={shown(text)}: give --hosts and --index"
             )
         _check_count(len(counts) + int(match[2] or 1), "SLURM_STEP_TASKS_PER_NODE")
         counts += [int(match[1])] * int(match[2] or 1)
@@ -465,7 +465,7 @@ def _from_kubernetes(environment: Environment) -> Cluster | None:
     if not _is_port(port):
         # Kubernetes itself sets it, to tcp://..., where a Service is called thaw.
         raise UserError(
-            f"THAW_PORT is {quoted(port)}: set it to a port from 1 to 65535 in the manifest"
+            f"THAW_PORT is {shown(port)}: set it to a port from 1 to 65535 in the manifest"
         )
     job, service = _value(environment, "THAW_JOB"), _value(environment, "THAW_SERVICE")
     _check_count(count, "THAW_WORKERS")
@@ -491,5 +491,5 @@ def _number(environment: Environment, name: str) -> int:
     """A variable's whole number, 0 where it is not set."""
     text = _value(environment, name) or "0"
     if not re.fullmatch(f"[0-9]{{1,{_DIGITS}}}", text):
-        raise UserError(f"{name} is {quoted(text)}, not a whole number: correct or unset it")
+        raise UserError(f"{name} is {shown(text)}, not a whole number: correct or unset it")
     return int(text)

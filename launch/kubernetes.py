@@ -20,8 +20,8 @@ from absl import flags
 
 from launch import main as program
 from launch.cluster import KUBERNETES_PORT, MAX_WORKERS
-from launch.texts import check_plain, quoted, shortened
-from trainer.errors import UserError
+from launch.texts import check_plain, shortened
+from trainer.errors import UserError, shown
 
 Manifest = dict[str, Any]
 
@@ -82,7 +82,7 @@ class Run:
             ("mount", self.mount, r"(/[-.\w]+)+", "the path of a folder, as in /runs"),
         ):
             if not re.fullmatch(pattern, value):
-                raise UserError(f"--{flag}={quoted(value)}: give {example}")
+                raise UserError(f"--{flag}={shown(value)}: give {example}")
         longest = f"{self.job}-{self.workers - 1}-abcde"  # name of a pod: the last five vary
         if len(longest) > 63:
             raise UserError(

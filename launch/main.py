@@ -224,7 +224,7 @@ def say(message: str) -> None:
         print(printable(message), file=sys.stderr, flush=True)
 
 
-def shown(text: str) -> str:
+def encodable(text: str) -> str:
     """The text with what standard output's encoding lacks as escapes: a C locale knows no "é"."""
     encoding = sys.stdout.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)

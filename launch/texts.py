@@ -3,21 +3,15 @@
 import unicodedata
 from collections.abc import Iterable
 
-from trainer.errors import UserError
+from trainer.errors import UserError, shown
 
 LONGEST = 80  # characters of a text in a message
 _ODD = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are not UTF-8, line ends
 _TURNED = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # shown in another order
 
 
-def quoted(text: str) -> str:
-    """A text for a message, in quotes, in one line of few characters."""
-    shown = repr(text[:LONGEST])
-    return shown if len(text) <= LONGEST else f"{shown} and {len(text) - LONGEST:,} characters more"
-
-
 def shortened(text: str) -> str:
-    """Like `quoted`, without quotes: for what follows a name and an equals sign."""
+    """A text for a message, without quotes: for what follows a name and an equals sign."""
     shown = "".join(ascii(c)[1:-1] if is_odd(c) else c for c in text[:LONGEST])
     return shown if len(text) <= LONGEST else f"{shown}..."
 
@@ -35,4 +29,4 @@ def check_plain(texts: Iterable[str]) -> None:
     """
     for text in texts:
         if is_odd(text):
-            raise UserError(f"{quoted(text)} holds a line break or odd character: remove it")
+            raise UserError(f"{shown(text)} holds a line break or odd character: remove it")

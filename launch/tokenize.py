@@ -141,7 +141,7 @@ def _unknown_id(backend: str, vocab: Mapping[str, int]) -> int | None:
 
 def _visible(text: str) -> str:
     """The text with what a terminal cannot show, or would obey, as escapes."""
-    return program.shown("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
+    return program.encodable("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
 
 
 def _padded(text: str, width: int) -> str:

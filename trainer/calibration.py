@@ -14,7 +14,7 @@ import numpy as np
 import scipy.optimize
 import sklearn.metrics
 
-from trainer.errors import UserError
+from trainer.errors import UserError, shown
 from trainer.objectives.metrics import softmax
 from trainer.storage import fields, sealed
 
@@ -195,7 +195,7 @@ class Calibration:
         held = {}
         for name, each in fields.mapping(values, "thresholds").items():
             if name not in ("f1", "precision") or classes != 2:
-                raise fields.Invalid(f"thresholds holds {fields.shown(name)} for {classes} classes")
+                raise fields.Invalid(f"thresholds holds {shown(name)} for {classes} classes")
             of = fields.mapping({name: each}, name)
             shares = (fields.number(of, key.name, 0, 1) for key in dataclasses.fields(Threshold))
             held[name] = Threshold(*shares)

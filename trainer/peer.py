@@ -193,7 +193,7 @@ def _known(message: Any) -> bool:
     )
 
 
-def one_line(text: str) -> str:
+def wire_text(text: str) -> str:
     """A text for people, in one line of at most MAX_TEXT printable characters."""
     text = re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]+", " ", text)
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."

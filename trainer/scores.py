@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trainer.disk import replace_bytes, sha256_of
-from trainer.errors import UserError
+from trainer.errors import UserError, shown
 from trainer.monitor.tables import WrongPrediction
 from trainer.objectives.metrics import softmax
 from trainer.storage import fields, strict_json
@@ -115,7 +115,7 @@ def _array(content: bytes, name: str, kind: str) -> np.ndarray:
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     fits = dtype.name in _DTYPES[kind[0]] and dtype.isnative and len(shape) == int(kind[1])
     if not fits or fortran or min(shape, default=0) < 1:
-        raise fields.Invalid(f"{name} is {dtype} of shape {fields.shown(shape)}")
+        raise fields.Invalid(f"{name} is {dtype} of shape {shown(shape)}")
     flat = np.frombuffer(content, dtype, offset=file.tell())
     return flat.reshape(shape)
 

@@ -18,7 +18,7 @@ from typing import Any
 from trainer import meeting
 from trainer.errors import UserError
 from trainer.meeting import RETRY_SECONDS, Newcomer, Secret, split_address
-from trainer.peer import NotAWorker, Peer, one_line
+from trainer.peer import NotAWorker, Peer, wire_text
 from trainer.storage import strict_json
 
 BEAT_SECONDS = 1.0
@@ -150,7 +150,7 @@ class Workers:
 
     def _refuse(self, status: int, text: str) -> None:
         for peer in list(self._peers.values()):
-            peer.send({"end": status, "why": one_line(text)})
+            peer.send({"end": status, "why": wire_text(text)})
 
     def _reach_chief(self, deadline: float, seconds: float, secret: Secret) -> Peer:
         host, port = split_address(self.addresses[0])
@@ -168,7 +168,7 @@ class Workers:
                     return peer
                 peer.close()
                 if "end" in answer:
-                    raise (UserError if answer["end"] == 2 else Lost)(one_line(answer["why"]))
+                    raise (UserError if answer["end"] == 2 else Lost)(wire_text(answer["why"]))
                 last = "no answer"
             except NotAWorker as error:
                 last = str(error)
@@ -285,7 +285,7 @@ class Workers:
                     late, due = now - due > SILENCE_SECONDS / 2, now + BEAT_SECONDS
                     for index, peer in list(self._peers.items()):
                         peer.heard = now if late else peer.heard
-                        peer.send({"doing": one_line(self._stands())})
+                        peer.send({"doing": wire_text(self._stands())})
                         if now - peer.heard > SILENCE_SECONDS:
                             self._gone(index, f"not heard of for {SILENCE_SECONDS:g} s")
 
@@ -314,12 +314,12 @@ class Workers:
         peer.heard = time.monotonic()
         for line in lines:
             if "doing" in line:
-                peer.doing = one_line(line["doing"])
+                peer.doing = wire_text(line["doing"])
             elif "end" in line:
                 if not self._parting:
                     if self.is_chief:
                         self._refuse(line["end"], line["why"])
-                    self._finish(line["end"], one_line(line["why"]))
+                    self._finish(line["end"], wire_text(line["why"]))
             elif not self._answered(index, line):
                 peer.ended = "it sent what nobody asked for"
                 return False

@@ -36,7 +36,7 @@ HEAD = "from trainer.config import *\n"
         ("", "config has no field ''"),
         (".seed", "config has no field ''"),
         ("ſeed", "has no field"),
-        ("a" * 9000, "characters more"),
+        ("a" * 9000, "config has no field .a{40}.…: it has data,"),
     ],
 )
 def test_a_name_that_is_no_setting(name, said):
@@ -114,6 +114,10 @@ def test_flag_files(tmp_path):
             with_flag_files(["p", f"--flagfile={name}"])
     with pytest.raises(UserError, match="--flagfile is empty"):
         with_flag_files(["p", "--flagfile"])
+    for line in ("--flagfile=/dev/zero", "  -flagfile=/dev/zero", "--a=1\r\n--flagfile /dev/zero"):
+        file.write_text(line)
+        with pytest.raises(UserError, match="names another flag file: put its flags there"):
+            with_flag_files(["p", "--flagfile", str(file)])
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_a_stream_that_knows_only_ascii(folders, tmp_path):
 
 def test_shown(monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="latin-1"))
-    assert program.shown("größe 日\udcff") == "größe \\u65e5\\udcff"
+    assert program.encodable("größe 日\udcff") == "größe \\u65e5\\udcff"
 
 
 def test_notes_go_to_standard_error(folders, tmp_path):

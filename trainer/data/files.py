@@ -16,11 +16,10 @@ from trainer.data.rows import (
     format_of,
     read,
     sha256,
-    shown,
     unpacked,
 )
 from trainer.data.sources import Records, Row
-from trainer.errors import UserError
+from trainer.errors import UserError, shown
 
 ENDINGS = (".csv", ".tsv", ".jsonl")
 

@@ -7,8 +7,8 @@ from decimal import Decimal
 
 import numpy as np
 
-from trainer.data.rows import listed, shown
-from trainer.errors import UserError
+from trainer.data.rows import listed
+from trainer.errors import UserError, shown
 
 MAX_CLASSES = 5_000  # a confusion matrix has the square of it
 MAX_LENGTH = 1_000  # characters of a label: a longer one is a text

@@ -4,13 +4,12 @@ import contextlib
 import csv
 import gzip
 import hashlib
-import reprlib
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple, cast
 
-from trainer.errors import UserError
+from trainer.errors import UserError, shown
 from trainer.storage import strict_json
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
@@ -182,17 +181,10 @@ def check_text(cell: object, name: str, number: int, title: str) -> str:
     return cell
 
 
-def shown(value: object, most: int = 40) -> str:
-    """The value as a message quotes it: in one line, and cut if it is long."""
-    if isinstance(value, str):
-        return repr(value[:most]) + ("…" if len(value) > most else "")
-    return reprlib.repr(value)
-
-
 def listed(names: Sequence[str], most: int = NAMES_SHOWN) -> str:
     """Names as a message lists them, cut if there are many or long ones."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return (", ".join(map(shown, names[:most])) or "none") + more
+    return (", ".join(shown(name) for name in names[:most]) or "none") + more
 
 
 def _table(

@@ -12,8 +12,8 @@ from typing import NamedTuple, Protocol
 
 from trainer import config
 from trainer.data.labels import Distinct
-from trainer.data.rows import listed, shown
-from trainer.errors import UserError
+from trainer.data.rows import listed
+from trainer.errors import UserError, shown
 
 SPLITS = ("train", "validation", "test")
 

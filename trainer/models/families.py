@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from transformers import PretrainedConfig
 
 from trainer import config as config_lib
-from trainer.errors import UserError
+from trainer.errors import UserError, shown
 from trainer.models import model_config
 from trainer.models.architecture import Architecture, Head, dropout_rates
 
@@ -253,7 +253,7 @@ def family_of(config: Mapping[str, Any], where: str) -> Family:
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise UserError(
-            f"{where}: model type {model_config.quoted(kind)} is not supported; supported are:"
+            f"{where}: model type {shown(kind)} is not supported; supported are:"
             f" {', '.join(FAMILIES)}"
         )
     return FAMILIES[kind]
@@ -275,14 +275,12 @@ def architecture(config: Mapping[str, Any], settings: config_lib.Model, where: s
     for field, only in family.requires.items():
         value = config.get(field, only)
         if type(value) is not type(only) or value != only:
-            raise UserError(
-                f"{where}: {field}={model_config.quoted(value)} is not supported, only {only!r} is"
-            )
+            raise UserError(f"{where}: {field}={shown(value)} is not supported, only {only!r} is")
     theirs = model_config.checked(config, where)
     activation = _first(theirs, "hidden_act", "activation_function", "activation")
     if activation not in ACTIVATIONS:
         raise UserError(
-            f"{where}: activation {model_config.quoted(activation)} is not supported; supported"
+            f"{where}: activation {shown(activation)} is not supported; supported"
             f" are: {', '.join(ACTIVATIONS)}"
         )
     width, heads, depth = (

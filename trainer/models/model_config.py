@@ -5,17 +5,14 @@ that class makes a dict of as many labels as `num_labels` says, and takes any fi
 """
 
 import math
-import reprlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
-from trainer.errors import UserError, in_one_line
+from trainer.errors import UserError, in_one_line, shown
 
 MAX_LABELS = 100_000
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = 100
 
 
 class Allowed(NamedTuple):
@@ -99,14 +96,14 @@ def checked(config: Mapping[str, Any], where: str) -> PretrainedConfig:
             continue
         for key, value in given.items():
             if not allowed.holds(value):
-                raise UserError(f"{where}: config.json has {key}={quoted(value)}, not {allowed}")
+                raise UserError(f"{where}: config.json has {key}={shown(value)}, not {allowed}")
         if len(set(given.values())) > 1:
             both = " and ".join(f"{key}={value!r}" for key, value in given.items())
             raise UserError(f"{where}: config.json has {both}, which are one setting: keep one")
         used[name] = next(iter(given.values()))
     if not _NUM_LABELS.holds(config.get("num_labels", 1)):
         raise UserError(
-            f"{where}: config.json has num_labels={quoted(config['num_labels'])}, not {_NUM_LABELS}"
+            f"{where}: config.json has num_labels={shown(config['num_labels'])}, not {_NUM_LABELS}"
         )
     labels(config, where)
     architectures(config, where)
@@ -127,13 +124,13 @@ def labels(config: Mapping[str, Any], where: str) -> list[str]:
     size = len(named) if isinstance(named, dict) else -1
     if not 0 <= size <= MAX_LABELS or named.keys() != {str(i) for i in range(size)}:
         raise UserError(
-            f'{where}: config.json has id2label={quoted(named)}, not an object {{"0": …, "1": …}}'
+            f'{where}: config.json has id2label={shown(named)}, not an object {{"0": …, "1": …}}'
             f" of at most {MAX_LABELS:,} names"
         )
     names = [named[str(i)] for i in range(size)]
     for name in names:
         if not isinstance(name, str | int) or isinstance(name, bool):
-            raise UserError(f"{where}: config.json has the label {quoted(name)}, not a text")
+            raise UserError(f"{where}: config.json has the label {shown(name)}, not a text")
     return [str(name) for name in names]
 
 
@@ -147,11 +144,6 @@ def architectures(config: Mapping[str, Any], where: str) -> list[str]:
     names = [] if names is None else names
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(
-            f"{where}: config.json has architectures={quoted(names)}, not a list of texts"
+            f"{where}: config.json has architectures={shown(names)}, not a list of texts"
         )
     return names
-
-
-def quoted(value: object) -> str:
-    """A value of a stranger's file as Python writes it, shortened: a message is one line."""
-    return _SHORT.repr(value)

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from trainer import config as config_lib
 from trainer import hub
-from trainer.errors import UserError
+from trainer.errors import UserError, shown
 from trainer.models import families, model_config
 from trainer.models.architecture import Architecture
 from trainer.models.tensor_files import Google, Safetensors, Tensors
@@ -259,14 +259,12 @@ def _safetensors(folder: Path, where: str) -> Safetensors:
         shards = sorted({str(shard) for shard in weight_map.values()})
         for shard in shards:
             if not _holds(folder, shard):
-                raise UserError(
-                    f"{where}: {INDEX} names {model_config.quoted(shard)}, which is not in {folder}"
-                )
+                raise UserError(f"{where}: {INDEX} names {shown(shard)}, which is not in {folder}")
         tensors = Safetensors([folder / shard for shard in shards], where)
         for tensor, shard in weight_map.items():
             if tensors.file_of(tensor) != folder / shard:
                 raise UserError(
-                    f"{where}: {INDEX} says that {model_config.quoted(tensor)} is in {shard}, which"
+                    f"{where}: {INDEX} says that {shown(tensor)} is in {shard}, which"
                     " does not hold it: fetch both again"
                 )
         return tensors

@@ -19,8 +19,7 @@ import tensorflow as tf
 from safetensors import SafetensorError, safe_open
 
 from trainer.disk import sha256_of
-from trainer.errors import UserError
-from trainer.models.model_config import quoted
+from trainer.errors import UserError, shown
 from trainer.storage import strict_json
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -84,8 +83,8 @@ class Safetensors:
         if now in self._stored:
             before, old, _ = self._stored[now]
             raise UserError(
-                f"{self._where}: the tensor {quoted(now)} is stored twice, as {quoted(old)} in"
-                f" {before.name} and as {quoted(name)} in {file.name}: keep one"
+                f"{self._where}: the tensor {shown(now)} is stored twice, as {shown(old)} in"
+                f" {before.name} and as {shown(name)} in {file.name}: keep one"
             )
         self._stored[now] = file, name, view.get_dtype()
         self._shapes[now] = tuple(view.get_shape())
@@ -116,7 +115,7 @@ class Safetensors:
         file, stored, kind = self._stored[name]
         if kind not in _FLOATS:
             raise UserError(
-                f"{self._where}: tensor {quoted(name)} is stored as {kind}: quantised weights are"
+                f"{self._where}: tensor {shown(name)} is stored as {kind}: quantised weights are"
                 f" not supported, only {', '.join(_FLOATS)} are"
             )
         with self._open(file) as tensors:
@@ -167,8 +166,8 @@ class Google:
             now = self._in_transformers(name)
             if now in self._names:
                 raise UserError(
-                    f"{where}: the tensor {quoted(now)} is stored twice, as"
-                    f" {quoted(self._names[now])} and as {quoted(name)}: keep one"
+                    f"{where}: the tensor {shown(now)} is stored twice, as"
+                    f" {shown(self._names[now])} and as {shown(name)}: keep one"
                 )
             self._names[now] = name
             self._shapes[now] = tuple(shape[::-1] if name.endswith("/kernel") else shape)
@@ -195,7 +194,7 @@ class Google:
         # IndexError: it ends too early. The others: it holds texts, or ids of objects.
         except (tf.errors.OpError, IndexError, ValueError, TypeError) as error:
             raise UserError(
-                f"{self._where}: cannot read {quoted(name)} from {self._prefix.name}: the file is"
+                f"{self._where}: cannot read {shown(name)} from {self._prefix.name}: the file is"
                 " cut short or damaged, fetch it again"
             ) from error
         return value.T if self._names[name].endswith("/kernel") else value

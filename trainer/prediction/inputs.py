@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 from trainer.data import rows
-from trainer.errors import UserError
+from trainer.errors import UserError, shown
 
 MAX_CHARACTERS = 2**22  # of a text or pair: it is cut into tokens whole, at some 100 B each
 
@@ -108,7 +108,7 @@ def read(
         if not isinstance(own, (int, str)) or isinstance(own, bool):
             raise UserError(
                 f"{title}, row {number}: id {columns.id!r} must be text or a whole number,"
-                f" is {rows.shown(own)}"
+                f" is {shown(own)}"
             )
         if isinstance(own, str):
             rows.check_text(own, columns.id, number, title)

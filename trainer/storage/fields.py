@@ -7,17 +7,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from trainer.errors import shown
+
 INT64 = 2**63 - 1
 
 
 class Invalid(ValueError):
     """A field that is missing, of another type, or out of its range."""
-
-
-def shown(value: object) -> str:
-    """A value in a message, never longer than 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def value(values: Mapping[str, Any], name: str) -> Any:
