@@ -1,5 +1,6 @@
 """Flags as a person gives them: checked before anything is loaded, each mistake in one line."""
 
+import argparse
 import dataclasses
 import difflib
 import os
@@ -42,16 +43,26 @@ class _PathParser(flags.ArgumentParser):
         return "path"
 
 
-def define_path(name: str, help_: str, required: bool = False) -> flags.FlagHolder:
-    """Defines a flag whose value is a Path, or None where it is not given."""
+def define_path(
+    name: str, help_: str, required: bool = False, default: str | None = None
+) -> flags.FlagHolder:
+    """Defines a flag whose value is a Path, or None where there is neither it nor a default."""
     return flags.DEFINE(
         _PathParser(name),
         name,
-        None,
+        default,
         help_,
         serializer=flags.ArgumentSerializer(),
         required=required,
     )
+
+
+def as_path(text: str) -> Path:
+    """The `type` of an argument of argparse that is a path: see `local`."""
+    try:
+        return local(text, "the path")
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def define_count(

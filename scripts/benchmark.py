@@ -74,6 +74,7 @@ import machine
 import plots
 
 from launch import main as program
+from launch.arguments import as_path
 from trainer import config as config_lib
 from trainer.errors import UserError
 
@@ -97,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text)
         made.set_defaults(run=run)
         if config:
-            made.add_argument("--config", type=Path, default=Path(f"configs/{config}.py"))
+            made.add_argument("--config", type=as_path, default=Path(f"configs/{config}.py"))
         return made
 
     one = command(_overhead, "launch.train against the bare compiled step", "quickstart")
@@ -106,10 +107,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--warmup", type=_positive, default=40, help="steps before them (40)")
 
     one = command(_time_to_accuracy, "launch.train against Keras fit", "transformer_imdb")
-    one.add_argument("--data_dir", type=Path, help="TFDS folder with imdb_reviews (the sample)")
+    one.add_argument("--data_dir", type=as_path, help="TFDS folder with imdb_reviews (the sample)")
     one.add_argument("--limit", type=int, default=0, help="reviews of a split, for a quick look")
     one.add_argument("--peer_epochs", type=_positive, default=10, help="at most (10)")
-    one.add_argument("--output", type=Path, default=Path("runs/benchmark"), help="a new folder")
+    one.add_argument("--output", type=as_path, default=Path("runs/benchmark"), help="a new folder")
 
     one = command(_scaling, "one worker against two")
     one.add_argument("--rows", type=_positive, default=32, help="of each worker (32)")
@@ -121,7 +122,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--gpu_teraflops", type=_above_0, default=100.0, help="assumed, sustained")
     one.add_argument("--gpu_gigabytes", type=_above_0, default=25.0, help="assumed, of a link, a s")
     one.add_argument("--gpu_microseconds", type=_above_0, default=10.0, help="assumed, a message")
-    one.add_argument("--output", type=Path, default=Path("runs/benchmark/scaling.json"))
+    one.add_argument("--output", type=as_path, default=Path("runs/benchmark/scaling.json"))
 
     one = command(_step, "our step against one written by hand")
     one.add_argument("--model", default="minilm", choices=MODELS, help="its shape (minilm)")
@@ -131,15 +132,15 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--precision", default=machine.best_precision(), choices=precisions)
     one.add_argument("--xla", choices=config_lib.XLA, help="of our step (chains)")
     one.add_argument("--breakdown", action="store_true", help="where the time goes, by profiler")
-    one.add_argument("--record", type=Path, help="a .csv file to add a line to")
+    one.add_argument("--record", type=as_path, help="a .csv file to add a line to")
 
     one = command(_input, "the input alone against the training rate", "minilm_sample")
     one.add_argument("--rounds", type=_positive, default=5, help="ratios to take (5)")
 
     one = command(_tokenising, "the token cache against datasets.map")
-    one.add_argument("--data_dir", type=Path, required=True, help="TFDS folder of imdb_reviews")
-    one.add_argument("--weights", type=Path, default=Path("data/minilm"))
-    one.add_argument("--python", type=Path, default=Path("build/peers/torch/bin/python"))
+    one.add_argument("--data_dir", type=as_path, required=True, help="TFDS folder of imdb_reviews")
+    one.add_argument("--weights", type=as_path, default=Path("data/minilm"))
+    one.add_argument("--python", type=as_path, default=Path("build/peers/torch/bin/python"))
     one.add_argument("--rounds", type=_positive, default=3, help="ratios to take (3)")
 
     one = command(_head, "a phase of the head against the whole model's", "minilm_sample")
@@ -149,10 +150,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--rounds", type=_positive, default=3, help="ratios to take (3)")
 
     one = command(_scale, "starts on many times as much data", "minilm_imdb")
-    one.add_argument("--data_dir", type=Path, required=True, help="TFDS folder of imdb_reviews")
+    one.add_argument("--data_dir", type=as_path, required=True, help="TFDS folder of imdb_reviews")
     one.add_argument("--times", type=_positive, default=100, help="as much data (100)")
     room = "where 9 GB are written, and removed in the end (%(default)s)"
-    one.add_argument("--folder", type=Path, default=tempfile.gettempdir(), help=room)
+    one.add_argument("--folder", type=as_path, default=tempfile.gettempdir(), help=room)
     return whole
 
 

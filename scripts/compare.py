@@ -42,8 +42,10 @@ TICKS |= {3600 * h: f"{h} h" for h in (1, 2, 5, 10, 20, 50)}
 sys.path.insert(0, str(ROOT))  # configs import one another
 
 _ONLY = flags.DEFINE_list("only", [], "Some of the rows, such as lstm,bilstm (default: all).")
-_RUNS = flags.DEFINE_string("runs", "runs", "Folder of the runs; the table goes to compare/ there.")
-_PLOT = flags.DEFINE_string("plot", "", "Also draw the table, into this .png file.")
+_RUNS = program.define_path(
+    "runs", "Folder of the runs; the table goes to compare/ there.", default="runs"
+)
+_PLOT = program.define_path("plot", "Also draw the table, into this .png file.")
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ def main() -> int:
     if unknown:
         raise UserError(f"--only={unknown[0]} is not one of: {', '.join(SYSTEMS)}")
     chosen = [SYSTEMS[key] for key in SYSTEMS if key in _ONLY.value or not _ONLY.value]
-    plot = Path(_PLOT.value).absolute() if _PLOT.value else None
-    return compare(chosen, Path(_RUNS.value).absolute(), plot)
+    plot = _PLOT.value.absolute() if _PLOT.value else None
+    return compare(chosen, _RUNS.value.absolute(), plot)
 
 
 def compare(systems: Sequence[System], runs: Path, plot: Path | None) -> int:

@@ -16,7 +16,7 @@ import zipfile
 from pathlib import Path
 
 import wheels
-from absl import flags, logging
+from absl import logging
 from tqdm import tqdm
 
 from launch import main as program
@@ -134,5 +134,5 @@ def _hash(text: str) -> bytes:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("output", "data", "Folder of TFDS datasets to write into.")
+    program.define_path("output", "Folder of TFDS datasets to write into.", default="data")
     wheels.run(fetch, __doc__)

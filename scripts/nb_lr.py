@@ -12,7 +12,6 @@ regularised is what gave the least loss on validation.
 """
 
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,7 +55,7 @@ def main() -> None:
         "data_fingerprint": {name: source.fingerprint(name) for name in SPLITS},
         "wall_seconds": time.perf_counter() - program.BEGAN,
     }
-    path = Path(flags.FLAGS.workdir) / "result.json"
+    path = flags.FLAGS.workdir / "result.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sealed.write(path, result)
@@ -132,6 +131,6 @@ def score(logit: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 if __name__ == "__main__":
     program.define_config()
-    flags.DEFINE_string("workdir", None, "Folder for result.json.")
+    program.define_path("workdir", "Folder for result.json.")
     flags.mark_flags_as_required(["config", "workdir"])
     program.run(main, __doc__)

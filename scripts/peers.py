@@ -41,6 +41,7 @@ import rich.table
 from synthetic import Shape
 
 from launch import main as program
+from launch.arguments import as_path
 from trainer import processor
 from trainer.config import PRECISIONS
 from trainer.errors import UserError
@@ -160,8 +161,8 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--weights", type=Path, default=ROOT / "data" / "minilm", help="of a BERT")
-    made.add_argument("--environments", type=Path, default=ROOT / "build" / "peers")
+    made.add_argument("--weights", type=as_path, default=ROOT / "data" / "minilm", help="of a BERT")
+    made.add_argument("--environments", type=as_path, default=ROOT / "build" / "peers")
     made.add_argument("--precision", default=machine.best_precision(), choices=PRECISIONS)
     made.add_argument("--only", nargs="+", default=list(PEERS), choices=list(PEERS))
     return made
@@ -181,8 +182,8 @@ def check(flags: argparse.Namespace) -> None:
 def _flags(arguments: Sequence[str]) -> argparse.Namespace:
     made = parser(__doc__)
     made.add_argument("--rounds", type=int, default=EPOCH, help=f"of each system ({EPOCH})")
-    made.add_argument("--output", type=Path, default=Path("runs/benchmark/peers.json"))
-    made.add_argument("--plot", type=Path, help="a .png file")
+    made.add_argument("--output", type=as_path, default=Path("runs/benchmark/peers.json"))
+    made.add_argument("--plot", type=as_path, help="a .png file")
     return made.parse_args(arguments)
 
 

@@ -19,9 +19,9 @@ BLUE, ORANGE, GREY = "#1f4e79", "#c55a11", "#a0a0a0"
 
 def main() -> None:
     """Reads, and draws."""
-    output = Path(flags.FLAGS.output)
+    output = flags.FLAGS.output
     plots.check("--output", output)
-    draw(read(Path(flags.FLAGS.workdir)), output)
+    draw(read(flags.FLAGS.workdir), output)
 
 
 def read(workdir: Path) -> list[dict[str, Any]]:
@@ -71,6 +71,6 @@ def draw(lines: list[dict[str, Any]], output: Path) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", None, "Folder of a run.", required=True)
-    flags.DEFINE_string("output", None, "The .png file to write.", required=True)
+    program.define_path("workdir", "Folder of a run.", required=True)
+    program.define_path("output", "The .png file to write.", required=True)
     program.run(main, __doc__)

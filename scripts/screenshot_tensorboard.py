@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from absl import app, flags
+from absl import flags
 from browser import Browser, browser, server
 
+from launch import main as program
 from trainer.errors import UserError
 
-_LOGDIR = flags.DEFINE_string("logdir", "", "folder of runs")
-_OUTPUT = flags.DEFINE_string("output", "", "folder to write the pictures to")
+_LOGDIR = program.define_path("logdir", "folder of runs")
+_OUTPUT = program.define_path("output", "folder to write the pictures to", default=".")
 _PAGES = flags.DEFINE_list("pages", [], "which pages (all of them)")
 
 _WIDTH, _HEIGHT = 1600, 1060  # pixels
@@ -163,25 +164,19 @@ def screenshots(
         say(f"wrote {file} ({file.stat().st_size / 1000:.0f} kB)")
 
 
-def main(arguments: Sequence[str]) -> None:
+def main() -> None:
     """Checks the flags and takes the pictures."""
-    try:
-        if len(arguments) > 1:
-            raise UserError(f"unexpected argument: {arguments[1]!r}")
-        if not _LOGDIR.value:
-            raise UserError("--logdir is missing: name a folder of runs")
-        logdir, output = Path(_LOGDIR.value), Path(_OUTPUT.value or ".")
-        if not output.is_dir():
-            raise UserError(f"--output={output}: there is no such folder")
-        unknown = [name for name in _PAGES.value if name not in PAGES]
-        if unknown:
-            raise UserError(f"--pages: {unknown[0]!r} is not one of: {', '.join(PAGES)}")
-        names = _PAGES.value or [n for n in PAGES if n != "profile" or profiled(logdir)]
-        screenshots(logdir, output, names, print)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    if not _LOGDIR.value:
+        raise UserError("--logdir is missing: name a folder of runs")
+    logdir, output = _LOGDIR.value, _OUTPUT.value
+    if not output.is_dir():
+        raise UserError(f"--output={output}: there is no such folder")
+    unknown = [name for name in _PAGES.value if name not in PAGES]
+    if unknown:
+        raise UserError(f"--pages: {unknown[0]!r} is not one of: {', '.join(PAGES)}")
+    names = _PAGES.value or [n for n in PAGES if n != "profile" or profiled(logdir)]
+    screenshots(logdir, output, names, print)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    program.run(main, __doc__)

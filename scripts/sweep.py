@@ -29,6 +29,7 @@ from trials import Plan, draws, experiment, grid
 
 from launch import main as program
 from launch import slurm
+from launch.arguments import as_path
 from launch.local import dies_with_this_process
 from trainer.errors import UserError
 from trainer.imports import search_current_folder
@@ -168,7 +169,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """The flags."""
     made = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--output", type=Path, required=True, help="folder of the sweep")
+    made.add_argument("--output", type=as_path, required=True, help="folder of the sweep")
     made.add_argument("--list", action="append", default=[], help="FIELD=A,B,C; all combinations")
     made.add_argument("--random", action="append", default=[], help="FIELD=log:LOW:HIGH …")
     made.add_argument("--trials", type=int, default=0, help="how many draws of --random")

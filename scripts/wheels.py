@@ -23,7 +23,7 @@ def run(make: Callable[[Path], None], usage: str) -> None:
     def main() -> None:
         output = flags.FLAGS.output
         try:
-            make(Path(output))
+            make(output)
         except OSError as error:
             where = error.filename or output
             raise UserError(
