@@ -140,6 +140,7 @@ build/parity/.installed: constraints.txt | install
 BARE := build/bare/bin/python
 
 test-bare: install build/bare/.installed
+	rm -rf build/bare/run
 	$(PY) -m launch.train --config=configs/smoke.py --workdir=build/bare/run
 	RUN=build/bare/run BARE_PYTHON=$(BARE) $(PY) -m pytest -sv tests/export/test_savedmodel.py \
 	    -k bare $(ARGS)
