@@ -47,12 +47,12 @@ DOORS = {
     "launchers": Door(launchers.make, 300, 45),
     "rows": Door(rows.make, 300, 10),
     "stdin": Door(stdin.make, 100, 6),
-    "tokenizers": Door(folders.tokenizer, 300, 40),
+    "tokenizers": Door(folders.tokenizer, 300, 38),
     "pretrained": Door(folders.pretrained, 100, 4),
     "tfds": Door(folders.tfds, 30, 2),
     "workdir": Door(folders.workdir, 280, 14),
     "cluster": Door(environment.cluster, 170, 15),
-    "python": Door(environment.python, 40, 0),
+    "python": Door(environment.python, 40, 2),
     "meeting": Door(meeting.make, 100, 10),
 }
 COLUMNS = ("refused", "worked", *oracle.KINDS)
