@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from trainer.config import MAX_CLASSES
 from trainer.storage import fields
 
-MAX_CLASSES = 100_000
 # Where derived holds the sha256 of each file of tokenizer/, by its path there.
 TOKENIZER_FILES = "tokenizer_files"
 LOG, SCORES = "metrics.jsonl", ("scores/validation.npz", "scores/test.npz")
