@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -223,6 +224,30 @@ def test_a_config_that_was_edited_is_refused(begun):
         begun.read()
     begun.config_file.write_text(text.replace("\n", "").replace('"seed": 0', '"seed":    0'))
     assert begun.read()[0] == tiny.experiment()  # the values are the same
+
+
+def test_the_config_of_another_version_is_told_from_a_damaged_one(begun):
+    """Restoring it from a backup gives the same file again."""
+    older = r"; another version of this library may have written it: use that version, or train"
+    text = begun.config_file.read_text()
+    values = json.loads(text)
+    del values["seal"]
+    begun.config_file.write_text(json.dumps(values))
+    with pytest.raises(UserError, match=f"config.json: it has no seal{older}"):
+        begun.read()
+    for change, said in (
+        (lambda v: v["model"].update(layers=3), "config.model has an unknown field: layers"),
+        (lambda v: v["model"].pop("depth"), "config.model.depth is missing"),
+        (lambda v: v["derived"].pop("buckets"), "buckets is missing"),
+    ):
+        begun.config_file.write_text(text)
+        reseal(begun.config_file, change)
+        with pytest.raises(UserError, match=f"config.json: {said}{older}"):
+            begun.read()
+    for damaged in ("", text[:-9], text.replace('"seed": 0', '"seed": 1')):
+        begun.config_file.write_text(damaged)
+        with pytest.raises(UserError, match=r"it was damaged or edited: restore it from a backup$"):
+            begun.read()
 
 
 @pytest.mark.parametrize(
