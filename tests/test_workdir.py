@@ -198,6 +198,14 @@ def test_values_of_a_result_that_no_run_gives(begun, change, said):
     assert len(str(caught.value)) < 400 + len(str(begun.result_file))
 
 
+def test_a_result_of_outputs_that_were_not_finite(begun):
+    """Neither calibrated nor with scores of its examples."""
+    errors, log = {"before": None, "after": None}, {"metrics.jsonl": "0" * 64}
+    values = result(temperature=None, test_calibration_error=errors, sha256=log)
+    sealed.write(begun.result_file, values)
+    assert begun.result() == values
+
+
 @pytest.mark.parametrize("name", sorted(result()))
 def test_a_result_without_a_value(begun, name):
     sealed.write(begun.result_file, {k: v for k, v in result().items() if k != name})

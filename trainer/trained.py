@@ -6,7 +6,7 @@ from collections.abc import Collection
 import tensorflow as tf
 
 from trainer import config as config_lib
-from trainer.calibration import Calibration
+from trainer.calibration import Calibration, temperature_note
 from trainer.checkpoint import Store
 from trainer.data.encode import Encoder
 from trainer.data.tokenizers import vocabulary_size
@@ -103,11 +103,15 @@ class TrainedModel:
     @property
     def note(self) -> str:
         """What a user of its probabilities should know; empty if nothing."""
-        if not self.calibration:
+        if self.calibration:
+            return self.calibration.note
+        if not (result := self.workdir.result()):
             return "not calibrated, as the run has not ended"
-        return self.calibration.note
+        if result["temperature"] is None:
+            return temperature_note(None)
+        return f"not calibrated, as {self.workdir.calibration_file} is missing"
 
     @property
     def temperature(self) -> float:
-        """What logits are divided by; 1 where nothing was fitted, as the run has not ended."""
+        """What logits are divided by; 1 where nothing was fitted, see `note`."""
         return self.calibration.temperature if self.calibration else 1.0
