@@ -7,12 +7,10 @@ import tensorflow as tf
 
 from trainer import config as config_lib
 from trainer.calibration import Calibration, temperature_note
-from trainer.checkpoint import Store
 from trainer.data.encode import Encoder
 from trainer.data.tokenizers import vocabulary_size
 from trainer.errors import UserError
-from trainer.models import families
-from trainer.models.architecture import Architecture
+from trainer.models import families, size
 from trainer.models.parameters import build_model, named_constants, named_parameters
 from trainer.workdir import Workdir
 
@@ -73,12 +71,12 @@ class TrainedModel:
         pretrained = self.derived["pretrained"]
         where = f"pretrained model {self.config.model.pretrained!r}"
         shape = families.architecture(pretrained, self.config.model, where) if pretrained else None
-        if shape:  # before a table of that size is made
-            self._check_shapes(shape, store)
+        sizes = self.config, vocabulary_size(self.tokenizer), len(self.id2label), shape
+        # Before a table of that size is made.
+        size.check_stored(size.shapes(*sizes), store, self.step, str(workdir.config_file))
+        size.check(*sizes, trains=False)
         with strategy.scope():
-            self.model = build_model(
-                self.config, vocabulary_size(self.tokenizer), len(self.id2label), shape
-            )
+            self.model = build_model(*sizes)
         weights = {f"model/{name}": v for name, v in named_parameters(self.model).items()}
         weights |= {f"constant/{name}": v for name, v in named_constants(self.model).items()}
         store.restore_weights(self.step, weights)
@@ -89,16 +87,6 @@ class TrainedModel:
                 f" {self.calibration.step}, the best ones are of step {self.step}: let the run end,"
                 " or delete that file"
             )
-
-    def _check_shapes(self, shape: Architecture, store: Store) -> None:
-        stored = store.shapes(self.step)
-        for name, wanted in shape.encoder_shapes().items():
-            if stored.get(f"model/{name}") != wanted:
-                raise UserError(
-                    f"{store.path(self.step)} does not hold {name} with the shape"
-                    f" {list(wanted)} that {self.workdir.config_file} asks for: restore the workdir"
-                    " from a backup"
-                )
 
     @property
     def note(self) -> str:
