@@ -37,13 +37,13 @@ def main() -> None:
     config.runtime.cpu_devices = _CPU_DEVICES.value or 0
     if _CPU_DEVICES.value:
         config.runtime.gpus = ()
-    store, step = workdir.best_weights()
+    weights = workdir.best_weights()
     strategy = runtime.start(config.runtime, config.seed)
-    run = Run(config, workdir, program.cache_dir(), strategy, bar, program.say)
+    run = Run(config, workdir, program.cache_dir(), strategy, bar, program.say, weights=weights)
     workdir.check_derived(run.derived())
-    run.restore(store, step)
+    run.restore(*weights)
     report = make_report(run, _SPLIT.value, run.score(_SPLIT.value, lambda: False))
-    print(json.dumps({"split": _SPLIT.value, "step": step, **report.metrics}))
+    print(json.dumps({"split": _SPLIT.value, "step": weights[1], **report.metrics}))
 
 
 if __name__ == "__main__":

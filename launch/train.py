@@ -9,6 +9,7 @@ launch.local, or with TF_CONFIG, or with --hosts=a:2222,b:2222 --index=0 and 1: 
 """
 
 import contextlib
+import math
 import os
 import shlex
 import sys
@@ -217,10 +218,16 @@ def _summary(
       trusted: packages of the user's own that the settings name.
     """
     from trainer.calibration import temperature_note
+    from trainer.storage.contents import SCORES
 
+    reported = SCORES["test"] in result["sha256"] and result["temperature"] is not None
     test, calibrated = result["test"], result["test_calibration_error"]["after"]
     note = temperature_note(result["temperature"])
-    at = "" if note else f", {calibrated:.4f} at temperature {result['temperature']:.3f}"
+    at = (
+        ""
+        if note or not math.isfinite(calibrated)
+        else f", {calibrated:.4f} at temperature {result['temperature']:.3f}"
+    )
     where = f"--workdir={shlex.quote(str(workdir.path))}"
     where = " ".join([where, *(f"--trust={shlex.quote(each)}" for each in trusted)])
     board = shlex.quote(str(workdir.path / "tensorboard"))
@@ -234,7 +241,7 @@ def _summary(
         ("Look", f"tensorboard --logdir={board}"),
         ("Evaluate", f"python -m launch.evaluate {where} --split=test"),
         ("Predict", f'python -m launch.predict {where} --texts "…"'),
-        ("Report", f"python -m launch.report {where}"),
+        *([("Report", f"python -m launch.report {where}")] if reported else []),
         ("Export", f"python -m launch.export {where} --format=savedmodel --output=exported"),
     ]
 

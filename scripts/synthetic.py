@@ -1,11 +1,11 @@
 """The step of trainer.step on random token ids, for benchmarks."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 from trainer.errors import UserError
+from trainer.storage import strict_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Shape:
         """
         names = "num_hidden_layers hidden_size num_attention_heads intermediate_size vocab_size"
         try:
-            held = json.loads((weights / "config.json").read_text(encoding="utf-8"))
+            held = strict_json.read(weights / "config.json")
             return cls(*(int(held[name]) for name in names.split()))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(f"{weights / 'config.json'} is no BERT's: {error!r}") from error

@@ -13,6 +13,7 @@ from typing import Any
 
 from launch import main as program
 from trainer.errors import UserError
+from trainer.storage import strict_json
 
 LIMIT = 0.5  # of the peer's wall time
 POLL = 0.1  # seconds between two looks at the folder of checkpoints
@@ -82,7 +83,7 @@ def run_peer(name: str, folder: Path, part: str, epochs: int, output: Path) -> d
     command = [str(ROOT / "scripts" / "textbook.py"), f"--name={name}", f"--data_dir={folder}"]
     command += [f"--train=train{part}", f"--test=test{part}", f"--epochs={epochs}"]
     started, total = _run([*command, f"--output={lines}"], output / "textbook.log", lambda: None)
-    records = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
+    records = [strict_json.as_object(line) for line in lines.read_bytes().splitlines()]
     for record in records:
         record["seconds"] = record.pop("clock") - started
     return {"command": command, "total_seconds": total, "epochs": records}

@@ -11,6 +11,7 @@ from trainer.calibration import (
     Reliability,
     fit_temperature,
     reliability,
+    temperature_note,
     thresholds,
 )
 from trainer.errors import UserError
@@ -42,7 +43,7 @@ def test_changes_no_prediction_and_lowers_the_error():
 
 @pytest.mark.parametrize(
     ("labels", "logits"),
-    [([0, 1], [[1.0, 0.0], [0.0, 3.0]]), ([0, 1], [[1.0, 0.0], [np.inf, 3.0]])],
+    [([0, 1], [[1.0, 0.0], [0.0, 3.0]]), ([1], [[0.0, 3.0]])],
 )
 def test_no_minimum_is_temperature_1(labels, logits):
     assert fit_temperature(np.array(labels), np.array(logits)) == 1.0
@@ -83,6 +84,15 @@ def test_reads_what_it_wrote(tmp_path):
     made.save(tmp_path / "calibration.json")
     assert Calibration.load(tmp_path / "calibration.json", 2) == made
     assert made.note == ""
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_nothing_is_fitted_on_outputs_that_are_not_finite(odd):
+    """A file of it could not be read: `before` and `after` would be null."""
+    labels, logits = drawn(100, 2.0, classes=2)
+    logits[3, 1] = odd
+    assert Calibration.fit(7, labels, logits, 0.8) is None
+    assert "outputs on validation are not all finite" in temperature_note(None)
 
 
 def test_a_temperature_at_the_bound_of_its_search_is_said():

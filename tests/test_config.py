@@ -1,11 +1,14 @@
 """The typed tree of settings: what it refuses, and what two runs may differ in."""
 
+import contextlib
+import copy
 import dataclasses
 import json
 import math
 import typing
 
 import pytest
+from sealing import DERIVED
 
 from trainer.config import (
     Data,
@@ -24,7 +27,9 @@ from trainer.config import (
     validate,
     without_effect,
 )
+from trainer.data.labels import Distinct
 from trainer.errors import UserError
+from trainer.storage import contents, fields
 
 
 def _changed(path, value):
@@ -360,6 +365,27 @@ def test_the_entries_of_tuples_are_counted():
         validate(_changed("model.initial_patterns", ("a",) * 1001))
     with pytest.raises(UserError, match=r"config\.phases has 1,001 entries"):
         validate(_changed("phases", [Phase(name=str(i), steps=1) for i in range(1001)]))
+
+
+def test_as_many_classes_as_the_data_may_have():
+    """The number is in one place: config, data, config.json of a workdir."""
+    names = tuple(str(i) for i in range(5000))
+    validate(_changed("data.labels", names))
+    validate(_changed("objective.class_weights", (1.0,) * 5000))
+    with pytest.raises(UserError, match=r"data\.labels has 5,001 entries: give at most 5,000"):
+        validate(_changed("data.labels", (*names, "x")))
+    with pytest.raises(UserError, match=r"class_weights has 5,001 entries: give at most 5,000"):
+        validate(_changed("objective.class_weights", (1.0,) * 5001))
+    values = copy.deepcopy(DERIVED)
+    for count, refused in ((5000, False), (5001, True)):
+        values["id2label"] = [str(i) for i in range(count)]
+        with pytest.raises(fields.Invalid) if refused else contextlib.nullcontext():
+            contents.derived({"derived": values})
+    found = Distinct("train", "label", ())
+    for name in names:
+        found.add(name)
+    with pytest.raises(UserError, match="at most 5,000 classes"):
+        found.add("x")
 
 
 @pytest.mark.parametrize(

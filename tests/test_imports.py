@@ -94,9 +94,18 @@ def test_code_of_others_is_refused_and_the_flag_is_named(factory):
     with pytest.raises(UserError, match=r"run/config\.json names code") as caught:
         check_trusted(Experiment(model=Model(factory=factory)), ("other",), "run/config.json")
     said = str(caught.value)
-    assert said.endswith(f"give --trust={top[:100]}")
+    advice = "use that version, or train the run again" if top == "trainer" else "give --trust="
+    assert said.endswith(advice if top == "trainer" else f"{advice}{top[:100]}")
     assert f"config.model.factory={factory[:100]!r}" in said
     assert len(said) < 400
+
+
+def test_what_an_older_version_named():
+    config = Experiment(model=Model(factory="trainer.models.classifier:build"))
+    said = r"not offer, config\.model\.factory='trainer\.models\.classifier:build'; another version"
+    with pytest.raises(UserError, match=said):
+        check_trusted(config, (), "run/config.json")
+    check_trusted(config, packages(config), "run/config.json")
 
 
 def test_a_package_or_a_module_in_it_is_trusted_by_its_name():

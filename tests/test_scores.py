@@ -9,10 +9,11 @@ import zipfile
 import numpy as np
 import pytest
 
+from trainer import scores
 from trainer.disk import sha256_of
 from trainer.errors import UserError
 from trainer.monitor.tables import WrongPrediction
-from trainer.scores import Kept
+from trainer.scores import Kept, too_large
 
 
 def kept() -> Kept:
@@ -181,4 +182,40 @@ def test_an_archive_that_claims_too_much_is_refused_before_it_is_unpacked(tmp_pa
         archive.writestr("ids.npy", b"")
         archive.infolist()[-1].file_size = 3 * 2**30
         archive._didModify = True
-    assert "larger than 2,147,483,648 bytes" in _refused(path)
+    assert "larger than 268,435,456 bytes" in _refused(path)
+
+
+def test_what_is_kept_can_be_read_again(tmp_path, monkeypatch):
+    """The sizes that are asked for at the start, at the end and by the reader are one."""
+    assert too_large(66_000, 1000, 4) == ""
+    assert "50,000 examples of 5,000 classes make 1,001,400,000 bytes" in too_large(50_000, 5000, 4)
+    assert too_large(66_000, 1000, 8)
+    monkeypatch.setattr(scores, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(scores, "_MAX_NOTES", 2_000)
+    path, read = tmp_path / "test.npz", 0
+    for count in (1, 100, 277, 278, 300, 1000):
+        made = Kept(
+            ids=np.arange(count),
+            labels=np.zeros(count, np.int32),
+            logits=np.ones((count, 2), np.float32),
+            losses=np.ones(count),
+            lengths=np.ones(count, np.int32),
+            metrics={},
+            wrong=[],
+        )
+        digest = made.save(path)
+        if not made.why_not:
+            assert len(Kept.load(path, digest, 2).labels) == count
+            read += 1
+    assert read == 3
+    with pytest.raises(UserError, match="larger than 10,000 bytes"):
+        Kept.load(path, digest, 2)
+
+
+def test_what_is_not_finite_is_not_kept():
+    assert kept().why_not == ""
+    for name in ("logits", "losses"):
+        odd = getattr(kept(), name).copy()
+        odd[0] = np.inf
+        made = dataclasses.replace(kept(), **{name: odd})
+        assert made.why_not == "the model's outputs are not all finite"

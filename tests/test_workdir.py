@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -197,6 +198,14 @@ def test_values_of_a_result_that_no_run_gives(begun, change, said):
     assert len(str(caught.value)) < 400 + len(str(begun.result_file))
 
 
+def test_a_result_of_outputs_that_were_not_finite(begun):
+    """Neither calibrated nor with scores of its examples."""
+    errors, log = {"before": None, "after": None}, {"metrics.jsonl": "0" * 64}
+    values = result(temperature=None, test_calibration_error=errors, sha256=log)
+    sealed.write(begun.result_file, values)
+    assert begun.result() == values
+
+
 @pytest.mark.parametrize("name", sorted(result()))
 def test_a_result_without_a_value(begun, name):
     sealed.write(begun.result_file, {k: v for k, v in result().items() if k != name})
@@ -223,6 +232,30 @@ def test_a_config_that_was_edited_is_refused(begun):
         begun.read()
     begun.config_file.write_text(text.replace("\n", "").replace('"seed": 0', '"seed":    0'))
     assert begun.read()[0] == tiny.experiment()  # the values are the same
+
+
+def test_the_config_of_another_version_is_told_from_a_damaged_one(begun):
+    """Restoring it from a backup gives the same file again."""
+    older = r"; another version of this library may have written it: use that version, or train"
+    text = begun.config_file.read_text()
+    values = json.loads(text)
+    del values["seal"]
+    begun.config_file.write_text(json.dumps(values))
+    with pytest.raises(UserError, match=f"config.json: it has no seal{older}"):
+        begun.read()
+    for change, said in (
+        (lambda v: v["model"].update(layers=3), "config.model has an unknown field: layers"),
+        (lambda v: v["model"].pop("depth"), "config.model.depth is missing"),
+        (lambda v: v["derived"].pop("buckets"), "buckets is missing"),
+    ):
+        begun.config_file.write_text(text)
+        reseal(begun.config_file, change)
+        with pytest.raises(UserError, match=f"config.json: {said}{older}"):
+            begun.read()
+    for damaged in ("", text[:-9], text.replace('"seed": 0', '"seed": 1')):
+        begun.config_file.write_text(damaged)
+        with pytest.raises(UserError, match=r"it was damaged or edited: restore it from a backup$"):
+            begun.read()
 
 
 @pytest.mark.parametrize(
@@ -269,7 +302,7 @@ def test_a_missing_group(begun, part):
         ("id2label", ["a", ["b"]], "id2label must hold texts"),
         ("id2label", ["a", "b", "a"], "two or more names, each once"),
         ("id2label", ["a"], "two or more names, each once"),
-        ("id2label", [str(i) for i in range(100_001)], "holds 100,001 values, over 100,000"),
+        ("id2label", [str(i) for i in range(5_001)], "holds 5,001 values, over 5,000"),
         ("pretrained", 5, "pretrained must be an object"),
         ("pretrained_sha256", {"a": 1}, "a must be a text"),
         ("tokenizer", 7, "tokenizer must be a text"),

@@ -65,14 +65,14 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray) -> Reliability:
 def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
     """The T > 0 for which softmax(logits / T) has the least cross-entropy.
 
-    It changes no prediction. 1.0 where a minimum does not exist: every prediction is right (any
-    smaller T would be better still), or some logit is not finite.
+    It changes no prediction. 1.0 where a minimum does not exist: every prediction is right, any
+    smaller T would be better still.
 
     Args:
-      labels: int [N]. logits: float [N, C].
+      labels: int [N]. logits: float [N, C], all finite.
     """
     logits = np.asarray(logits, np.float64)
-    if not np.isfinite(logits).all() or (logits.argmax(-1) == labels).all():
+    if (logits.argmax(-1) == labels).all():
         return 1.0
     rows = np.arange(len(labels))
 
@@ -156,8 +156,10 @@ class Calibration:
     @classmethod
     def fit(
         cls, step: int, labels: np.ndarray, logits: np.ndarray, precision_target: float
-    ) -> "Calibration":
-        """Fits everything on labels int [N] and logits float [N, C]."""
+    ) -> "Calibration | None":
+        """Fits everything on labels int [N] and logits float [N, C]; None: some are not finite."""
+        if not np.isfinite(logits).all():
+            return None
         temperature = fit_temperature(labels, logits)
         after = softmax(logits / temperature)
         return cls(
@@ -209,8 +211,14 @@ class Calibration:
         )
 
 
-def temperature_note(temperature: float) -> str:
-    """Says that a temperature is a bound of the search for it; empty if it was found inside."""
+def temperature_note(temperature: float | None) -> str:
+    """Says that a temperature is a bound of the search for it; empty if it was found inside.
+
+    Args:
+      temperature: None where `Calibration.fit` gave nothing.
+    """
+    if temperature is None:
+        return "not calibrated, as the model's outputs on validation are not all finite"
     if abs(math.log(temperature)) < _LOG_RANGE[1] - _LOG_TOLERANCE:
         return ""
     return (

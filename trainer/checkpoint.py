@@ -8,6 +8,7 @@ equal bytes. A manifest is read as a stranger's: the files it names are of the c
 
 import contextlib
 import errno
+import math
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -166,9 +167,18 @@ class Store:
             raise UserError(f"cannot read {self.path(step)}: {_reason(error)}") from error
 
     def shapes(self, step: int) -> dict[str, tuple[int, ...]]:
-        """Name and shape of everything that a checkpoint holds."""
+        """Name and shape of everything that a checkpoint holds.
+
+        Raises:
+          UserError: it cannot be read, or its files are smaller than what it says it holds.
+        """
         with self._readable(step) as prefix:
-            found = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+            reader = tf.train.load_checkpoint(prefix)
+            found, kinds = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+            claimed = sum(math.prod(shape) * kinds[key].size for key, shape in found.items())
+            parts = self.path(step).glob(f"{_PREFIX}.data-*")
+            if claimed > (there := sum(path.stat().st_size for path in parts)):
+                raise ValueError(f"its index names {claimed:,} bytes, its files have {there:,}")
         return {name: tuple(shape) for key, shape in found.items() if (name := _name_of(key))}
 
     def values(self, step: int, names: Iterable[str]) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from trainer.storage.paths import local, not_unicode
 
 # Upper bounds of counts that need no memory of their own, and of what float32 can hold.
 MANY, LARGE = 10**12, 1e38
+MAX_CLASSES = 5_000  # of data, a run, a report: a confusion matrix has the square of it
 FILES = ("train", "validation", "test")  # fields of Data: paths, where its source is "files"
 LONGEST_TEXT = 4000  # characters of a text field
 SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
@@ -66,6 +67,11 @@ def _numbers(low: float, high: float, most: int = 1000) -> typing.Any:
     return field(default=(), metadata={"low": low, "high": high, "most": most})
 
 
+def _texts(most: int) -> typing.Any:
+    """A field of at most `most` texts; empty by default."""
+    return field(default=(), metadata={"most": most})
+
+
 @dataclass
 class Data:
     """Which texts and labels, and how they are cut."""
@@ -80,7 +86,7 @@ class Data:
     text: str = "text"  # feature or column names
     text_pair: str = ""  # a second text, for sentence pairs
     label: str = "label"
-    labels: tuple[str, ...] = ()  # the classes in the order of their ids; empty: sorted
+    labels: tuple[str, ...] = _texts(MAX_CLASSES)  # in the order of the ids; empty: sorted
     quoting: str = _one_of("suffix", "minimal", "none")  # of cells; suffix: .csv minimal, .tsv none
     max_length: int = _number(384, 8, 65_536)  # tokens, special ones included
     cut: str = _one_of("head+tail", "head", "tail")  # which part of a long text is kept
@@ -131,7 +137,7 @@ class Objective:
 
     loss: str = "cross_entropy"  # cross_entropy | focal | "package.module:function"
     label_smoothing: float = _number(0.0, 0.0, 0.99)
-    class_weights: tuple[float, ...] = _numbers(0.0, 1e6, 100_000)  # one a class; empty: all 1
+    class_weights: tuple[float, ...] = _numbers(0.0, 1e6, MAX_CLASSES)  # one a class; empty: all 1
     focal_gamma: float = _number(2.0, 0.0, 1000.0)
     mask_share: float = _number(0.0, 0.0, 0.95)  # of tokens masked while training, in 1/256
     metrics: tuple[str, ...] = ()  # further metrics, each "package.module:function"

@@ -57,6 +57,11 @@ class Evaluator:
         self._dtype = np.dtype(keras.config.floatx())
         self._step = tf.function(self._all_rows, autograph=False)
 
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number of the answers."""
+        return self._dtype.itemsize
+
     def _all_rows(self, iterator):
         """The next batch, scored: rows of all replicas, one after the other.
 

@@ -15,11 +15,15 @@ from typing import Any
 from trainer.config import Experiment
 from trainer.errors import UserError, in_one_line
 
+_HERE = __name__.partition(".")[0]
 # The functions of this library that a config may name.
 OWN = (
     "trainer.models.network:build",
     "trainer.models.recurrent:lstm",
     "trainer.models.recurrent:bilstm",
+)
+OTHER_VERSION = (
+    "another version of this library may have written it: use that version, or train the run again"
 )
 
 
@@ -53,15 +57,22 @@ def check_trusted(config: Experiment, trusted: Collection[str], where: str) -> N
       where: the file that they were read from.
 
     Raises:
-      UserError: the first such code, and the flag that allows it.
+      UserError: the first such code, and the flag that allows it; or, of this library's own
+        package, that it is not, or no longer, among what a config may name.
     """
     for field, path in foreign(config).items():
         parts = _module(path).split(".")
-        if not any(".".join(parts[: i + 1]) in trusted for i in range(len(parts))):
+        if any(".".join(parts[: i + 1]) in trusted for i in range(len(parts))):
+            continue
+        if parts[0] == _HERE:
             raise UserError(
-                f"{where} names code that is not this library's own, {field}={path[:100]!r}: if you"
-                f" know it and trust it, give --trust={parts[0][:100]}"
+                f"{where} names code that this library does not offer, {field}={path[:100]!r};"
+                f" {OTHER_VERSION}"
             )
+        raise UserError(
+            f"{where} names code that is not this library's own, {field}={path[:100]!r}: if you"
+            f" know it and trust it, give --trust={parts[0][:100]}"
+        )
 
 
 def _module(path: str) -> str:

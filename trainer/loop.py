@@ -27,8 +27,10 @@ from trainer.parameter_samples import ParameterSamples
 from trainer.phases import PhasePlan, plan_phases
 from trainer.report import Report, keep, make_report
 from trainer.run import SHORTER, Run
+from trainer.scores import too_large
 from trainer.state import Best, Position, TrainState
 from trainer.step import STEP_METRICS, TrainStep, can_recompute
+from trainer.storage.contents import SCORES
 
 
 class NotFinite(Exception):
@@ -74,6 +76,13 @@ class Loop:
 
     def _note(self, say: Callable[[str], None]) -> None:
         """What could be set better, while it can be."""
+        for split in SCORES:
+            size = len(self.run.split(split)), self.run.classes, self.run.evaluator.itemsize
+            if why := too_large(*size):
+                say(
+                    f"Note: scores of {split} will not be kept: {why}; metrics are worked out as"
+                    " ever" + ("" if split == "validation" else ", but launch.report needs them")
+                )
         for phase in self.phases:
             if phase.settings.cache_features and phase.total_steps < self.plan.steps_per_epoch:
                 say(
@@ -456,19 +465,25 @@ class Loop:
         )
         digests = {}
         if self.run.workers.is_chief:
-            calibration.save(self.run.workdir.calibration_file)
+            if calibration:
+                calibration.save(self.run.workdir.calibration_file)
             for split, each in scores.items():
-                path = self.run.workdir.scores / f"{split}.npz"
-                digest = keep(self.run, split, each, reports[split]).save(path)
-                digests[f"{path.parent.name}/{path.name}"] = digest
+                kept = keep(self.run, split, each, reports[split])
+                if kept.why_not:
+                    self.monitor.message(f"Note: scores of {split} are not kept: {kept.why_not}")
+                    continue
+                digests[SCORES[split]] = kept.save(self.run.workdir.path / SCORES[split])
+        temperature = calibration.temperature if calibration else None
         errors = {
-            name: reliability(labels["test"], softmax(logits["test"] / temperature)).error
-            for name, temperature in (("before", 1.0), ("after", calibration.temperature))
+            name: reliability(labels["test"], softmax(logits["test"] / each)).error
+            if each
+            else math.nan
+            for name, each in (("before", 1.0), ("after", temperature))
         }
         return {
             "test": reports["test"].metrics,
             "validation": reports["validation"].metrics,
-            "temperature": calibration.temperature,
+            "temperature": temperature,
             "test_calibration_error": errors,
             "best_step": step,
             "steps": self.step,

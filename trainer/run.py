@@ -56,6 +56,7 @@ class Run:
       progress: shows what takes long.
       say: told what a person should know.
       workers: all workers of the run, who have met; None: this process is alone.
+      weights: a checkpoint that the model must fit, if it is a stranger's: before it is built.
 
     Raises:
       UserError: whatever of it cannot be had, or is not the same on all workers.
@@ -70,6 +71,7 @@ class Run:
         progress: Progress,
         say: Callable[[str], None],
         workers: Workers | None = None,
+        weights: tuple[Store, int] | None = None,
     ):
         self.config, self.workdir, self.strategy = config, workdir, strategy
         self.workers = workers or Workers()
@@ -106,11 +108,14 @@ class Run:
                 f"Note: the tokenizer has {tokens} tokens, the pretrained model knows"
                 f" {architecture.vocab_size}: is it the model's own?"
             )
-        size.check(config, tokens, self.classes, architecture)
+        sizes = config, tokens, self.classes, architecture
+        if weights:
+            size.check_stored(size.shapes(*sizes), *weights, str(workdir.config_file))
+        size.check(*sizes, trains=not weights)
         # Before TensorFlow's first message from worker to worker, which none could answer.
         self.workers.compare(self._notes(), "give every worker the same files")
         with strategy.scope():
-            self.model = build_model(config, tokens, self.classes, architecture)
+            self.model = build_model(*sizes)
             self.parameters = named_parameters(self.model)
             self.constants = named_constants(self.model)
         if pretrained:

@@ -16,7 +16,10 @@ from trainer.objectives.metrics import softmax
 from trainer.storage import fields, strict_json
 from trainer.storage.plain import to_json
 
-MAX_BYTES = 2**31  # of the arrays of a file: half a million examples of a thousand classes
+# Of the arrays of a file: 66,000 examples of a thousand classes. The report makes ten times that of
+# them at most: four arrays of float64 beside what was read.
+MAX_BYTES = 2**28
+_MAX_NOTES = 2**26  # bytes of the metrics and mistakes, and of the headers
 _MOST_WRONG = 1000
 # Kind of number and axes of each array; "notes" is JSON as bytes.
 _ARRAYS = {"ids": "i1", "labels": "i1", "logits": "f2", "losses": "f1", "lengths": "i1"}
@@ -45,6 +48,14 @@ class Kept:
     def probabilities(self, temperature: float = 1.0) -> np.ndarray:
         """float64 [N, C]."""
         return softmax(self.logits / temperature)
+
+    @property
+    def why_not(self) -> str:
+        """Why nobody could read the file that `save` would write; empty if there is no reason."""
+        if not all(np.isfinite(each).all() for each in (self.logits, self.losses)):
+            return "the model's outputs are not all finite"
+        examples, classes = self.logits.shape
+        return too_large(examples, classes, self.logits.itemsize)
 
     @property
     def predictions(self) -> np.ndarray:
@@ -92,6 +103,21 @@ class Kept:
             ) from error
 
 
+def too_large(examples: int, classes: int, itemsize: int) -> str:
+    """Why the scores of so many examples are not kept; empty if they are.
+
+    Args:
+      itemsize: bytes of a logit.
+    """
+    size = examples * (itemsize * (classes + 1) + 3 * 8)
+    if size <= MAX_BYTES:
+        return ""
+    return (
+        f"{examples:,} examples of {classes:,} classes make {size:,} bytes, at most {MAX_BYTES:,}"
+        " are kept"
+    )
+
+
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a file, of which nothing is unpacked before its size is known."""
     kinds = {"notes": "u1", **_ARRAYS}
@@ -99,7 +125,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         members = {member.filename: member for member in archive.infolist()}
         if sorted(members) != sorted(f"{name}.npy" for name in kinds):
             raise fields.Invalid(f"it must hold {', '.join(kinds)} and nothing else")
-        if sum(member.file_size for member in members.values()) > MAX_BYTES:
+        if sum(member.file_size for member in members.values()) > MAX_BYTES + _MAX_NOTES:
             raise fields.Invalid(f"its arrays are larger than {MAX_BYTES:,} bytes")
         return {
             name: _array(archive.read(members[f"{name}.npy"]), name, kind)

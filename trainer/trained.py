@@ -6,13 +6,11 @@ from collections.abc import Collection
 import tensorflow as tf
 
 from trainer import config as config_lib
-from trainer.calibration import Calibration
-from trainer.checkpoint import Store
+from trainer.calibration import Calibration, temperature_note
 from trainer.data.encode import Encoder
 from trainer.data.tokenizers import vocabulary_size
 from trainer.errors import UserError
-from trainer.models import families
-from trainer.models.architecture import Architecture
+from trainer.models import families, size
 from trainer.models.parameters import build_model, named_constants, named_parameters
 from trainer.workdir import Workdir
 
@@ -73,12 +71,12 @@ class TrainedModel:
         pretrained = self.derived["pretrained"]
         where = f"pretrained model {self.config.model.pretrained!r}"
         shape = families.architecture(pretrained, self.config.model, where) if pretrained else None
-        if shape:  # before a table of that size is made
-            self._check_shapes(shape, store)
+        sizes = self.config, vocabulary_size(self.tokenizer), len(self.id2label), shape
+        # Before a table of that size is made.
+        size.check_stored(size.shapes(*sizes), store, self.step, str(workdir.config_file))
+        size.check(*sizes, trains=False)
         with strategy.scope():
-            self.model = build_model(
-                self.config, vocabulary_size(self.tokenizer), len(self.id2label), shape
-            )
+            self.model = build_model(*sizes)
         weights = {f"model/{name}": v for name, v in named_parameters(self.model).items()}
         weights |= {f"constant/{name}": v for name, v in named_constants(self.model).items()}
         store.restore_weights(self.step, weights)
@@ -90,24 +88,18 @@ class TrainedModel:
                 " or delete that file"
             )
 
-    def _check_shapes(self, shape: Architecture, store: Store) -> None:
-        stored = store.shapes(self.step)
-        for name, wanted in shape.encoder_shapes().items():
-            if stored.get(f"model/{name}") != wanted:
-                raise UserError(
-                    f"{store.path(self.step)} does not hold {name} with the shape"
-                    f" {list(wanted)} that {self.workdir.config_file} asks for: restore the workdir"
-                    " from a backup"
-                )
-
     @property
     def note(self) -> str:
         """What a user of its probabilities should know; empty if nothing."""
-        if not self.calibration:
+        if self.calibration:
+            return self.calibration.note
+        if not (result := self.workdir.result()):
             return "not calibrated, as the run has not ended"
-        return self.calibration.note
+        if result["temperature"] is None:
+            return temperature_note(None)
+        return f"not calibrated, as {self.workdir.calibration_file} is missing"
 
     @property
     def temperature(self) -> float:
-        """What logits are divided by; 1 where nothing was fitted, as the run has not ended."""
+        """What logits are divided by; 1 where nothing was fitted, see `note`."""
         return self.calibration.temperature if self.calibration else 1.0

@@ -18,7 +18,7 @@ from trainer.checkpoint import DamagedCheckpoint, Store, newest_whole
 from trainer.data.tokenizers import load_tokenizer
 from trainer.disk import replace, sha256_of
 from trainer.errors import UserError
-from trainer.imports import check_trusted
+from trainer.imports import OTHER_VERSION, check_trusted
 from trainer.meeting import SECRET_FILE
 from trainer.objectives.metrics import better
 from trainer.storage import contents, fields, sealed
@@ -103,10 +103,14 @@ class Workdir:
             raise UserError(
                 f"--workdir={self.path} holds no run: {self.config_file} is missing"
             ) from error
-        except (OSError, ValueError, UserError) as error:
+        except (OSError, sealed.Damaged) as error:
             raise UserError(
-                f"cannot read {self.config_file}: {str(error)[:300]}; it was damaged, edited or"
-                " written by another version: restore it from a backup"
+                f"cannot read {self.config_file}: {str(error)[:300]}; it was damaged or edited:"
+                " restore it from a backup"
+            ) from error
+        except (ValueError, UserError) as error:
+            raise UserError(
+                f"cannot read {self.config_file}: {str(error)[:300]}; {OTHER_VERSION}"
             ) from error
 
     def read_to_run(self, trusted: Collection[str]) -> tuple[config_lib.Experiment, dict[str, Any]]:

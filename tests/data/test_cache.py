@@ -1,5 +1,6 @@
 """The token cache: what gather makes of it, and that damage or a race leaves nothing wrong."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,7 @@ from trainer import config
 from trainer.data import cache, sources, store
 from trainer.data.encode import Encoder
 from trainer.data.progress import bar, quiet
+from trainer.disk import seal_of
 from trainer.errors import UserError
 
 
@@ -127,6 +129,31 @@ def test_damage_is_said_and_mended(source, tokenizer, data, tmp_path, caplog, na
     [record] = [r for r in caplog.records if r.levelname == "WARNING"]
     assert "token cache of train" in record.getMessage()
     assert "is damaged" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        *(b"[1]", b"5", b"null", b"", b"{}", b"\xff", b"[" * 100_000, b'{"sum": []}'),
+        b'{"files": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        *(
+            json.dumps({**held, "sum": seal_of(held)}).encode()
+            for held in ({"files": [], "notes": {}}, {"files": {}}, {"files": {}, "notes": 5})
+        ),
+    ],
+)
+def test_notes_that_are_none_are_built_again(tmp_path, caplog, meta):
+    def build(part):
+        (part / "one").write_text("1")
+        return {"by": 7}
+
+    folder, notes = store.open_or_build(tmp_path, "thing", "thing", build)
+    (folder / store.META).write_bytes(meta)
+    assert store.open_or_build(tmp_path, "thing", "thing", build) == (folder, notes)
+    assert "is damaged" in caplog.text
+    caplog.clear()
+    assert store.open_or_build(tmp_path, "thing", "thing", build) == (folder, notes)
+    assert not caplog.text
 
 
 def _build_slowly(folder, seconds):

@@ -11,9 +11,11 @@ import pytest
 from pretrained_folders import WEIGHTS
 from test_pretrained import assert_equal, fresh, load, refused
 
+from trainer.config import Experiment
 from trainer.errors import UserError
 from trainer.models.families import FAMILIES
 from trainer.models.pretrained import INDEX, open_pretrained
+from trainer.models.size import shapes
 
 LAYOUTS = ("bert", "distilbert", "roberta", "xlm_roberta", "electra", "albert", "gpt2")
 
@@ -43,8 +45,11 @@ def refused_at_once(folder) -> str:
 @pytest.mark.parametrize("layout", [*LAYOUTS, "electra_base", "gpt2_base", "minilm"])
 def test_shapes_are_known_before_the_encoder_is_built(tmp_path, layout):
     pretrained = open_pretrained(str(folders.copy(layout, tmp_path / layout)))
-    built = {n: tuple(v.shape) for n, v in fresh(pretrained).items() if n.startswith("encoder/")}
-    assert pretrained.architecture().encoder_shapes() == built
+    built = {n: tuple(v.shape) for n, v in fresh(pretrained).items()}
+    encoder = {name: shape for name, shape in built.items() if name.startswith("encoder/")}
+    architecture = pretrained.architecture()
+    assert architecture.encoder_shapes() == encoder
+    assert shapes(Experiment(), 1, 3, architecture) == built
 
 
 BY_FAMILY = {  # our names of sizes, and theirs where another one is used

@@ -1,14 +1,13 @@
-"""The least memory that a model needs, against models as they are built."""
+"""Sizes of models, against those that are built, and the least memory that they need."""
 
 import dataclasses
 
 import pytest
 
-from trainer.config import Experiment, Model, Optimizer, Runtime
+from trainer.config import Data, Experiment, Model, Optimizer, Runtime
 from trainer.errors import UserError
 from trainer.models import size
-from trainer.models.architecture import from_scratch
-from trainer.models.parameters import build_model
+from trainer.models.parameters import build_model, named_parameters
 
 GIB = 2**30
 
@@ -18,22 +17,27 @@ GIB = 2**30
     [
         {"width": 64, "depth": 2, "ffn_width": 128},
         {"positions": "learned", "head": "mean", "head_width": 32},
-        {"factory": "trainer.models.recurrent:bilstm", "width": 32},
+        {"norm": "pre", "depth": 0, "embedding_norm": False},
+        {"factory": "trainer.models.recurrent:bilstm", "width": 32, "depth": 2, "head_width": 8},
+        {"factory": "trainer.models.recurrent:lstm", "head": "last", "vocab_size": 400},
     ],
 )
-def test_the_estimate_is_near_and_not_over(changes):
-    """Within a tenth of the model that is built, by its matrices."""
+@pytest.mark.parametrize("pair", ["", "other"])
+def test_shapes_are_those_of_the_model_that_is_built(changes, pair):
     model = Model(**{"width": 32, "heads": 4, "ffn_width": 64, **changes})
-    config = Experiment(model=model)
-    built = build_model(config, 300, 3)
-    count = sum(v.numpy().size for v in built.variables if len(v.shape) > 1)
-    if model.positions == "sinusoidal" and "factory" not in changes:
-        count += config.data.max_length * model.width  # of which the table is no variable
-    if "factory" in changes:
-        estimate = size.recurrent_parameters(model, 300)
-    else:
-        estimate = size.parameters(from_scratch(model, 300, 384, False), 3)
-    assert 0.4 * count < estimate < 1.01 * count
+    config = Experiment(model=model, data=Data(text_pair=pair))
+    built = named_parameters(build_model(config, 300, 3))
+    assert size.shapes(config, 300, 3, None) == {n: tuple(v.shape) for n, v in built.items()}
+
+
+def test_sinusoids_count():
+    """They are no parameters, and are made in float64."""
+    model = Model(width=65_536, heads=8, depth=0)
+    config = Experiment(model=model, data=Data(max_length=65_536))
+    with pytest.raises(UserError, match=r"they need 112 GiB, .*: use a machine that has more"):
+        size.check(config, 100, 2, None, 16 * GIB, trains=False)
+    config.model.positions = "none"
+    size.check(config, 100, 2, None, 16 * GIB, trains=False)
 
 
 @pytest.mark.parametrize("changes", [{}, {"factory": "trainer.models.recurrent:lstm"}])

@@ -174,6 +174,21 @@ def test_a_metric_that_could_not_choose_is_refused_at_the_start(chosen, labels, 
         m.check_metrics(np.array(labels), *BINARY, "validation", chosen)
 
 
+@pytest.mark.parametrize("weight", [0.0, 1e-50])  # float32 has no 1e-50
+def test_a_loss_of_examples_without_weight_cannot_choose(weight):
+    def check(labels, chosen="loss", split="validation"):
+        weighed = Objective(class_weights=(weight, 2.0))
+        m.check_metrics(np.array(labels), BINARY[0], weighed, split, chosen)
+
+    said = r"metric='loss' cannot choose .*class_weights gives every example of validation the wei"
+    with pytest.raises(UserError, match=said):
+        check([0, 0])
+    check([0, 1])
+    check([1, 1])
+    check([0, 0], "accuracy")
+    check([0, 0], "", "test")
+
+
 @pytest.mark.parametrize("chosen", ["auc", "f1", "precision", "recall", "accuracy", "loss"])
 def test_a_metric_that_can_choose_is_not(chosen):
     m.check_metrics(np.array([0, 1]), *BINARY, "validation", chosen)

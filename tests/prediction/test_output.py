@@ -61,7 +61,15 @@ def test_a_full_disk_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "held", [b"no prediction\n", b"a,b\n1,half a li", b"half", b'{"id": 1}\n', b"1\n"]
+    "held",
+    [
+        *(b"no prediction\n", b"a,b\n1,half a li", b"half", b'{"id": 1}\n', b"1\n"),
+        *(b"[1]\n", b"[" * 100_000 + b"\n", b"9" * 5000 + b"\n"),
+        LINES[1].encode()[:-1] + b', "more": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n",
+        LINES[1].encode()[:-1] + b', "id": 2}\n',
+        LINES[1].encode()[:-1] + b', "more": NaN}\n',
+        LINES[1].encode()[:-1] + b', "more": "\xff"}\n',
+    ],
 )
 def test_another_kind_of_file_is_left_as_it_is(tmp_path, held):
     path = tmp_path / "reviews.csv"
@@ -69,6 +77,17 @@ def test_another_kind_of_file_is_left_as_it_is(tmp_path, held):
     with pytest.raises(UserError, match="holds no predictions"):
         Output(path, resume=True)
     assert path.read_bytes() == held
+
+
+def test_a_line_too_long_to_be_ours_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(output.strict_json, "MAX_BYTES", len(f"{LINES[1]}\n".encode()))
+    path = tmp_path / "out.jsonl"
+    path.write_text(f"{LINES[1]}\n")
+    with Output(path, resume=True) as sink:
+        assert sink.done == 1
+    path.write_text(f"{LINES[1]} \n")
+    with pytest.raises(UserError, match="holds no predictions"):
+        Output(path, resume=True)
 
 
 def test_a_file_that_is_there_or_cannot_be_written(tmp_path):

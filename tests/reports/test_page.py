@@ -36,6 +36,17 @@ def test_one_run(tmp_path):
     assert "comparison" not in page
 
 
+def test_a_run_without_scores_or_calibration_is_one_line(tmp_path):
+    folder = run(tmp_path / "one", RIGHT)
+    reseal(folder / "result.json", lambda v: v["sha256"].pop("scores/test.npz"))
+    with pytest.raises(UserError, match=r"one holds no scores of its test examples, .* over 268,4"):
+        read_run(folder)
+    reseal(folder / "result.json", lambda v: v.update(temperature=None))
+    (folder / "calibration.json").unlink()
+    with pytest.raises(UserError, match=r"outputs on validation are not all finite: there is noth"):
+        read_run(folder)
+
+
 def test_the_same_run_makes_the_same_page(tmp_path):
     folder = run(tmp_path / "one", RIGHT)
     assert render([read_run(folder)]) == render([read_run(folder)])

@@ -27,6 +27,24 @@ def test_a_run_becomes_a_picture(tmp_path):
     assert blue[1] == 0
 
 
+def test_lines_of_a_run_that_goes_on_or_diverged(tmp_path):
+    """A half line at the end is passed over; null stands for NaN."""
+    lines = '{"step": 1, "train/loss": null, "train/phase": 0}\n{"step": 2, "valid'
+    (tmp_path / "metrics.jsonl").write_text(lines)
+    read = plot_run.read(tmp_path)
+    assert read == [{"step": 1, "train/loss": None, "train/phase": 0}]
+    scored = {"step": 2, "validation/loss": None, "validation/accuracy": None}
+    plot_run.draw([*read, scored, {"step": 3, "train/loss": 1.0}], tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").is_file()
+
+
+@pytest.mark.parametrize("line", ["[1]", "[" * 100_000, '{"step": NaN}', '{"step": 1, "step": 2}'])
+def test_lines_that_are_no_records(tmp_path, line):
+    (tmp_path / "metrics.jsonl").write_text(f"{line}\n")
+    with pytest.raises(UserError, match=r"cannot read .*metrics.jsonl: line 1: .*: give the --w"):
+        plot_run.read(tmp_path)
+
+
 def test_no_run(tmp_path):
     with pytest.raises(UserError, match=r"cannot read .*metrics.jsonl: .*: give the --workdir of"):
         plot_run.read(tmp_path)

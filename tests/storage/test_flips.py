@@ -1,18 +1,25 @@
 """A changed bit in any file of a workdir: refused in one line, or nothing changes."""
 
 import contextlib
+import io
 import json
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
+import tensorflow as tf
+from programs import contents
 
 from trainer.calibration import Calibration
 from trainer.checkpoint import DamagedCheckpoint
 from trainer.errors import UserError
+from trainer.export.keras_file import NAME, to_keras
+from trainer.models.parameters import named_parameters
 from trainer.reports.finished import read_run
 from trainer.reports.page import render
 from trainer.trained import TrainedModel
@@ -75,6 +82,48 @@ def ids(run: Path) -> list[list[int]]:
     return Workdir(run).load_tokenizer()(list(TEXTS))["input_ids"]
 
 
+def exported(folder: Path) -> dict[str, object]:
+    """What an export of Keras's holds, by file: of model.keras every array, and not the date."""
+    held: dict[str, object] = dict(contents(folder))
+    del held[NAME]
+    with zipfile.ZipFile(folder / NAME) as archive:
+        for name in archive.namelist():
+            content = archive.read(name)
+            if name == "metadata.json":
+                held[name] = {k: v for k, v in json.loads(content).items() if k != "date_saved"}
+            elif name.endswith(".h5"):
+                with h5py.File(io.BytesIO(content)) as file:
+                    file.visititems(lambda at, each: held.update(arrays(at, each)))
+            else:
+                held[name] = content
+    return held
+
+
+def arrays(at: str, each: h5py.Dataset | h5py.Group) -> dict[str, object]:
+    if not isinstance(each, h5py.Dataset):
+        return {}
+    return {at: (each.dtype.str, each.shape, each[()].tobytes())}
+
+
+def test_an_export_is_compared_with_its_weights(run, tmp_path, strategy_over):
+    """By what the slow test below compares: equal exports are equal, one other weight shows."""
+    trained = TrainedModel(Workdir(run), strategy_over(1))
+    found = []
+    for name in ("one", "again", "other"):
+        if name == "other":
+            weight = next(iter(named_parameters(trained.model).values()))
+            weight.assign(tf.tensor_scatter_nd_add(weight, [[0, 0]], [1e-3]))
+        to_keras(trained, tmp_path / name)
+        found.append(exported(tmp_path / name))
+    assert found[0] == found[1]
+    differing = [name for name in found[0] if found[0][name] != found[2][name]]
+    assert differing == ["encoder/embeddings/tokens/vars/0"]
+    assert {"README.md", "config.json", "tokenizer/tokenizer.json"} < found[0].keys()
+    assert sum(isinstance(each, tuple) for each in found[0].values()) >= len(
+        named_parameters(trained.model)
+    )
+
+
 def test_every_file_of_a_workdir(run):
     """By what each program takes from it, without building a model each time."""
     expected, tokens = taken(run), ids(run)
@@ -132,7 +181,7 @@ def test_every_file_of_a_workdir_through_the_programs(run, launch, cache, tmp_pa
         if name == "report" and not ended.status:
             return 0, (tmp_path / "page.html").read_text(), ended.stderr
         if name == "export" and not ended.status:
-            return 0, (tmp_path / "exported" / "README.md").read_text(), ended.stderr
+            return 0, exported(tmp_path / "exported"), ended.stderr
         return ended.status, ended.stdout, ended.stderr
 
     expected = {name: output(name) for name in programs}

@@ -46,6 +46,15 @@ def test_what_has_no_seal_is_refused(tmp_path, content):
         sealed.read(tmp_path / "a.json")
 
 
+def test_a_file_without_a_seal_is_told_from_a_damaged_one(tmp_path):
+    path = tmp_path / "a.json"
+    for content, damaged in (('{"a": 1}', False), ('{"a": 1, "seal": ""}', True), ("[1]", True)):
+        path.write_text(content)
+        with pytest.raises(InvalidJson) as caught:
+            sealed.read(path)
+        assert isinstance(caught.value, sealed.Damaged) == damaged
+
+
 def test_what_is_no_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         sealed.read(tmp_path / "none.json")

@@ -7,10 +7,10 @@ from decimal import Decimal
 
 import numpy as np
 
+from trainer.config import MAX_CLASSES
 from trainer.data.rows import listed
 from trainer.errors import UserError, shown
 
-MAX_CLASSES = 5_000  # a confusion matrix has the square of it
 MAX_LENGTH = 1_000  # characters of a label: a longer one is a text
 FEW = 3  # rows of train below which a class is named
 _SHARED = 50  # classes from which on most must have more than one row

@@ -12,6 +12,7 @@ from absl import logging
 
 from trainer.disk import seal_of, sha256_of, sync
 from trainer.errors import UserError
+from trainer.storage import fields, strict_json
 
 META = "meta.json"
 
@@ -97,12 +98,13 @@ def _build(folder: Path, build: Callable[[Path], dict[str, object]]) -> dict:
 def _read(folder: Path) -> tuple[dict, str]:
     """What is noted in the folder, and what is wrong with it: empty when nothing is."""
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        if meta.pop("sum") != seal_of(meta):
+        meta = strict_json.read(folder / META)
+        if meta.pop("sum", None) != seal_of(meta):
             return {}, f"{META} was changed"
-        for name, expected in meta["files"].items():
+        fields.mapping(meta, "notes")
+        for name, expected in fields.mapping(meta, "files").items():
             if sha256_of(folder / name) != expected:
                 return {}, f"{name} was changed"
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         return {}, f"{type(error).__name__}: {error}"
     return meta, ""

@@ -147,10 +147,10 @@ def _class_names(builder: tfds.core.DatasetBuilder, column: str) -> list[str] | 
     feature = builder.info.features[column]
     if not isinstance(feature, tfds.features.ClassLabel) or feature.num_classes is None:
         return None
-    if not 2 <= feature.num_classes <= labels.MAX_CLASSES:
+    if not 2 <= feature.num_classes <= config.MAX_CLASSES:
         raise UserError(
             f"config.data.label={column!r} of {builder.info.full_name} has"
-            f" {feature.num_classes:,} classes: 2 to {labels.MAX_CLASSES:,} can be told apart"
+            f" {feature.num_classes:,} classes: 2 to {config.MAX_CLASSES:,} can be told apart"
         )
     return list(feature.names)
 

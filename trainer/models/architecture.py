@@ -33,6 +33,16 @@ class Head:
     dropout: float = 0.0
     drops_input: bool = False
 
+    def shapes(self, width: int, classes: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of its parameters by name, on vectors of `width`, without building it."""
+        inputs = width * (2 if self.pooling == "mean+max" else 1)
+        shapes: dict[str, tuple[int, ...]] = {}
+        if self.width:
+            shapes = {"head/hidden/kernel": (inputs, self.width), "head/hidden/bias": (self.width,)}
+            inputs = self.width
+        shapes["head/logits/kernel"] = (inputs, classes)
+        return shapes | ({"head/logits/bias": (classes,)} if self.bias else {})
+
 
 @dataclass(frozen=True)
 class Architecture:

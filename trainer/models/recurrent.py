@@ -123,6 +123,26 @@ class RecurrentClassifier(keras.Model):
         return self.head(self.pooling(x_BTD, mask_BT), training=training)
 
 
+def shapes(
+    settings: config_lib.Model, vocab_size: int, classes: int, both_ways: bool
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of a model's parameters by name, without building it; see `RecurrentClassifier`."""
+    width = inputs = settings.width
+    found: dict[str, tuple[int, ...]] = {
+        "encoder/embeddings/tokens/embeddings": (vocab_size, width)
+    }
+    for block in range(settings.depth):
+        for reader in ("forward", "backward") if both_ways else ("forward",):
+            cell = f"encoder/block_{block}/{reader}/lstm_cell"
+            found |= {
+                f"{cell}/kernel": (inputs, 4 * width),
+                f"{cell}/recurrent_kernel": (width, 4 * width),
+                f"{cell}/bias": (4 * width,),
+            }
+        inputs = width * (1 + both_ways)
+    return found | Head(settings.head, settings.head_width).shapes(inputs, classes)
+
+
 def lstm(config: config_lib.Experiment, vocab_size: int, classes: int) -> keras.Model:
     """A `model.factory`: LSTMs that read from left to right. See docs/own_model.md."""
     return _build(config, vocab_size, classes, both_ways=False)

@@ -1,32 +1,51 @@
-"""The least memory that a run needs, worked out before anything of it is made."""
+"""The sizes of a model, and the least memory that it needs, before anything of it is made."""
+
+import math
+from collections.abc import Mapping
 
 from trainer import config as config_lib
 from trainer import processor
+from trainer.checkpoint import Store
 from trainer.errors import UserError
+from trainer.models import recurrent
 from trainer.models.architecture import Architecture, from_scratch
 
-OWN = ("trainer.models.network:build", "trainer.models.recurrent:")  # factories known here
+_NETWORK, _LSTM, _BILSTM = (
+    "trainer.models.network:build",
+    "trainer.models.recurrent:lstm",
+    "trainer.models.recurrent:bilstm",
+)
+_SINUSOID = 28  # bytes of each number in the table of sinusoids, while it is made in float64
 _GIB = 2**30
 
 
-def parameters(shape: Architecture, classes: int) -> int:
-    """Numbers in the weights of an encoder and its head, but for biases and norms."""
-    width, embedded = shape.width, shape.embedding_width or shape.width
-    rows = shape.vocab_size + shape.token_types
-    if shape.positions != "none":  # sinusoids are kept as well
-        rows += shape.max_length
-    block = 4 * width * width + 2 * width * shape.ffn_width
-    blocks = block * min(shape.depth, 1 if shape.shared else shape.depth)
-    pooled = width * (2 if shape.head.pooling == "mean+max" else 1)
-    hidden = shape.head.width
-    head = pooled * hidden + hidden * classes if hidden else pooled * classes
-    return rows * embedded + (embedded * width if shape.embedding_width else 0) + blocks + head
+def shapes(
+    config: config_lib.Experiment, tokens: int, classes: int, pretrained: Architecture | None
+) -> dict[str, tuple[int, ...]] | None:
+    """Shapes of a model's parameters by name; None for one of a user's own factory.
+
+    Args:
+      config: the run's settings.
+      tokens: size of the tokenizer's vocabulary.
+      classes: number of labels.
+      pretrained: the architecture of a pretrained model; None: `config.model` says it.
+    """
+    factory = config.model.factory
+    if not pretrained and factory in (_LSTM, _BILSTM):
+        vocabulary = max(config.model.vocab_size, tokens)
+        return recurrent.shapes(config.model, vocabulary, classes, factory == _BILSTM)
+    network = pretrained or _from_scratch(config, tokens)
+    if not network:
+        return None
+    return network.encoder_shapes() | network.head.shapes(network.width, classes)
 
 
-def recurrent_parameters(settings: config_lib.Model, tokens: int) -> int:
-    """Like `parameters`, of the LSTMs."""
-    width = settings.width
-    return tokens * width + settings.depth * 8 * width * width
+def _from_scratch(config: config_lib.Experiment, tokens: int) -> Architecture | None:
+    model, data = config.model, config.data
+    if model.factory != _NETWORK:
+        return None
+    vocabulary = max(model.vocab_size, tokens)
+    return from_scratch(model, vocabulary, data.max_length, bool(data.text_pair))
 
 
 def check(
@@ -35,6 +54,7 @@ def check(
     classes: int,
     pretrained: Architecture | None,
     there: int | None = None,
+    trains: bool = True,
 ) -> None:
     """Refuses a model that this machine cannot hold; one of a user's own factory is not judged.
 
@@ -42,32 +62,55 @@ def check(
     whatever device they are.
 
     Args:
-      config: the run's settings.
-      tokens: size of the tokenizer's vocabulary.
-      classes: number of labels.
-      pretrained: the architecture of a pretrained model; None: `config.model` says it.
+      config, tokens, classes, pretrained: see `shapes`.
       there: bytes of memory; None: this machine's.
+      trains: false where the model only predicts.
 
     Raises:
       UserError: with the estimate.
     """
-    model, data = config.model, config.data
-    vocabulary = max(model.vocab_size, tokens)
-    if pretrained:
-        count = parameters(pretrained, classes)
-    elif model.factory == OWN[0]:
-        shape = from_scratch(model, vocabulary, data.max_length, bool(data.text_pair))
-        count = parameters(shape, classes)
-    elif model.factory.startswith(OWN[1]):
-        count = recurrent_parameters(model, vocabulary)
-    else:
+    found = shapes(config, tokens, classes, pretrained)
+    if found is None:
         return
-    copies = 3 + bool(config.optimizer.ema)
+    count = sum(map(math.prod, found.values()))
+    copies = 3 + bool(config.optimizer.ema) if trains else 1
     need = count * copies * (8 if config.runtime.precision == "float64" else 4)
+    network = pretrained or _from_scratch(config, tokens)
+    if network and network.positions == "sinusoidal":
+        width = network.embedding_width or network.width
+        need += network.max_length * width * _SINUSOID
     there = processor.memory() if there is None else there
-    if need > there:
-        raise UserError(
-            f"the model has some {count:,} parameters: {copies} numbers for each (weight, moments,"
-            f" average) need {need / _GIB:,.0f} GiB, this machine has {there / _GIB:,.0f} GiB: make"
-            " config.model.width, depth, ffn_width or the vocabulary smaller"
-        )
+    if need <= there:
+        return
+    numbers = f"{copies} numbers for each (weight, moments, average)" if trains else "they"
+    mend = (
+        "make config.model.width, depth, ffn_width or the vocabulary smaller"
+        if trains
+        else "use a machine that has more"
+    )
+    raise UserError(
+        f"the model has some {count:,} parameters: {numbers} need {need / _GIB:,.0f} GiB, this"
+        f" machine has {there / _GIB:,.0f} GiB: {mend}"
+    )
+
+
+def check_stored(
+    wanted: Mapping[str, tuple[int, ...]] | None, store: Store, step: int, asked: str
+) -> None:
+    """Refuses a model of other shapes than the checkpoint that it is for.
+
+    Args:
+      wanted: of `shapes`; None: a user's own factory, which is not judged.
+      store, step: the checkpoint.
+      asked: the file whose settings ask for the model.
+
+    Raises:
+      UserError: the first parameter that differs.
+    """
+    stored = store.shapes(step)
+    for name, shape in (wanted or {}).items():
+        if stored.get(f"model/{name}") != shape:
+            raise UserError(
+                f"{store.path(step)} does not hold {name} with the shape {list(shape)} that {asked}"
+                " asks for: restore the workdir from a backup"
+            )

@@ -131,7 +131,7 @@ def check_metrics(
     Args:
       labels: int [N], of the split's examples.
       names: of the classes.
-      objective: whose own metrics are computed once.
+      objective: whose own metrics are computed once, and whose class weights "loss" has.
       split: its name.
       chosen: the metric that chooses the best weights on this split; empty: none does.
 
@@ -145,6 +145,9 @@ def check_metrics(
         why = f"{split} has examples of {names[present[0]]!r} only"
     if chosen in ("precision", "recall", "f1") and len(names) == 2 and 1 not in present:
         why = f"it is that of {names[1]!r}, of which {split} has no example"
+    counts = np.asarray(objective.class_weights, np.float32)  # as the loss has them
+    if chosen == "loss" and len(counts) and not counts[present].any():
+        why = f"config.objective.class_weights gives every example of {split} the weight 0"
     own = own_metrics(objective)
     if own:
         drawn = np.random.Generator(np.random.Philox(0)).random((len(labels), len(names)))

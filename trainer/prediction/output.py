@@ -1,7 +1,6 @@
 """Predictions as JSON lines, of which an interrupted program has written the first ones whole."""
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from trainer.errors import UserError
+from trainer.storage import strict_json
 
 _BLOCK = 2**20  # bytes
 _FIELDS = {"id", "label", "probabilities"}
@@ -53,13 +53,14 @@ class Output:
                 start, end = position + before + 1 if before >= 0 else end, position + last + 1
             position += len(block)
         self._file.seek(start)
-        self._last_line = self._file.read(end - start)
-        half_line = self._file.read(len(_BEGIN))
-        ours = _BEGIN.startswith(half_line)
-        if self._last_line:
+        ours = end - start <= strict_json.MAX_BYTES
+        if ours:
+            self._last_line = self._file.read(end - start)
+            ours = _BEGIN.startswith(self._file.read(len(_BEGIN)))
+        if ours and self._last_line:
             try:
-                ours = ours and json.loads(self._last_line).keys() >= _FIELDS
-            except (ValueError, AttributeError):
+                ours = strict_json.as_object(self._last_line).keys() >= _FIELDS
+            except strict_json.InvalidJson:
                 ours = False
         if not ours:  # nothing of another file is removed
             self._file.close()

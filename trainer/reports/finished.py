@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trainer.calibration import Calibration
+from trainer.calibration import Calibration, temperature_note
 from trainer.config import Experiment
 from trainer.disk import sha256_of
 from trainer.errors import UserError
 from trainer.monitor.metrics_log import read_records
-from trainer.scores import Kept
-from trainer.storage.contents import LOG
+from trainer.scores import MAX_BYTES, Kept
+from trainer.storage.contents import LOG, SCORES
 from trainer.workdir import Workdir
 
 
@@ -94,12 +94,19 @@ def read_run(folder: Path, trusted: Collection[str] = ()) -> FinishedRun:
         )
     classes = len(derived["id2label"])
     calibration = Calibration.load(workdir.calibration_file, classes)
+    if result["temperature"] is None:
+        raise UserError(f"--workdir={folder}: {temperature_note(None)}: there is nothing to report")
     if not calibration:
         raise UserError(f"{workdir.calibration_file} is missing: restore it from a backup")
     if calibration.step != result["best_step"]:
         raise UserError(f"{workdir.calibration_file} and {workdir.result_file} are of two runs")
     digests = result["sha256"]
-    test = Kept.load(workdir.scores / "test.npz", digests["scores/test.npz"], classes)
+    if SCORES["test"] not in digests:
+        raise UserError(
+            f"--workdir={folder} holds no scores of its test examples, of which a report is made:"
+            f" they were over {MAX_BYTES:,} bytes, or not all finite"
+        )
+    test = Kept.load(folder / SCORES["test"], digests[SCORES["test"]], classes)
     curves = _curves(folder / LOG, digests[LOG])
     return FinishedRun(folder.resolve().name, config, derived, result, calibration, test, curves)
 

@@ -8,12 +8,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from trainer.config import MAX_CLASSES
 from trainer.storage import fields
 
-MAX_CLASSES = 100_000
 # Where derived holds the sha256 of each file of tokenizer/, by its path there.
 TOKENIZER_FILES = "tokenizer_files"
-LOG, SCORES = "metrics.jsonl", ("scores/validation.npz", "scores/test.npz")
+LOG = "metrics.jsonl"
+SCORES = {split: f"scores/{split}.npz" for split in ("validation", "test")}
 SPLITS = ("train", "validation", "test")
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -55,8 +56,8 @@ def result(values: dict[str, Any]) -> dict[str, Any]:
             fields.number_or_nan(metrics, name)
     errors = fields.mapping(values, "test_calibration_error")
     for name in ("before", "after"):
-        fields.number(errors, name, 0, 1)
-    fields.number(values, "temperature", low=0)
+        fields.number_or_nan(errors, name, 0, 1)
+    fields.number_or_nan(values, "temperature", low=0)  # null: nothing was calibrated
     fields.integer(values, "steps")
     fields.integer(values, "best_step", high=values["steps"])
     for name, low in (("skipped_steps", 0), ("parameters", 0), ("replicas", 1)):
@@ -68,9 +69,7 @@ def result(values: dict[str, Any]) -> dict[str, Any]:
         fields.number(seconds, name, low=0)
     for name in versions:
         fields.text(versions, name)
-    digests = _digests(values, "sha256")
-    for name in (LOG, *SCORES):
-        fields.text(digests, name)
+    fields.text(_digests(values, "sha256"), LOG)  # and those of SCORES that were kept
     return values
 
 

@@ -60,9 +60,11 @@ def number(
     return float(found)
 
 
-def number_or_nan(values: Mapping[str, Any], name: str) -> float:
-    """A finite number; null is NaN, which JSON has no word for."""
-    return math.nan if value(values, name) is None else number(values, name)
+def number_or_nan(
+    values: Mapping[str, Any], name: str, low: float = -math.inf, high: float = math.inf
+) -> float:
+    """A finite number in [low, high]; null is NaN, which JSON has no word for."""
+    return math.nan if value(values, name) is None else number(values, name, low, high)
 
 
 def text(values: Mapping[str, Any], name: str) -> str:

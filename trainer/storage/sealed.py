@@ -16,6 +16,10 @@ from trainer.storage.plain import plain
 SEAL = "seal"
 
 
+class Damaged(strict_json.InvalidJson):
+    """A file that is not what was written; any other InvalidJson may be of another version."""
+
+
 def write(path: Path, values: Mapping[str, Any]) -> None:
     """Writes `values` with their seal, whole or not at all; see `plain` for what JSON lacks."""
     sealed = json.loads(json.dumps(plain(values), allow_nan=False))  # keys as text, as it is read
@@ -28,12 +32,18 @@ def read(path: Path) -> dict[str, Any]:
 
     Raises:
       OSError: the file cannot be read.
-      strict_json.InvalidJson: it is not strict JSON, or not what was written.
+      Damaged: it is not strict JSON, or its seal does not fit.
+      strict_json.InvalidJson: it has no seal.
     """
     if not path.is_file():
         path.stat()  # raises where there is nothing
-        raise strict_json.InvalidJson("no regular file")
-    values = strict_json.read(path)
-    if values.pop(SEAL, None) != seal_of(values):
-        raise strict_json.InvalidJson("it is not what was written: its seal does not fit")
+        raise Damaged("no regular file")
+    try:
+        values = strict_json.read(path)
+    except strict_json.InvalidJson as error:
+        raise Damaged(str(error)) from error
+    if SEAL not in values:
+        raise strict_json.InvalidJson("it has no seal")
+    if values.pop(SEAL) != seal_of(values):
+        raise Damaged("it is not what was written: its seal does not fit")
     return values
