@@ -50,7 +50,6 @@ def training(config: Any, shape: Shape, strategy: Any, index: int = 0) -> tuple[
     import tensorflow as tf
 
     from trainer.models.parameters import build_model, named_parameters
-    from trainer.objectives.losses import make_loss
     from trainer.phases import plan_phases
     from trainer.state import TrainState
     from trainer.step import TrainStep
@@ -65,7 +64,7 @@ def training(config: Any, shape: Shape, strategy: Any, index: int = 0) -> tuple[
         parameters = named_parameters(model)
         state = TrainState(config.optimizer, config.runtime.precision, parameters)
     phase = plan_phases(config.phases, list(parameters), 1)[0]
-    task = Classification(make_loss(config.objective, 2))
+    task = Classification(config.objective, ("neg", "pos"))
     step = TrainStep(
         strategy, model, task, state, phase, 0, 0, clip_norm=1.0, xla=config.runtime.xla
     )

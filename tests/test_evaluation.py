@@ -24,7 +24,7 @@ def _batches(order):
 def _evaluator(strategy, objective=None, task=None):
     with strategy.scope():
         model = tiny.classifier(tiny.model_settings(depth=0))
-    task = task or Classification(make_loss(objective or Objective(), tiny.CLASSES))
+    task = task or Classification(objective or Objective(), tiny.NAMES)
     return Evaluator(strategy, model, task)
 
 

@@ -10,7 +10,6 @@ from trainer.config import Experiment, Model, Objective, Optimizer, Phase
 from trainer.models.architecture import from_scratch
 from trainer.models.network import Network
 from trainer.models.parameters import named_parameters
-from trainer.objectives.losses import make_loss
 from trainer.phases import plan_phases
 from trainer.state import TrainState
 from trainer.step import STEP_METRICS, StepResults, TrainStep
@@ -18,6 +17,7 @@ from trainer.tasks.classification import Classification, Masking
 from trainer.tasks.task import Task
 
 VOCAB, LENGTH, CLASSES = 40, 8, 3
+NAMES = ("bad", "fair", "good")
 MASK_ID, SPECIAL_IDS = 4, (0, 1, 2, 3, 4)
 MASKING = Masking(0.2, MASK_ID, SPECIAL_IDS)
 
@@ -137,7 +137,7 @@ class Trainer:
         self.loss_scale = self.all.loss_scale
         self.phases = plan_phases(phases, list(self.parameters), 10)
         self._arguments = {
-            "task": task or Classification(make_loss(objective or Objective(), CLASSES), masking),
+            "task": task or Classification(objective or Objective(), NAMES, masking),
             "seed": seed,
             "accumulate": accumulate,
             "clip_norm": optimizer.clip_norm,

@@ -1,7 +1,6 @@
 """Every example once, on every device; the scores in the order of the data."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -9,32 +8,11 @@ import tensorflow as tf
 
 from trainer.models.fusion import fusing
 from trainer.step import own_rows
-from trainer.tasks.task import INPUTS, Task
+from trainer.tasks.task import INPUTS, Scores, Task
 
 
 class Interrupted(Exception):
     """A signal asked the run to end."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What a model says of a table's rows, in their order.
-
-    Attributes:
-      losses: by name, float [N], the sum of each row's weighted losses.
-      weights: by name, float [N], the sum of each row's weights.
-      answers: by name, [N, ...]: what the task makes of the outputs. An axis of tokens is as
-        long as in the longest batch; what is behind a row's end means nothing.
-    """
-
-    losses: dict[str, np.ndarray]
-    weights: dict[str, np.ndarray]
-    answers: dict[str, np.ndarray]
-
-    def mean_losses(self, name: str) -> np.ndarray:
-        """Each row's loss of that name, float [N]: 0 for a row without weight."""
-        weights = self.weights[name]
-        return np.divide(self.losses[name], weights, np.zeros_like(weights), where=weights > 0)
 
 
 class Evaluator:

@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.calibration import Calibration, reliability
 from trainer.checkpoint import DamagedCheckpoint, newest_whole
 from trainer.errors import UserError
-from trainer.evaluation import Interrupted, Scores
+from trainer.evaluation import Interrupted
 from trainer.features import check as check_features
 from trainer.inspection import attention, vectors
 from trainer.monitor.monitor import Monitor
-from trainer.objectives.metrics import better, softmax
+from trainer.objectives.metrics import better
 from trainer.parameter_samples import ParameterSamples
 from trainer.phases import PhasePlan, plan_phases
 from trainer.report import Report, keep, make_report
@@ -31,6 +30,7 @@ from trainer.scores import too_large
 from trainer.state import Best, Position, TrainState
 from trainer.step import STEP_METRICS, TrainStep, can_recompute
 from trainer.storage.contents import SCORES
+from trainer.tasks.task import Scores
 
 
 class NotFinite(Exception):
@@ -455,36 +455,22 @@ class Loop:
         if self.run.workers.is_chief:
             with self.monitor.throughput.part("logging"):
                 self.monitor.vectors("validation", vectors(self.run, "validation"))
-        logits = {split: each.answers["logits"] for split, each in scores.items()}
-        labels = {split: self.run.split(split).array("label") for split in scores}
-        calibration = Calibration.fit(
-            step,
-            labels["validation"],
-            logits["validation"],
-            self.config.evaluation.precision_target,
-        )
+        task, gold = self.run.task, {split: self.run.split(split).gold for split in scores}
+        fitted = task.fit(step, gold["validation"], scores["validation"])
         digests = {}
         if self.run.workers.is_chief:
-            if calibration:
-                calibration.save(self.run.workdir.calibration_file)
+            if fitted:
+                fitted.save(self.run.workdir.calibration_file)
             for split, each in scores.items():
                 kept = keep(self.run, split, each, reports[split])
                 if kept.why_not:
                     self.monitor.message(f"Note: scores of {split} are not kept: {kept.why_not}")
                     continue
                 digests[SCORES[split]] = kept.save(self.run.workdir.path / SCORES[split])
-        temperature = calibration.temperature if calibration else None
-        errors = {
-            name: reliability(labels["test"], softmax(logits["test"] / each)).error
-            if each
-            else math.nan
-            for name, each in (("before", 1.0), ("after", temperature))
-        }
         return {
             "test": reports["test"].metrics,
             "validation": reports["validation"].metrics,
-            "temperature": temperature,
-            "test_calibration_error": errors,
+            **task.results(fitted, gold["test"], scores["test"]),
             "best_step": step,
             "steps": self.step,
             "finished": not self.cut,

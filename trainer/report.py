@@ -5,17 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from trainer.calibration import reliability
-from trainer.evaluation import Scores
 from trainer.monitor.tables import WrongPrediction
-from trainer.objectives.metrics import (
-    classification_metrics,
-    confusion_matrix,
-    own_metrics,
-    softmax,
-)
+from trainer.objectives.metrics import confusion_matrix, softmax
 from trainer.run import Run
 from trainer.scores import Kept
+from trainer.tasks.task import Scores
 
 WRONG_SHOWN = 20
 
@@ -42,30 +36,20 @@ def make_report(run: Run, split: str, scores: Scores) -> Report:
     """Works out everything that is logged of an evaluation."""
     table = run.split(split)
     labels, logits = table.array("label"), scores.answers["logits"]
-    metrics = classification_metrics(
-        labels,
-        logits,
-        scores.weights["loss"],
-        scores.mean_losses("loss"),
-        own_metrics(run.config.objective),
-        names=run.source.id2label,
-    )
-    probabilities = softmax(logits)
-    metrics["calibration_error"] = reliability(labels, probabilities).error
-    certain, predictions = probabilities.max(-1), logits.argmax(-1)
-    wrong = np.flatnonzero(predictions != labels)
-    worst = wrong[np.argsort(-certain[wrong], kind="stable")][:WRONG_SHOWN]
+    worst = run.task.mistakes(table.gold, scores)[:WRONG_SHOWN]
+    probabilities, predictions = softmax(logits), logits.argmax(-1)
     rows = [
         WrongPrediction(
             text,
             int(labels[i]),
             int(predictions[i]),
-            float(certain[i]),
+            float(probabilities[i].max()),
             int(table.rows[i]),
         )
         for i, text in zip(worst, run.texts(split, worst), strict=True)
     ]
     matrix = confusion_matrix(labels, predictions, run.classes)
+    metrics = run.task.metrics(table.gold, scores)
     return Report(split, metrics, matrix, rows, labels, probabilities)
 
 

@@ -24,16 +24,16 @@ from trainer.data.progress import Progress
 from trainer.data.sources import open_source
 from trainer.data.tokenizers import load_tokenizer, make_tokenizer, vocabulary_size
 from trainer.errors import UserError
-from trainer.evaluation import Evaluator, Scores
+from trainer.evaluation import Evaluator
 from trainer.features import FeatureExtractor
 from trainer.models import families, size
 from trainer.models.parameters import build_model, named_constants, named_parameters
 from trainer.models.pretrained import Pretrained, open_pretrained
-from trainer.objectives.losses import make_loss
-from trainer.objectives.metrics import check_metrics, known_metric
+from trainer.objectives.metrics import known_metric
 from trainer.phases import match
 from trainer.storage.paths import without_globs
 from trainer.tasks.classification import Classification, Masking
+from trainer.tasks.task import Scores
 from trainer.workdir import Workdir
 from trainer.workers import Workers
 
@@ -95,7 +95,9 @@ class Run:
         self.source = open_source(self._readable(config.data), before)
         self.classes = len(self.source.id2label)
         self.tokenizer = self._make_tokenizer(pretrained, say)
-        self.task = Classification(make_loss(config.objective, self.classes), self._masking())
+        masking = Masking.of(config.objective.mask_share, self.tokenizer)
+        target = config.evaluation.precision_target
+        self.task = Classification(config.objective, self.source.id2label, masking, target)
         self._splits: dict[str, TokenSplit] = {}
         architecture = (
             families.architecture(self.pretrained, config.model, f"pretrained model {name!r}")
@@ -294,26 +296,7 @@ class Run:
         """
         for name in ("validation", "test"):
             chosen = self.config.evaluation.metric if name == "validation" else ""
-            labels = np.array(self.split(name).array("label"))
-            check_metrics(labels, self.source.id2label, self.config.objective, name, chosen)
-
-    def _masking(self) -> Masking | None:
-        """What happens to the input tokens while training.
-
-        Raises:
-          UserError: the tokenizer has no mask token.
-        """
-        share = self.config.objective.mask_share
-        if not share:
-            return None
-        if self.tokenizer.mask_token_id is None:
-            raise UserError(
-                "config.objective.mask_share needs a tokenizer with a mask token: set it to 0, or"
-                " choose another tokenizer"
-            )
-        return Masking(
-            share, self.tokenizer.mask_token_id, tuple(sorted(self.tokenizer.all_special_ids))
-        )
+            self.task.check(self.split(name).gold, name, chosen)
 
     def train_batches(
         self,

@@ -5,11 +5,11 @@ import pytest
 import tensorflow as tf
 
 from trainer.config import Objective
-from trainer.objectives.losses import make_loss
 from trainer.tasks.classification import Classification
 from trainer.tasks.task import weighted_sums
 
 CLASSES = 4
+NAMES = ("a", "b", "c", "d")
 FOCAL = {"loss": "focal", "focal_gamma": 2.0}
 
 
@@ -21,7 +21,7 @@ def _batch():
 def _sums(objective, labels, logits, weights):
     """The sum of weighted losses and the sum of weights."""
     batch = {"label": tf.constant(labels), "weight": tf.constant(weights)}
-    (sums,) = weighted_sums(Classification(make_loss(objective, CLASSES)), batch, logits)
+    (sums,) = weighted_sums(Classification(objective, NAMES), batch, logits)
     return sums
 
 

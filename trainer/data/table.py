@@ -60,6 +60,11 @@ class Table:
         """An array of the task, as it was given to the table."""
         return self._host[name]
 
+    @property
+    def gold(self) -> dict[str, np.ndarray]:
+        """All arrays of the task, by name."""
+        return {name: self._host[name] for name in self._arrays}
+
     def gather_flat(self, rows: tf.Tensor) -> Batch:
         """What `gather` gives that has no length: no tokens, and no arrays of tokens."""
         real = rows >= 0

@@ -1,13 +1,26 @@
 """Classification: one label a text or pair of texts."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from transformers import PreTrainedTokenizerFast
 
+from trainer.calibration import Calibration, reliability
+from trainer.config import Objective
+from trainer.errors import UserError
 from trainer.models.random import keep_mask
-from trainer.objectives.losses import Loss
-from trainer.tasks.task import Batch, Task
+from trainer.objectives.losses import make_loss
+from trainer.objectives.metrics import (
+    check_metrics,
+    classification_metrics,
+    own_metrics,
+    softmax,
+)
+from trainer.tasks.task import Batch, Gold, Scores, Task
 
 
 @dataclass(frozen=True)
@@ -24,6 +37,22 @@ class Masking:
     mask_id: int
     special_ids: tuple[int, ...]
 
+    @classmethod
+    def of(cls, share: float, tokenizer: PreTrainedTokenizerFast) -> "Masking | None":
+        """The masking of a share of the tokens; None for a share of 0.
+
+        Raises:
+          UserError: the tokenizer has no mask token.
+        """
+        if not share:
+            return None
+        if tokenizer.mask_token_id is None:
+            raise UserError(
+                "config.objective.mask_share needs a tokenizer with a mask token: set it to 0, or"
+                " choose another tokenizer"
+            )
+        return cls(share, tokenizer.mask_token_id, tuple(sorted(tokenizer.all_special_ids)))
+
     def __call__(self, batch: Batch) -> Batch:
         """The batch with other input_ids [B, T]."""
         ids = batch["input_ids"]
@@ -35,13 +64,28 @@ class Masking:
 class Classification(Task):
     """Learns the label of each row.
 
+    Gold has "label" int32 [N], answers have "logits" float [N, C].
+
     Args:
-      loss: of an example, and its class weight.
-      masking: what happens to the input tokens, or None.
+      objective: loss, class weights, further metrics.
+      names: of the C classes, in the order of their ids.
+      masking: replaces some input tokens while training, or None.
+      precision_target: of the second threshold that is fitted, with two classes.
+
+    Raises:
+      UserError: the objective's loss or metrics cannot be had, or do not fit the classes.
     """
 
-    def __init__(self, loss: Loss, masking: Masking | None = None):
-        self._loss, self._masking = loss, masking
+    def __init__(
+        self,
+        objective: Objective,
+        names: Sequence[str],
+        masking: Masking | None = None,
+        precision_target: float = 0.95,
+    ):
+        self._objective, self._names = objective, list(names)
+        self._loss = make_loss(objective, len(names))
+        self._masking, self._precision_target = masking, precision_target
 
     def prepare(self, batch: Batch) -> Batch:
         return self._masking(batch) if self._masking else batch
@@ -54,3 +98,37 @@ class Classification(Task):
 
     def answers(self, batch: Batch, outputs: Any) -> dict[str, tf.Tensor]:
         return {"logits": outputs}
+
+    def check(self, gold: Gold, split: str, chosen: str) -> None:
+        check_metrics(gold["label"], self._names, self._objective, split, chosen)
+
+    def metrics(self, gold: Gold, scores: Scores) -> dict[str, Any]:
+        labels, logits = gold["label"], scores.answers["logits"]
+        found = classification_metrics(
+            labels,
+            logits,
+            scores.weights["loss"],
+            scores.mean_losses("loss"),
+            own_metrics(self._objective),
+            names=self._names,
+        )
+        return {**found, "calibration_error": reliability(labels, softmax(logits)).error}
+
+    def mistakes(self, gold: Gold, scores: Scores) -> np.ndarray:
+        logits = scores.answers["logits"]
+        wrong = np.flatnonzero(logits.argmax(-1) != gold["label"])
+        return wrong[np.argsort(-softmax(logits).max(-1)[wrong], kind="stable")]
+
+    def fit(self, step: int, gold: Gold, scores: Scores) -> Calibration | None:
+        return Calibration.fit(
+            step, gold["label"], scores.answers["logits"], self._precision_target
+        )
+
+    def results(self, fitted: Calibration | None, gold: Gold, scores: Scores) -> dict[str, Any]:
+        temperature = fitted.temperature if fitted else None
+        labels, logits = gold["label"], scores.answers["logits"]
+        errors = {
+            name: reliability(labels, softmax(logits / each)).error if each else math.nan
+            for name, each in (("before", 1.0), ("after", temperature))
+        }
+        return {"temperature": temperature, "test_calibration_error": errors}

@@ -1,23 +1,58 @@
-"""The contract of a task: what is learned from a batch, in pure functions.
+"""The contract of a task: what is learned from a batch, and how a whole set is judged.
 
-A task sees no strategy, tape, optimizer, flag or file: exact gradients, phases, precision,
-accumulation, resuming and distribution are the step's and the loop's, for all tasks alike.
+A task is made of pure functions. It sees no strategy, tape, optimizer, flag or file: exact
+gradients, phases, precision, accumulation, resuming and distribution are the step's and the loop's,
+for all tasks alike.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
 import tensorflow as tf
 
 Batch = dict[str, tf.Tensor]
+Gold = Mapping[str, np.ndarray]
+"""Arrays that a task has of the N rows of a set, [N] or [sum of lengths], on the host."""
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")  # the keys of a batch that models take
 
 
+@dataclass(frozen=True)
+class Scores:
+    """What a model says of a set's rows, in their order.
+
+    Attributes:
+      losses: by name, float [N], the sum of each row's weighted losses.
+      weights: by name, float [N], the sum of each row's weights.
+      answers: by name, [N, ...]: see `Task.answers`. An axis of tokens is as long as in the longest
+        batch; what is behind a row's end means nothing.
+    """
+
+    losses: dict[str, np.ndarray]
+    weights: dict[str, np.ndarray]
+    answers: dict[str, np.ndarray]
+
+    def mean_losses(self, name: str) -> np.ndarray:
+        """Each row's loss of that name, float [N]: 0 for a row without weight."""
+        weights = self.weights[name]
+        return np.divide(self.losses[name], weights, np.zeros_like(weights), where=weights > 0)
+
+
+class Fitted(Protocol):
+    """What a task fits on validation when the run is over: a temperature, thresholds."""
+
+    def save(self, path: Path) -> None:
+        """Writes it as sealed JSON, whole or not at all."""
+
+
 class Task:
-    """What is learned from a batch.
+    """What is learned from a batch, and how a whole set is judged.
 
     A batch holds INPUTS, int32 [B, T], weight float32 [B] (0 for a padding row), and what the task
-    itself put there. All functions here run in the graph, on a part of the rows of a global batch.
+    itself put there. `prepare`, `weights`, `losses` and `answers` run in the graph, on a part of
+    the rows of a global batch; the others on the host, on a whole set, in NumPy.
     """
 
     def prepare(self, batch: Batch) -> Batch:
@@ -51,6 +86,34 @@ class Task:
         It looks at nothing that a text to predict has not: no labels.
         """
         raise NotImplementedError
+
+    def check(self, gold: Gold, split: str, chosen: str) -> None:
+        """Refuses a set that could not be judged, before hours are spent on training.
+
+        Args:
+          gold: of the set.
+          split: its name.
+          chosen: the metric that chooses the best weights on this set; empty: none does.
+
+        Raises:
+          UserError: which metric, and why.
+        """
+
+    def metrics(self, gold: Gold, scores: Scores) -> dict[str, Any]:
+        """Metrics of a set by name, and "examples", how many rows it has."""
+        raise NotImplementedError
+
+    def mistakes(self, gold: Gold, scores: Scores) -> np.ndarray:
+        """Rows that the model got wrong, int [K], those that it was surest of first."""
+        raise NotImplementedError
+
+    def fit(self, step: int, gold: Gold, scores: Scores) -> Fitted | None:
+        """What predictions need besides the weights of `step`, fitted on validation; or None."""
+        return None
+
+    def results(self, fitted: Any, gold: Gold, scores: Scores) -> dict[str, Any]:
+        """Further entries of result.json: what was fitted, and what it gives on the test set."""
+        return {}
 
 
 def weighted_sums(task: Task, batch: Batch, outputs: Any) -> list[tuple[tf.Tensor, tf.Tensor]]:
