@@ -38,7 +38,7 @@ help:
 	@echo '  make bench        fine-tune as fast as others do? Half an hour or more, side by side'
 	@echo '  make bench-learning do all of them learn the same? 4,000 reviews, three seeds, an hour'
 	@echo '  make bench-quick  our step against one written by hand, in three minutes'
-	@echo '  make lint         ruff and mypy, changing nothing'
+	@echo '  make lint         ruff, mypy and how docstrings begin, changing nothing'
 	@echo '  make format       let ruff rewrite the code'
 	@echo '  make install      make .venv with every dependency at its pinned version'
 	@echo '  make data         fetch the sample reviews into data/'
@@ -172,6 +172,7 @@ lint: install
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy trainer launch
+	$(PY) scripts/docstrings.py trainer launch scripts
 
 format: install
 	$(PY) -m ruff check --fix .

@@ -153,7 +153,7 @@ def _check_text(argument: str) -> None:
 
 
 def value_of(flag: str, arguments: Sequence[str]) -> str:
-    """What arguments say for a flag, as --flag=value or --flag value; the last one counts."""
+    """The value of a flag in arguments, as --flag=value or --flag value; the last one counts."""
     found = ""
     for i, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")

@@ -1,4 +1,4 @@
-"""Which workers make up a run, and which of them this process is.
+"""The workers that make up a run, and the one that this process is.
 
 They are stated (--hosts and --index, or TF_CONFIG), or follow from what Slurm or Kubernetes tell
 each process. Sources that contradict each other are refused.
@@ -113,7 +113,7 @@ def secret(environment: Environment) -> str:
 
 @dataclass(frozen=True)
 class _Place:
-    """What a scheduler says of this process without naming addresses."""
+    """The place of this process according to a scheduler that names no addresses."""
 
     source: str
     index: int

@@ -35,7 +35,7 @@ NODE_LOST_SECONDS = 30
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What the flags of this program say."""
+    """The values of this program's flags."""
 
     name: str
     image: str
@@ -108,7 +108,7 @@ def main(train: list[str]) -> None:
 
 
 def manifests(run: Run) -> list[Manifest]:
-    """What `kubectl apply` is to make, in order."""
+    """The objects that `kubectl apply` is to make, in order."""
     first = [_secret(run), _network_policy(run)]  # pods that are there before these would be open
     made = [_job_set(run)] if run.kind == "jobset" else [_service(run), _job(run)]
     made = [*first, *made]
@@ -224,7 +224,7 @@ def _job_set(run: Run) -> Manifest:
 
 
 def _job_spec(run: Run, ignore: str) -> Manifest:
-    """What both kinds share.
+    """The part of the specification that both kinds share.
 
     Args:
       run: what to run.

@@ -220,7 +220,7 @@ def _start(command: Sequence[str], rank: int, environment: dict[str, str]) -> Pr
 
 
 def dies_with_this_process() -> Callable[[], None] | None:
-    """What a child calls before it becomes the worker; elsewhere than on Linux nothing."""
+    """A function for a child to call before it becomes the worker; None elsewhere than on Linux."""
     if sys.platform != "linux":
         return None
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()

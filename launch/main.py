@@ -1,4 +1,4 @@
-"""What every program has in common: flags, signals, and how a mistake is told.
+"""The common part of all programs: flags, signals, and how a mistake is told.
 
 Exit status: 0 done; 2 the user's mistake, told in one line; 75 ended by a signal after saving, the
 same command goes on (EX_TEMPFAIL of sysexits.h); 69 another worker is lost; 1 anything else.
@@ -155,7 +155,7 @@ def define_config() -> None:
 
 
 def config():
-    """What the config file returned, with the fields changed that the command line names.
+    """The Experiment of the config file, with the fields changed that the command line names.
 
     Raises:
       UserError: it is not an Experiment.

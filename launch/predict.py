@@ -137,7 +137,7 @@ def _format(data: "Data") -> "Format":
 
 
 def _columns(kind: str, data: "Data") -> "Columns":
-    """What the columns are called; refuses names that would have no effect."""
+    """Names of the columns; refuses those that would have no effect."""
     from trainer.prediction.inputs import Columns
 
     if _TEXT_PAIR.value and not data.text_pair:
@@ -157,7 +157,7 @@ def _columns(kind: str, data: "Data") -> "Columns":
 
 @contextlib.contextmanager
 def _input(format_: "Format", columns: "Columns", stop: Callable[[], bool]) -> "Iterator[Input]":
-    """What is to be predicted; `stop` is asked while standard input makes wait."""
+    """The texts to predict; `stop` is asked while standard input makes wait."""
     from trainer.data.rows import Remarks
     from trainer.prediction.inputs import Input, Text, Waiting, read
 
@@ -216,7 +216,7 @@ def _check_flags() -> None:
 
 
 def _threshold(trained: "TrainedModel") -> float | None:
-    """What --threshold says."""
+    """The value of --threshold."""
     value = _THRESHOLD.value
     if not value:
         return None

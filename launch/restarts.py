@@ -43,7 +43,7 @@ class End(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What follows an end."""
+    """The action that follows an end."""
 
     restart: bool
     why: str  # to be said; empty where the processes have said it themselves
@@ -52,7 +52,7 @@ class Decision(NamedTuple):
 def decide(
     ends: Sequence[End], max_restarts: int, restart_preempted: bool = True, stop: str = ""
 ) -> Decision:
-    """What follows the last of `ends`, by the table above; the exit status is that of the end.
+    """Decides what follows the last of `ends`, by the table above; the status is that end's.
 
     Args:
       ends: all ends so far.
@@ -78,7 +78,7 @@ def decide(
 
 
 def cause(codes: Iterable[tuple[str, int]]) -> tuple[str, int]:
-    """Whose end is that of the group, and the status of it.
+    """The worker whose end is that of the group, and its status.
 
     A worker that loses a peer ends too: what the peer ended with counts, whichever of the two was
     seen first.

@@ -44,7 +44,7 @@ export THAW_SECRET"""
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What the flags of this program say; texts are empty, and numbers 0, where nothing is set."""
+    """The values of this program's flags; texts are empty, and numbers 0, where nothing is set."""
 
     nodes: int
     tasks_per_node: int

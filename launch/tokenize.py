@@ -44,7 +44,7 @@ class Piece(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What a tokenizer has in one line of the table."""
+    """A tokenizer's cell in one line of the table."""
 
     piece: str = ""
     number: str = ""

@@ -83,7 +83,7 @@ def main() -> int:
 
 
 def _of_a_peer(error: BaseException) -> bool:
-    """Whether a worker that is gone may be why."""
+    """True if a worker that is gone may be why."""
     from tensorflow import errors
 
     kinds = (errors.UnavailableError, errors.AbortedError, errors.CancelledError)

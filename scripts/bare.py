@@ -1,4 +1,4 @@
-"""What a TensorFlow user writes by hand: BERT of Keras's own layers, and a step of GradientTape.
+"""A model as TensorFlow users write it: BERT of Keras's own layers, and a step of GradientTape.
 
 The yardstick of `make bench` and `make bench-quick`; nothing in it is tuned.
 """

@@ -83,7 +83,7 @@ def by_kind(threads: Iterable[Sequence[Event]], seconds: float, steps: int) -> d
 
 
 def kind_of(name: str) -> str:
-    """Which of KINDS an operation, "name:Type", is."""
+    """The one of KINDS that an operation, "name:Type", is."""
     return next((kind for kind, pattern in KINDS if re.search(pattern, name)), OTHER)
 
 

@@ -77,7 +77,7 @@ class Browser:
         self._call("POST", "/url", {"url": url})
 
     def run(self, script: str) -> Any:
-        """What the body of a JavaScript function returns; `all` and `text` are at its hand."""
+        """The value that a JavaScript function's body returns; it may call `all` and `text`."""
         return self._call("POST", "/execute/sync", {"script": _DEEP + script, "args": []})
 
     def wait(self, condition: str, what: str) -> None:
@@ -89,7 +89,7 @@ class Browser:
         wait_for(lambda: bool(self.run(f"return !!({condition});")), what)
 
     def picture(self) -> Image.Image:
-        """What is in sight, in RGB."""
+        """The visible part of the page, in RGB."""
         png = base64.b64decode(self._call("GET", "/screenshot"))
         return Image.open(io.BytesIO(png)).convert("RGB")
 

@@ -134,7 +134,7 @@ def compare(systems: Sequence[System], runs: Path, plot: Path | None) -> int:
 
 
 def finished(system: System, runs: Path) -> bool:
-    """Whether its run is there and whole.
+    """True if its run is there and whole.
 
     Raises:
       UserError: its folder holds something else.
@@ -155,7 +155,7 @@ def finished(system: System, runs: Path) -> bool:
 
 
 def _result(system: System, runs: Path) -> dict[str, Any]:
-    """What its result.json holds; nothing where there is none yet."""
+    """The contents of its result.json; empty where there is none yet."""
     from trainer.workdir import Workdir
 
     workdir = Workdir(runs / system.folder)
@@ -181,7 +181,7 @@ def train(command: list[str]) -> int:
 
 
 def read(system: System, runs: Path) -> dict[str, Any]:
-    """What the table says of a finished run."""
+    """A finished run's entries in the table."""
     from trainer.workdir import Workdir
 
     workdir = Workdir(runs / system.folder)

@@ -1,4 +1,4 @@
-"""What a run on many times as much data costs to start, and in memory; see benchmark.py."""
+"""Costs of a start on many times as much data, in seconds and memory; see benchmark.py."""
 
 import itertools
 import json
@@ -15,7 +15,7 @@ SECONDS = 10.0  # that a resumed start may take longer
 
 
 def gigabytes(times: int) -> float:
-    """What the folder must hold, with imdb_reviews: texts, tokens, and checkpoints of both runs."""
+    """Room that the folder needs for imdb_reviews: texts, tokens, and checkpoints of both runs."""
     return 0.08 * times + 1
 
 

@@ -1,4 +1,4 @@
-"""Whether all systems of peers.py learn the same: `make bench-learning`, an hour.
+"""Do all systems of peers.py learn the same? `make bench-learning`, an hour.
 
 Each trains the real weights of MiniLM-L6 on the same 4,000 reviews of up to 64 tokens, an epoch in
 the same batches of 16 at the same constant rate, for three seeds, and is scored on 1,000 others.

@@ -192,7 +192,7 @@ def random_batch(config, length: int, random) -> dict[str, np.ndarray]:
 
 
 def outputs(model, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What the model gives: hidden, pooled, and logits where it has a classifier."""
+    """The model's outputs: hidden, pooled, and logits where it has a classifier."""
     seen = {}
     head = getattr(model, "score", getattr(model, "classifier", None))
     head = getattr(head, "out_proj", head)  # RoBERTa's and ELECTRA's last layer

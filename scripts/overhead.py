@@ -152,7 +152,7 @@ def measure(
 
 
 def read_config(config_file: Path, changes: Sequence[str], workdir: Path) -> config_lib.Experiment:
-    """What launch.train would make of these flags.
+    """The Experiment that launch.train would make of these flags.
 
     Raises:
       UserError: it would not take them.
@@ -167,7 +167,7 @@ def read_config(config_file: Path, changes: Sequence[str], workdir: Path) -> con
 
 
 class Evaluation(NamedTuple):
-    """What it takes to log an evaluation, and how many steps lie between two."""
+    """Seconds to log an evaluation, and the number of steps between two."""
 
     seconds: float
     interval: int

@@ -82,7 +82,7 @@ Logits = Callable[[Any, Any], Any]  # of int32 ids and mask [B, T], after the tr
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What a system trains on. Tuned: in the batches of `grouped`, otherwise there are none."""
+    """A system's training data. Tuned: in the batches of `grouped`, otherwise there are none."""
 
     reviews: Reviews
     weights: Path
@@ -201,7 +201,7 @@ def hugging_face(job: Job, start: Start) -> Logits:
 
 
 def products(tf: Any) -> Callable[[int], Any]:
-    """What machine.product_rate takes, in TensorFlow."""
+    """The products that machine.product_rate takes, in TensorFlow."""
     matrix = tf.cast(tf.random.normal([machine.SIDE] * 2), machine.best_type())
     return lambda count: [matrix @ matrix for _ in range(count)][-1][0, 0].numpy()
 

@@ -157,7 +157,7 @@ def _together(
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """Which systems, and in what."""
+    """Flags that choose the systems, and where they are."""
     made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -370,7 +370,7 @@ def write(path: Path, reviews: list[dict[str, Any]]) -> None:
 
 
 def reviews_of(split: str, count: int) -> list[dict[str, Any]]:
-    """So many of a split of the sample of `make data`."""
+    """Takes some reviews of a split of the sample of `make data`."""
     program.import_tensorflow()
     from trainer.config import Data
     from trainer.data.sources import open_source

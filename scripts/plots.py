@@ -1,4 +1,4 @@
-"""What the programs that draw, or write a table, have in common."""
+"""The common part of the programs that draw, or write a table."""
 
 import os
 from pathlib import Path

@@ -31,7 +31,7 @@ GPUS = (8, 16, 32, 64, 128, 256)
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """What a ring all-reduce costs: seconds a message, bytes a second over a link."""
+    """Costs of a ring all-reduce: seconds a message, bytes a second over a link."""
 
     latency: float
     bandwidth: float
@@ -99,7 +99,7 @@ class Worker:
 
 
 def ask_all(workers: Sequence[Worker], what: str, number: int) -> list[float]:
-    """What each says, all at once."""
+    """The answers of all, asked at once."""
     for worker in workers:
         worker.ask(what, number)
     return [worker.answer() for worker in workers]

@@ -149,7 +149,7 @@ def visit(logdir: Path, names: Sequence[str] = tuple(PAGES)) -> Iterator[tuple[s
 
 
 def profiled(logdir: Path) -> bool:
-    """Whether there is a profile to show."""
+    """True if there is a profile to show."""
     return any(logdir.rglob("*.xplane.pb"))
 
 

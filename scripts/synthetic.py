@@ -10,7 +10,7 @@ from trainer.storage import strict_json
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """What is trained; the defaults are those of MiniLM-L6 (Wang et al., 2020)."""
+    """The shape of a model and its batches; the defaults are MiniLM-L6's (Wang et al., 2020)."""
 
     depth: int = 6
     width: int = 384
@@ -39,7 +39,7 @@ class Shape:
         return self.of_a_token(self.length) * self.rows * self.length
 
     def of_a_token(self, length: float) -> float:
-        """The same of a token in a text of that length: 6 a weight, and attention."""
+        """Operations of a token in a text of that length: 6 a weight, and attention."""
         weights = self.depth * (4 * self.width**2 + 2 * self.width * self.ffn_width)
         return float(6 * weights + 12 * self.depth * self.width * length)
 

@@ -155,7 +155,7 @@ def report(result: dict[str, Any], best: dict[str, Any], reached: dict[str, Any]
 
 
 def machine() -> str:
-    """What a reader must know of where it ran."""
+    """Facts of the machine that a reader must know."""
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     today = datetime.datetime.now(tz=datetime.UTC).date()
     return f"{today}, {platform.machine()}, {os.cpu_count()} cores, load {load} at the end"

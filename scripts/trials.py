@@ -122,7 +122,7 @@ def grid(lists: Sequence[str]) -> list[Settings]:
 
 
 def draws(randoms: Sequence[str], trials: int, seed: int) -> list[Settings]:
-    """So many draws of each "field=log:1e-5:1e-3", "uniform:…", "int:1:4" (ends in), or "a|b|c".
+    """Settings drawn for each trial from "field=log:1e-5:1e-3", "uniform:…", "int:1:4" or "a|b|c".
 
     A draw depends on the seed, the trial and the field only: more trials leave the first the same.
 

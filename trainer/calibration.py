@@ -131,7 +131,7 @@ def thresholds(
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """What was fitted on the validation split with the best weights.
+    """Values fitted on the validation split with the best weights.
 
     Attributes:
       step: of the weights.

@@ -74,7 +74,7 @@ def _texts(most: int) -> typing.Any:
 
 @dataclass
 class Data:
-    """Which texts and labels, and how they are cut."""
+    """The texts and labels, and how they are cut."""
 
     source: str = _one_of("tfds", "files")
     name: str = "imdb_reviews"  # TFDS dataset, with its config after a slash ("glue/mrpc")
@@ -133,7 +133,7 @@ class Model:
 
 @dataclass
 class Objective:
-    """What is learned from a batch."""
+    """The loss of a batch, and the metrics."""
 
     loss: str = "cross_entropy"  # cross_entropy | focal | "package.module:function"
     label_smoothing: float = _number(0.0, 0.0, 0.99)
@@ -159,7 +159,7 @@ class Optimizer:
 
 @dataclass
 class Phase:
-    """Which parameters train, for how long, at what rate."""
+    """The parameters that train, for how long, at what rate."""
 
     name: str = "all"
     train: tuple[str, ...] = (".*",)  # regular expressions, each matched on a whole parameter name

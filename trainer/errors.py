@@ -50,7 +50,7 @@ def shown(value: Any, most: int = 40) -> str:
 
 
 def in_one_line(error: BaseException) -> str:
-    """What a user's own code raised and where: "KeyError: 'a' (my_parts.py, line 7)"."""
+    """An error of a user's own code, and its place: "KeyError: 'a' (my_parts.py, line 7)"."""
     try:
         text = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
     except Exception:  # its own __str__ fails

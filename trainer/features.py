@@ -1,4 +1,4 @@
-"""What a frozen encoder makes of each training example, computed once for many epochs of a head."""
+"""Outputs of a frozen encoder for each training example, computed once for a head's epochs."""
 
 import os
 import tempfile

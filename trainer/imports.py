@@ -44,7 +44,7 @@ def foreign(config: Experiment) -> dict[str, str]:
 
 
 def packages(config: Experiment) -> list[str]:
-    """What `check_trusted` asks for: the top packages of foreign code, each once."""
+    """The top packages of foreign code, each once, as `check_trusted` asks for them."""
     return sorted({_module(path).partition(".")[0] for path in foreign(config).values()})
 
 

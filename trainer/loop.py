@@ -75,7 +75,7 @@ class Loop:
             run.workers.compare(beginning, "give every worker the same files")
 
     def _note(self, say: Callable[[str], None]) -> None:
-        """What could be set better, while it can be."""
+        """Notes on wasteful settings, before they are fixed."""
         for split in SCORES:
             size = len(self.run.split(split)), self.run.classes, self.run.evaluator.itemsize
             if why := too_large(*size):
@@ -146,7 +146,7 @@ class Loop:
 
     @property
     def cut(self) -> bool:
-        """Whether max_steps ends the run here."""
+        """True if max_steps ends the run here."""
         return bool(self.config.max_steps) and self.step >= self.config.max_steps
 
     def train(self, monitor: Monitor, stop: Callable[[], bool]) -> dict[str, Any]:
@@ -210,7 +210,7 @@ class Loop:
         return min([*ends, self.config.max_steps] if self.config.max_steps else ends)
 
     def _features(self) -> tf.experimental.Optional | None:
-        """What the encoder makes of the training examples, where the phase computes it once."""
+        """The encoder's outputs for the training examples, where the phase computes them once."""
         if not self.phase.settings.cache_features:
             return None
         self.run.workers.doing = f"the features that phase {self.phase.settings.name!r} trains on"
@@ -277,7 +277,7 @@ class Loop:
         self.monitor.histograms(self.step, arrays)
 
     def _what_fits(self, count: int) -> str:
-        """What to do about a batch that is too large, one of the next `count`."""
+        """Advice on a batch that is too large, one of the next `count`."""
         runtime = self.config.runtime
         longest = max(self.plan.batch(step)[1] for step in range(self.step, self.step + count))
         rows = self.run.rows_and_parts()[0] // self.parts

@@ -88,7 +88,7 @@ def _write(path: Path) -> bytes:
 
 
 def _read(path: Path) -> bytes:
-    """What the chief has written; empty where it is not there, or not whole, yet."""
+    """The secret that the chief wrote; empty where it is not there, or not whole, yet."""
     for folder in (path.parent.parent, path.parent):
         with contextlib.suppress(OSError):
             next(folder.iterdir(), None)  # an old listing may be kept until it is asked for

@@ -39,6 +39,6 @@ class ParameterSamples:
         return tf.concat([tf.cast(part, tf.float32) for part in parts], 0)
 
     def by_group(self, taken: np.ndarray | Sequence[float]) -> dict[str, Any]:
-        """What `take` returned, by group."""
+        """The samples that `take` returned, by group."""
         ends = np.cumsum(list(self._counts.values()))
         return dict(zip(self._counts, np.split(np.asarray(taken), ends[:-1]), strict=True))

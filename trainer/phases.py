@@ -1,4 +1,4 @@
-"""Which parameters train, at what rate, for how long: phases are data."""
+"""Phases are data: the parameters that train, at what rate, for how long."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -29,7 +29,7 @@ class PhasePlan:
     factors: dict[str, float]
 
     def describe(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
-        """What trains, how much of it, and at what peak rate, for the log."""
+        """A line for the log: the parameters that train, their number, and the peak rate."""
         sizes = {name: int(np.prod(shape)) for name, shape in shapes.items()}
         trained = sum(sizes[name] for name in self.factors)
         lines = [

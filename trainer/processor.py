@@ -16,7 +16,7 @@ def name(about: Path = ABOUT) -> str:
 
 
 def has_bfloat16(about: Path = ABOUT) -> bool | None:
-    """Whether it has instructions for products of bfloat16; None: it does not say.
+    """True if it has instructions for products of bfloat16; None: it does not say.
 
     Without them bfloat16 is converted to float32 and back around each operation.
     """

@@ -1,4 +1,4 @@
-"""What the scores of a split say: metrics, confusion matrix, the worst mistakes."""
+"""The judgement of a split's scores: metrics, confusion matrix, the worst mistakes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +54,7 @@ def make_report(run: Run, split: str, scores: Scores) -> Report:
 
 
 def keep(run: Run, split: str, scores: Scores, report: Report) -> Kept:
-    """What is stored of an evaluation for launch.report."""
+    """The part of an evaluation that is stored for launch.report."""
     table = run.split(split)
     return Kept(
         table.rows,

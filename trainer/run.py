@@ -1,4 +1,4 @@
-"""What a run is made of: data, tokenizer, batches, model. Loaded and checked before it starts."""
+"""The parts of a run: data, tokenizer, batches, model. Loaded and checked before it starts."""
 
 import contextlib
 import dataclasses
@@ -158,7 +158,7 @@ class Run:
         return self._splits[name]
 
     def texts(self, name: str, rows: np.ndarray) -> list[str]:
-        """What the model is given of the examples `rows`, int [N]: their tokens, as text."""
+        """The texts of the examples `rows`, int [N], as the model is given them: their tokens."""
         if not len(rows):
             return []
         split = self.split(name)
@@ -218,7 +218,7 @@ class Run:
         return weights | {f"constant/{name}": v for name, v in self.constants.items()}
 
     def derived(self) -> dict[str, Any]:
-        """What must be equal on a resume besides the settings."""
+        """Facts that must be equal on a resume besides the settings."""
         tokenizer = plain_backend(self.tokenizer).to_str()
         return {
             "pretrained": self.pretrained,
@@ -231,7 +231,7 @@ class Run:
         }
 
     def _notes(self) -> dict[str, Any]:
-        """What must be equal on all workers, by how to call it."""
+        """Facts that must be equal on all workers, by their names in a message."""
         derived = self.derived()
         fingerprints = derived.pop("data_fingerprint").items()
         notes = {f"{name} data": fingerprint for name, fingerprint in fingerprints}
@@ -314,7 +314,7 @@ class Run:
         return train_dataset(split, plan, first_step, last_step, size, *place, features)
 
     def features(self, stop: Callable[[], bool]) -> tf.experimental.Optional:
-        """What the encoder makes of each training example, [N, D]; see `FeatureExtractor.run`."""
+        """The encoder's output for each training example, [N, D]; see `FeatureExtractor.run`."""
         split = self.split("train")
         batches, dataset = self._in_order(split)
         extractor = FeatureExtractor(self.strategy, self.model, self._fuses)

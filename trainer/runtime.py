@@ -114,7 +114,7 @@ def _devices(runtime: config_lib.Runtime) -> list[str]:
 
 
 def describe(strategy: tf.distribute.Strategy, runtime: config_lib.Runtime) -> str:
-    """What was set, in a line for the log."""
+    """The settings in effect, in a line for the log."""
     here = local_replicas(strategy)
     workers = strategy.num_replicas_in_sync // here
     places = f"({workers} workers x {here} devices), here" if workers > 1 else "on"
@@ -136,7 +136,7 @@ def describe(strategy: tf.distribute.Strategy, runtime: config_lib.Runtime) -> s
 
 
 def slower(strategy: tf.distribute.Strategy, runtime: config_lib.Runtime) -> str | None:
-    """What of these settings costs time on this machine and gains nothing, in a line; or None."""
+    """A line on settings that cost time on this machine and gain nothing; or None."""
     if "CPU" not in strategy.extended.worker_devices[0].upper():
         return None
     if runtime.precision == "mixed_bfloat16" and processor.has_bfloat16() is False:

@@ -1,4 +1,4 @@
-"""What a finished run said of each example, kept for reports: DIR/scores/test.npz and so on."""
+"""Scores of a finished run, example by example, kept for reports: DIR/scores/test.npz and so on."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""What training changes: parameters, moments, loss scale, counters, the place in the run."""
+"""The state that training changes: parameters, moments, loss scale, counters, place in the run."""
 
 import dataclasses
 from typing import Any
@@ -21,7 +21,7 @@ class Counters:
         self.failed = scalar(False, tf.bool, "failed")
 
     def variables(self) -> dict[str, tf.Variable]:
-        """What a checkpoint must hold, by name. A failed run is never saved."""
+        """The variables that a checkpoint must hold, by name. A failed run is never saved."""
         return {"step": self.step, "skipped": self.skipped}
 
 
@@ -46,7 +46,7 @@ class TrainState:
         self.counters = Counters()
 
     def variables(self) -> dict[str, tf.Variable]:
-        """What a checkpoint must hold besides the model's variables, by name."""
+        """The variables that a checkpoint must hold besides the model's, by name."""
         parts = {
             "optimizer": self.optimizer.variables(),
             "loss_scale": self.loss_scale.variables(),

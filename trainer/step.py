@@ -33,7 +33,7 @@ STEP_METRICS = (*OF_STEP, "parameter_norm", "skipped_steps")
 
 
 class StepResults(NamedTuple):
-    """What some steps on the device gave.
+    """Results of one device call of several steps.
 
     Attributes:
       metrics: float64 [len(STEP_METRICS)], of the last step and after it.
@@ -48,7 +48,7 @@ class StepResults(NamedTuple):
 
 
 def can_recompute(model: keras.Model) -> bool:
-    """Whether its call takes `recompute`, as `models.encoder.Encoder.call` does."""
+    """True if `model.call` accepts `recompute`, as `models.encoder.Encoder.call` does."""
     return "recompute" in inspect.signature(model.call).parameters
 
 

@@ -90,7 +90,7 @@ class TrainedModel:
 
     @property
     def note(self) -> str:
-        """What a user of its probabilities should know; empty if nothing."""
+        """A note for the user of its probabilities; empty if there is none."""
         if self.calibration:
             return self.calibration.note
         if not (result := self.workdir.result()):
@@ -101,5 +101,5 @@ class TrainedModel:
 
     @property
     def temperature(self) -> float:
-        """What logits are divided by; 1 where nothing was fitted, see `note`."""
+        """The divisor of logits; 1 where nothing was fitted, see `note`."""
         return self.calibration.temperature if self.calibration else 1.0

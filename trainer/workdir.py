@@ -1,4 +1,4 @@
-"""What lies in a run's folder, and whether this run may go on in it."""
+"""A run's folder: its files, and the check that this run may go on in it."""
 
 import contextlib
 import os
@@ -57,7 +57,7 @@ class Workdir:
 
     @property
     def started(self) -> bool:
-        """Whether a run has begun here."""
+        """True if a run has begun here."""
         return self.config_file.is_file()
 
     def check(self, config: config_lib.Experiment) -> None:
@@ -195,7 +195,7 @@ class Workdir:
                 )
 
     def _state(self) -> dict[str, Any]:
-        """What decides how a run goes on here."""
+        """The facts that decide how a run goes on here."""
         return {
             self.config_file.name: self.started,
             self.checkpoints.folder.name: self.checkpoints.steps(),
@@ -203,7 +203,7 @@ class Workdir:
         }
 
     def _lacks(self, token: str, state: dict[str, Any], patience: float) -> str:
-        """What is not as on the chief, in spite of patience; empty if nothing is."""
+        """First item still differing from the chief's at the deadline; empty if none is."""
         deadline, lacks = time.monotonic() + patience, TOKEN
         while True:
             for folder in (self.path.parent, self.path):
@@ -308,7 +308,7 @@ class Workdir:
         return before == what
 
     def result(self) -> dict[str, Any] | None:
-        """What result.json says, None if the run has not ended.
+        """The contents of result.json; None if the run has not ended.
 
         Raises:
           UserError: it is not what was written.

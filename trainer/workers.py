@@ -216,7 +216,7 @@ class Workers:
             return self._answers.pop(number)
 
     def any(self, flag: bool) -> bool:
-        """Whether `flag` is true on some worker."""
+        """True if `flag` is true on some worker."""
         return any(self.exchange(flag))
 
     def from_chief(self, value: Any = None) -> Any:

@@ -170,7 +170,7 @@ def is_native(error: BaseException) -> bool:
 
 
 def in_words(error: BaseException) -> str:
-    """What an error says, in a short line."""
+    """The message of an error in a short line."""
     text = " ".join(str(error).split())[:200]
     return "".join(c if c.isprintable() else "?" for c in text) or type(error).__name__
 

@@ -56,11 +56,11 @@ class FileRecords:
 
     @property
     def remarks(self) -> str:
-        """What the last reading of all rows found odd, in one line; empty if nothing."""
+        """Oddities found by the last reading of all rows, in one line; empty if none."""
         return str(self._remarks)
 
     def overlaps(self, other: Records) -> bool:
-        """Whether the other is the same file, or a copy of it."""
+        """True if the other is the same file, or a copy of it."""
         assert isinstance(other, FileRecords)
         return self.content == other.content
 

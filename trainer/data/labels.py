@@ -155,7 +155,7 @@ def table(names: Sequence[str], counts: Mapping[str, np.ndarray]) -> str:
 
 
 def notes(names: Sequence[str], train: np.ndarray, column: str) -> list[str]:
-    """What looks like a mistake, a line each.
+    """Notes on what looks like a mistake, a line each.
 
     Args:
       names: of the C classes.

@@ -42,7 +42,7 @@ def evaluation_dataset(
     first_row: int,
     rows: int,
 ) -> tf.data.Dataset:
-    """The same for the batches of plan.evaluation_batches; step counts them from 0."""
+    """Like `train_dataset`, of the batches of plan.evaluation_batches; step counts them from 0."""
     return _dataset(split, batches.__getitem__, 0, len(batches), size, first_row, rows)
 
 

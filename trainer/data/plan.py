@@ -1,4 +1,4 @@
-"""Which examples stand in which batch, and to what length the batch is padded.
+"""The plan of batches: the examples in each, and the length that it is padded to.
 
 A batch is a function of (seed, step) only: epoch `step // steps_per_epoch` permutes the examples
 with numbers drawn from (seed, epoch), fills them into buckets by length, and permutes the batches.

@@ -36,7 +36,7 @@ _FAULTS: dict[str, str] = {}  # found so far, by the sha256 of what was tried
 
 
 def fault_of(text: str, more: tuple[str, ...] = ()) -> str:
-    """What is wrong with a tokenizer, in a few words; empty where all trials end well.
+    """The fault of a tokenizer in a few words; empty where all trials end well.
 
     Args:
       text: a tokenizer.json.

@@ -28,7 +28,7 @@ class Example(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What a file or split holds in one row; the label by its name."""
+    """One row of a file or split; the label by its name."""
 
     text: str
     pair: str | None
@@ -40,21 +40,21 @@ class Records(Protocol):
 
     @property
     def title(self) -> str:
-        """What to call it in a message, such as "split 'test'"."""
+        """Its name in a message, such as "split 'test'"."""
 
     @property
     def fingerprint(self) -> str:
         """sha256 in hex of the bytes that it is read from, and of which of them are read."""
 
     def overlaps(self, other: "Records") -> bool:
-        """Whether some row may stand in both."""
+        """True if some row may stand in both."""
 
     def rows(self) -> Iterator[Row]:
         """The rows, always in the same order."""
 
     @property
     def remarks(self) -> str:
-        """What the last reading of all rows found odd, in one line; empty if nothing."""
+        """Oddities found by the last reading of all rows, in one line; empty if none."""
 
 
 class Source:
@@ -107,7 +107,7 @@ class Source:
             raise UserError(self._why_empty(split, records))
 
     def remarks(self, split: str) -> str:
-        """What the last reading of the whole split found odd, in one line; empty if nothing."""
+        """Oddities found by the last reading of the whole split, in one line; empty if none."""
         return self._records_of(split).remarks
 
     def _records_of(self, split: str) -> Records:

@@ -96,7 +96,7 @@ def _build(folder: Path, build: Callable[[Path], dict[str, object]]) -> dict:
 
 
 def _read(folder: Path) -> tuple[dict, str]:
-    """What is noted in the folder, and what is wrong with it: empty when nothing is."""
+    """The notes in the folder, and their fault: empty where there is none."""
     try:
         meta = strict_json.read(folder / META)
         if meta.pop("sum", None) != seal_of(meta):

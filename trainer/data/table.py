@@ -66,7 +66,7 @@ class Table:
         return {name: self._host[name] for name in self._arrays}
 
     def gather_flat(self, rows: tf.Tensor) -> Batch:
-        """What `gather` gives that has no length: no tokens, and no arrays of tokens."""
+        """The part of `gather` that has no length: no tokens, and no arrays of tokens."""
         real = rows >= 0
         at = tf.maximum(rows, 0)
         flat = {

@@ -62,7 +62,7 @@ class TfdsRecords:
         return hashlib.sha256(json.dumps([what, features], sort_keys=True).encode()).hexdigest()
 
     def overlaps(self, other: Records) -> bool:
-        """Whether a row of a record file is read by both."""
+        """True if both read some row of a record file."""
         assert isinstance(other, TfdsRecords)
         return any(
             mine.filename == its.filename

@@ -181,14 +181,14 @@ def _assembled(
 
 
 def _input_names(backend: Tokenizer, folder: Folder) -> list[str]:
-    """What a model takes of it: token types where its template numbers the texts of a pair."""
+    """Names of the model's inputs: token types where the template numbers the texts of a pair."""
     ones = 1 in backend.encode("a", "a").type_ids and backend.num_special_tokens_to_add(True) > 0
     types = ones and folder.family is not FAMILIES["distilbert"]
     return [name for name in INPUTS if types or name != "token_type_ids"]
 
 
 def _notes(tokenizer: PreTrainedTokenizerFast, folder: Folder) -> list[str]:
-    """What of the folder's settings is not followed."""
+    """Notes on settings of the folder that are not followed."""
     made = tokenizer.special_tokens_map
     lost = [
         f"{role} {token!r}" for role, token in folder.roles.items() if token and role not in made
@@ -230,7 +230,7 @@ def _overruled(
 
 
 def _convert(folder: Folder) -> PreTrainedTokenizerFast:
-    """What transformers makes of the files of a folder without tokenizer.json."""
+    """Makes a tokenizer, with transformers, from a folder without tokenizer.json."""
     spiece = folder.there[0] == "spiece.model"
     if spiece and not importlib.util.find_spec("sentencepiece"):
         folder.refuse("`pip install sentencepiece` to read its spiece.model")
@@ -260,7 +260,7 @@ def _convert(folder: Folder) -> PreTrainedTokenizerFast:
 
 
 def _options(folder: Folder) -> dict[str, object]:
-    """What the files leave unsaid, and transformers would not guess, or guess wrongly."""
+    """Options that the files do not state, and transformers would not guess, or guess wrong."""
     options: dict[str, object] = {}
     first = folder.there[0]
     content = (folder.path / first).read_bytes()
@@ -277,7 +277,7 @@ def _options(folder: Folder) -> dict[str, object]:
 
 
 def _has_capitals(vocabulary: str) -> bool:
-    """Whether lowercasing would change a line, but for special ones such as [CLS] and <S>."""
+    """True if lowercasing would change a line, special ones such as [CLS] and <S> left out."""
     special = re.compile(r"\[.*\]|<.*>")
     return any(t != t.lower() for t in vocabulary.split("\n") if not special.fullmatch(t.strip()))
 

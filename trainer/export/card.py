@@ -42,7 +42,7 @@ classify("a fine film")""",
 
 
 class Card(NamedTuple):
-    """What a card is written from.
+    """The facts that a card is written from.
 
     Attributes:
       workdir: of the run. config, derived: what it read. step: of the weights.

@@ -19,7 +19,7 @@ LABELS = "labels.json"  # a list: a name may hold a line end
 
 
 class Served(tf.Module):
-    """What is saved: the weights, and functions of them."""
+    """The saved object: the weights, and functions of them."""
 
     def __init__(self, trained: TrainedModel, tokenizer: wordpiece.GraphTokenizer | None):
         super().__init__()

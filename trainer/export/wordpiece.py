@@ -124,7 +124,7 @@ class GraphTokenizer(tf.Module):
         return pieces.with_flat_values(tf.gather(self._ids, pieces.flat_values))
 
     def _normalised(self, texts):
-        """What BertNormalizer makes of them; a special token in a text becomes its mark."""
+        """Normalises texts as BertNormalizer does; a special token in a text becomes its mark."""
         texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
         texts = tf.strings.regex_replace(texts, _MARKS, "")
         for token, mark in self._marks.items():

@@ -15,7 +15,7 @@ DROPOUT = 0.1  # where neither the settings nor a pretrained model say otherwise
 
 @dataclass(frozen=True)
 class Head:
-    """What makes logits of the encoder's output.
+    """Settings of the head, which makes logits of the encoder's output.
 
     Attributes:
       pooling: see `trainer.models.layers.Pooling`.

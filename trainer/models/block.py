@@ -67,7 +67,7 @@ class MultiHeadAttention(keras.layers.Layer):
         return (output_BTD, scores_BHTS) if return_scores else output_BTD
 
     def mix(self, query, memory, attention_mask, training, return_scores):
-        """The same before the output projection, and the probabilities or None."""
+        """Like `call`, before the output projection; also the probabilities, or None."""
         if memory is None:
             query_BHTK, key_BHSK, value_BHSK = self._heads(query, self.query, self.key, self.value)
         else:
@@ -92,7 +92,7 @@ class MultiHeadAttention(keras.layers.Layer):
         return tf.reshape(mixed_BTHK, tf.shape(query)), scores_BHTS
 
     def _heads(self, x_BTD, *layers):
-        """What some of the linear layers make of x, in one product: [B, H, T, K] of each.
+        """Applies some of the linear layers to x in one product: [B, H, T, K] of each.
 
         Queries are scaled by 1 / sqrt(K), which costs less on their kernel than on each token's.
         """
@@ -108,7 +108,7 @@ class MultiHeadAttention(keras.layers.Layer):
         return tf.unstack(tf.transpose(y, [2, 0, 3, 1, 4]), len(layers))
 
     def _band(self, queries, keys, dtype):
-        """What is added to the scores [T, S]: 0, or MASKED where no key may be seen; or None."""
+        """The mask added to the scores [T, S]: 0, or MASKED where no key may be seen; or None."""
         if not (self.causal or self.window):
             return None
         # -1: all; a band wider than the text is refused.

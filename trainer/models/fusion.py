@@ -18,12 +18,12 @@ _inside = threading.local()  # each replica is traced in a thread of its own
 
 
 def fusing(on: bool) -> contextlib.AbstractContextManager[None]:
-    """Whether `fuse` compiles what is called inside; outside of any it does not."""
+    """Lets `fuse` compile what is called inside, or not; outside of any it does not."""
     return _set("fusing", on)
 
 
 def compiling(on: bool) -> contextlib.AbstractContextManager[None]:
-    """Whether XLA compiles all that is called inside: then it is summed as is best there."""
+    """Says if XLA compiles all that is called inside: then it is summed as is best there."""
     return _set("compiling", on)
 
 
@@ -178,7 +178,7 @@ def _norm(x, gamma, beta, epsilon):
 
 @functools.cache
 def on_gpu() -> bool:
-    """Whether there is one: its products may be in TensorFloat-32, and end a chain."""
+    """True if there is one: its products may be in TensorFloat-32, and end a chain."""
     return bool(tf.config.list_logical_devices("GPU"))
 
 

@@ -1,4 +1,4 @@
-"""What stands on an encoder: layers that make a task's outputs of its vectors."""
+"""Heads: layers on an encoder that make a task's outputs of its vectors."""
 
 import keras
 
@@ -45,7 +45,7 @@ class ClassificationHead(keras.layers.Layer):
         self.built = True
 
     def features(self, pooled_BD, training=False):
-        """What the logits are made of: [B, D] -> [B, width], or [B, D] without a dense layer."""
+        """The inputs of the logits: [B, D] -> [B, width], or [B, D] without a dense layer."""
         if self.hidden is None:
             return pooled_BD
         return self.hidden(self.input_dropout(pooled_BD, training=training))

@@ -30,7 +30,7 @@ class Network(keras.Model):
         self.built = True
 
     def get_config(self):
-        """What a Keras file says of the model besides its weights."""
+        """The settings that a Keras file holds besides the weights."""
         shape = dataclasses.asdict(self.architecture)
         return {"architecture": shape, "classes": self.classes, "dtype": self.dtype_policy.name}
 
@@ -64,7 +64,7 @@ class Network(keras.Model):
         return self.head(self.pooling(x_BTD, mask_BT))
 
     def encode(self, inputs, training=False, frozen_levels=0, recompute=False):
-        """What the head takes, [B, D], of inputs as in `call`."""
+        """The input of the head, [B, D], from inputs as in `call`."""
         mask_BT = inputs["attention_mask"]
         x_BTD = self.encoder(
             inputs["input_ids"],

@@ -1,4 +1,4 @@
-"""What a person sees while the run goes on."""
+"""The console: what a person sees while the run goes on."""
 
 import io
 import os
@@ -125,7 +125,7 @@ def _number(value: float) -> str:
 
 
 def _shows_a_bar(stream: TextIO) -> bool:
-    """Whether `stream` is a terminal that says how large it is: tqdm draws nothing on others."""
+    """True if `stream` is a terminal that says how large it is: tqdm draws nothing on others."""
     if not stream.isatty():
         return False
     try:

@@ -149,7 +149,7 @@ class Monitor:
             self._console.message(text)
 
     def summary(self, lines: Sequence[tuple[str, str]]) -> None:
-        """What a person should know, or can do next, at the end of the run."""
+        """Tells how the run ended, and the commands that can follow."""
         if self._writes:
             spent = {name: seconds for name, seconds in self.throughput.totals.items() if seconds}
             total = sum(spent.values())

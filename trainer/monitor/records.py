@@ -1,4 +1,4 @@
-"""Which records of an interrupted run a resumed run keeps.
+"""The records of an interrupted run that a resumed run keeps.
 
 A resumed run starts again at the step of its checkpoint, so it writes again what the killed run had
 written after it. Every writer here drops those records when it opens, so that each point is there
@@ -10,12 +10,12 @@ _EVALUATION = ("validation/", "test/", "final/", "evaluation/", "attention/")
 
 
 def is_evaluation(name: str) -> bool:
-    """Whether the record or tag `name` ("validation/loss") comes from an evaluation."""
+    """True if the record or tag `name` ("validation/loss") comes from an evaluation."""
     return name.startswith(_EVALUATION)
 
 
 def belongs(step_of_record: int, is_evaluation: bool, resume_step: int) -> bool:
-    """Whether a record stays in the history of a run that resumes at `resume_step`.
+    """True if a record stays in the history of a run that resumes at `resume_step`.
 
     A checkpoint is the state right after its step, which was logged before; an evaluation of that
     step comes after it, and is done again.

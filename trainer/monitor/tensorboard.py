@@ -78,7 +78,7 @@ class TensorBoard:
         self._write(step, [plugins.histogram(name, array) for name, array in arrays.items()])
 
     def begin(self, config: Mapping[str, Any], settings: Mapping[str, bool | float | str]) -> None:
-        """What the run is, at step 0; call it once.
+        """Writes the run's settings, at step 0; call it once.
 
         Args:
           config: all settings as it runs now, for the text page.

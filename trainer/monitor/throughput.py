@@ -65,7 +65,7 @@ class Throughput:
             self._running.pop()
 
     def waited(self, seconds: float) -> None:
-        """So much of the time charged to "compute" was spent waiting for batches."""
+        """Moves a part of the time charged to "compute", spent waiting for batches, to "input"."""
         self.seconds["compute"] -= seconds
         self.seconds["input"] += seconds
 

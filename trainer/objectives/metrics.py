@@ -162,7 +162,7 @@ def check_metrics(
 
 
 def better(metric_name: str, new: float, old: float) -> bool:
-    """Whether `new` is better than `old`: lower for "loss", higher for all others.
+    """True if `new` is better than `old`: lower for "loss", higher for all others.
 
     NaN is never better, and any number is better than NaN.
     """

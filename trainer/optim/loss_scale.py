@@ -24,11 +24,11 @@ class LossScale:
         self.finite_steps = scalar(0, tf.int64, "finite_steps")
 
     def variables(self) -> dict[str, tf.Variable]:
-        """What a checkpoint must hold, by name."""
+        """The variables that a checkpoint must hold, by name."""
         return {"scale": self.scale, "finite_steps": self.finite_steps}
 
     def can_shrink(self) -> tf.Tensor:
-        """Whether a smaller scale may cure an overflow: a boolean scalar."""
+        """True, as a boolean scalar, if a smaller scale may cure an overflow."""
         return self.scale > SMALLEST if self.dynamic else tf.constant(False)
 
     def update(self, finite: tf.Tensor) -> None:

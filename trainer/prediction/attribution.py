@@ -1,4 +1,4 @@
-"""Which tokens speak for a prediction: integrated gradients.
+"""Integrated gradients: the tokens that speak for a prediction.
 
 Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks" (arXiv:1703.01365). The straight
 path leads from the text with every word masked (or padded, where there is no mask token) to the
@@ -21,7 +21,7 @@ _ROWS = 16  # points of the path scored at once
 
 
 class Attribution(NamedTuple):
-    """What each token adds to a prediction.
+    """The share of each token in a prediction.
 
     Attributes:
       tokens: T pieces, special ones included.

@@ -30,7 +30,7 @@ class Text(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """What the columns are called."""
+    """Names of the columns."""
 
     text: str
     pair: str = ""  # of the second text; empty: there is none
@@ -38,7 +38,7 @@ class Columns(NamedTuple):
 
 
 class Input(NamedTuple):
-    """What is to be predicted.
+    """The texts to predict.
 
     Attributes:
       texts: in order.

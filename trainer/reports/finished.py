@@ -24,7 +24,7 @@ class Curve(NamedTuple):
 
 
 class FinishedRun(NamedTuple):
-    """What a run left.
+    """The files that a run left, read.
 
     Attributes:
       name: of its folder, with those above that tell it from other runs.

@@ -45,7 +45,7 @@ class Comparison(NamedTuple):
 
     @property
     def sure(self) -> bool:
-        """Whether the difference is told from noise."""
+        """True if the difference is told from noise."""
         return self.p < 1 - CONFIDENCE
 
 
@@ -140,7 +140,7 @@ def by_label(labels: np.ndarray, predictions: np.ndarray, names: Sequence[str]) 
 
 
 class AtThreshold(NamedTuple):
-    """What a threshold, fitted on validation, gives on test."""
+    """The test metrics that a threshold, fitted on validation, gives."""
 
     name: str
     value: float

@@ -1,4 +1,4 @@
-"""What config.json and result.json hold besides the settings, checked where they are read.
+"""Contents of config.json and result.json besides the settings, checked where they are read.
 
 The values come from a run of this library, or from a stranger who sealed others: what is missing,
 of another type or out of range raises `fields.Invalid`.
@@ -46,7 +46,7 @@ def derived(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def result(values: dict[str, Any]) -> dict[str, Any]:
-    """What result.json holds."""
+    """The contents of result.json."""
     for split in ("validation", "test"):
         metrics = fields.mapping(values, split)
         for name in metrics:

@@ -21,7 +21,7 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")  # the keys of a batc
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model says of a set's rows, in their order.
+    """Losses and answers of a model for a set's rows, in their order.
 
     Attributes:
       losses: by name, float [N], the sum of each row's weighted losses.
@@ -41,14 +41,14 @@ class Scores:
 
 
 class Fitted(Protocol):
-    """What a task fits on validation when the run is over: a temperature, thresholds."""
+    """Values that a task fits on validation when the run is over: a temperature, thresholds."""
 
     def save(self, path: Path) -> None:
         """Writes it as sealed JSON, whole or not at all."""
 
 
 class Task:
-    """What is learned from a batch, and how a whole set is judged.
+    """A task: what is learned from a batch, and how a whole set is judged.
 
     A batch holds INPUTS, int32 [B, T], weight float32 [B] (0 for a padding row), and what the task
     itself put there. `prepare`, `weights`, `losses` and `answers` run in the graph, on a part of
@@ -81,7 +81,7 @@ class Task:
         raise NotImplementedError
 
     def answers(self, batch: Batch, outputs: Any) -> dict[str, tf.Tensor]:
-        """What evaluation and prediction keep of the outputs: [B], [B, k] or [B, T], small.
+        """The part of the outputs that evaluation and prediction keep: [B], [B, k], [B, T], small.
 
         It looks at nothing that a text to predict has not: no labels.
         """
@@ -108,7 +108,7 @@ class Task:
         raise NotImplementedError
 
     def fit(self, step: int, gold: Gold, scores: Scores) -> Fitted | None:
-        """What predictions need besides the weights of `step`, fitted on validation; or None."""
+        """Fits on validation what predictions need besides the weights of `step`; or None."""
         return None
 
     def results(self, fitted: Any, gold: Gold, scores: Scores) -> dict[str, Any]:
