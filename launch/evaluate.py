@@ -39,7 +39,15 @@ def main() -> None:
         config.runtime.gpus = ()
     weights = workdir.best_weights()
     strategy = runtime.start(config.runtime, config.seed)
-    run = Run(config, workdir, program.cache_dir(), strategy, bar, program.say, weights=weights)
+    run = Run(
+        config,
+        workdir,
+        program.cache_dir(),
+        strategy,
+        progress=bar,
+        say=program.say,
+        weights=weights,
+    )
     workdir.check_derived(run.derived())
     run.restore(*weights)
     report = make_report(run, _SPLIT.value, run.score(_SPLIT.value, lambda: False))

@@ -22,7 +22,7 @@ from absl import flags
 
 from launch import main as program
 from launch.arguments import CPU_DEVICES
-from trainer.errors import UserError
+from trainer.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
     from trainer.config import Data
@@ -75,7 +75,6 @@ def main() -> int:
     from trainer import runtime
     from trainer.data.progress import bar
     from trainer.prediction.attribution import Explainer
-    from trainer.prediction.inputs import Stopped
     from trainer.prediction.job import Job, Sink
     from trainer.prediction.output import Output, Pipe
     from trainer.prediction.predictor import Predictor
@@ -107,7 +106,7 @@ def main() -> int:
         advance = stack.enter_context(bar("Predicting", source.size, source.unit))
         try:
             job.run(source.texts, sink, lambda count: advance(source.progress(count)))
-        except Stopped:
+        except Interrupted:
             goes_on = "the same command with --resume goes on from here"
             if not _OUTPUT.value or explainer:
                 goes_on = "to go on, --resume needs --output, without --explain"

@@ -22,7 +22,7 @@ from absl import flags
 from launch import cluster
 from launch import main as program
 from launch.arguments import CPU_DEVICES
-from trainer.errors import UserError, in_one_line
+from trainer.errors import Interrupted, UserError, in_one_line
 from trainer.workers import LOST, SILENCE_SECONDS, Lost, Workers
 
 if TYPE_CHECKING:
@@ -136,7 +136,15 @@ def _train(workers: Workers, secret: str, signals: program.Signals, lock_seconds
         if slow := runtime.slower(strategy, config.runtime):
             program.say(f"Note: {slow}")
         progress = bar if workers.is_chief else quiet
-        run = Run(config, workdir, program.cache_dir(), strategy, progress, say, workers)
+        run = Run(
+            config,
+            workdir,
+            program.cache_dir(),
+            strategy,
+            progress=progress,
+            say=say,
+            workers=workers,
+        )
         if workdir.started:
             workdir.check_derived(run.derived())
         loop = Loop(run, say)
@@ -159,7 +167,6 @@ def _train(workers: Workers, secret: str, signals: program.Signals, lock_seconds
 
 def _run(loop: "Loop", signals: program.Signals) -> int:
     """Trains to the end, or to a signal or failure; returns the exit status."""
-    from trainer.evaluation import Interrupted
     from trainer.imports import packages
     from trainer.loop import NotFinite
     from trainer.monitor.monitor import Monitor

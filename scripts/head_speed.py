@@ -33,7 +33,7 @@ def measure(config: config_lib.Experiment, cache: Path, rounds: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         workdir = Workdir(Path(folder) / "run")
         workdir.path.mkdir()
-        run = Run(config, workdir, cache, strategy, quiet, print)
+        run = Run(config, workdir, cache, strategy, progress=quiet, say=print)
         loop = Loop(run, print)
         functions = []
         for index in range(2):

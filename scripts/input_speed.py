@@ -45,7 +45,7 @@ def batches(config: config_lib.Experiment, cache: Path, rounds: int) -> int:
     """Prints the rate of the input alone over that of training; 0 if it is at least TIMES."""
     strategy = runtime.start(config.runtime, config.seed)
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(config, Workdir(Path(folder) / "run"), cache, strategy, quiet, print)
+        run = Run(config, Workdir(Path(folder) / "run"), cache, strategy, progress=quiet, say=print)
         loop = Loop(run, print)
         loop.position.phase = len(loop.phases) - 1  # the whole model
         step_function, steps = loop.step_function(), loop.plan.steps_per_epoch
@@ -122,7 +122,14 @@ def tokenising(data: config_lib.Data, weights: Path, python: Path, rounds: int) 
         def ours(number: int) -> float:
             began = time.perf_counter()
             for split in ("train", "test"):
-                load_or_build(source, split, tokenizer, data, folder / f"cache-{number}", quiet)
+                load_or_build(
+                    source,
+                    split,
+                    tokenizer,
+                    data,
+                    cache_dir=folder / f"cache-{number}",
+                    progress=quiet,
+                )
             return time.perf_counter() - began
 
         ratios = []

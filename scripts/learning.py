@@ -51,7 +51,9 @@ def train(flags: argparse.Namespace) -> dict[str, list[float]]:
             how = {"length": LENGTH, "rate": RATE, "seed": seed}
             for system, found in scores.items():
                 began = time.perf_counter()
-                process = peers.System(system, True, folder, flags, flags.precision, how)
+                process = peers.System(
+                    system, True, folder=folder, flags=flags, precision=flags.precision, learn=how
+                )
                 try:
                     found.append(process.round(PATIENCE)["accuracy"])
                 finally:

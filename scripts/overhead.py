@@ -47,7 +47,7 @@ class TimedLoop(Loop):
     def __init__(self, run: Run, say: Callable[[str], None]):
         super().__init__(run, say)
         nowhere = Workdir(run.workdir.path.with_name("twin"))
-        twin = Run(run.config, nowhere, program.cache_dir(), run.strategy, quiet, say)
+        twin = Run(run.config, nowhere, program.cache_dir(), run.strategy, progress=quiet, say=say)
         self.twin = Loop(twin, say)
         for name, variable in self.variables.items():
             self.twin.variables[name].assign(variable.read_value())
@@ -148,7 +148,15 @@ def measure(
     interval = every_steps or every_epochs * loops[0].plan.steps_per_epoch
     interval = interval or (phase.steps or phase.epochs * loops[0].plan.steps_per_epoch)
     evaluation = Evaluation(statistics.median(loops[0].evaluation_seconds[1:]), round(interval))
-    return report(loops[0].real, loops[0].bare, loops[0].logged, evaluation, rounds, steps, warmup)
+    return report(
+        loops[0].real,
+        loops[0].bare,
+        loops[0].logged,
+        evaluation,
+        rounds=rounds,
+        steps=steps,
+        warmup=warmup,
+    )
 
 
 def read_config(config_file: Path, changes: Sequence[str], workdir: Path) -> config_lib.Experiment:

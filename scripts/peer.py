@@ -257,7 +257,7 @@ def kerashub(job: Job, start: Start) -> Logits:
 
     if job.grouped:
         model.preprocessor = None
-        data = _dataset(tf, job.reviews, ids, lengths, plan, pack)
+        data = _dataset(tf, job.reviews, ids, lengths, plan=plan, pack=pack)
     else:
         rows = [row for batch in plan for row in batch]
         texts = [job.reviews[row]["text"] for row in rows]
@@ -308,7 +308,7 @@ def tf_bert(job: Job, start: Start) -> Logits:
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             rounds.step(float(logs["loss"]))
 
-    data = _dataset(tf, job.reviews, ids, lengths, plan, pack)
+    data = _dataset(tf, job.reviews, ids, lengths, plan=plan, pack=pack)
     model.fit(data, epochs=1, verbose=0, callbacks=[Stop()])
     return lambda ids, mask: model(pack(ids, mask)).logits
 
@@ -329,7 +329,9 @@ def bare(job: Job, start: Start) -> Logits:
     ids = tokens(job.reviews, job.weights, job.length)
     lengths = [multiple_of(len(each), job.length) if job.grouped else job.length for each in ids]
     plan = _plan(ids, lengths, job.grouped, rounds)
-    data = _dataset(tf, job.reviews, ids, lengths, plan, lambda batch, mask: (batch, mask))
+    data = _dataset(
+        tf, job.reviews, ids, lengths, plan=plan, pack=lambda batch, mask: (batch, mask)
+    )
     for (batch, mask), labels in data:
         rounds.step(float(step(batch, mask, labels)))
     return lambda ids, mask: model(ids, mask)
@@ -379,7 +381,9 @@ def thaw(job: Job, start: Start) -> Logits:
     config.optimizer.weight_decay, config.optimizer.beta2 = DECAY, 0.999  # as the others have it
     config.runtime.precision, config.global_batch_size = job.precision, BATCH
     strategy = runtime.start(config.runtime, config.seed)
-    run = Run(config, Workdir(folder / "run"), folder / "cache", strategy, quiet, print)
+    run = Run(
+        config, Workdir(folder / "run"), folder / "cache", strategy, progress=quiet, say=print
+    )
     loop = Loop(run, print)
     step_function, steps = loop.step_function(), len(job.grouped)
     rounds = start(products(tf))

@@ -256,7 +256,7 @@ def measure(
         tested = max(ask_all(pair, "all-reduce", TEST_MIB))
         print(f", measured {tested * 1e3:.1f} ms ({tested / predicted - 1:+.0%})")
         keep(tested_seconds=tested)
-    return report(shape, rows, gradients, size, here, network, teraflops)
+    return report(shape, rows, gradients, size, here=here, gpus=network, teraflops=teraflops)
 
 
 def report(

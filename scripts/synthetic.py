@@ -66,7 +66,15 @@ def training(config: Any, shape: Shape, strategy: Any, index: int = 0) -> tuple[
     phase = plan_phases(config.phases, list(parameters), 1)[0]
     task = Classification(config.objective, ("neg", "pos"))
     step = TrainStep(
-        strategy, model, task, state, phase, 0, 0, clip_norm=1.0, xla=config.runtime.xla
+        strategy,
+        model,
+        task,
+        state,
+        phase,
+        phase_start=0,
+        seed=0,
+        clip_norm=1.0,
+        xla=config.runtime.xla,
     )
     random = np.random.default_rng(index)
     size = (shape.rows, shape.length)

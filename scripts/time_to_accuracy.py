@@ -56,7 +56,7 @@ def compare(
     part = f"[:{limit}]" if limit else ""
     peer = run_peer(name, folder, part, peer_epochs, output)
     best = max(peer["epochs"], key=lambda epoch: epoch["test_accuracy"])
-    ours = run_ours(config_file, changes, name, folder, part, output)
+    ours = run_ours(config_file, changes, name=name, folder=folder, part=part, output=output)
     examples = score(output / "ours", output / "cache", ours["checkpoints"])
     reached = [c for c in ours["checkpoints"] if c["test_accuracy"] >= best["test_accuracy"]]
     ratio = reached[0]["seconds"] / best["seconds"] if reached else None
@@ -122,7 +122,7 @@ def score(folder: Path, cache_dir: Path, checkpoints: list[dict[str, Any]]) -> i
     workdir = Workdir(folder)
     config, _ = workdir.read()
     strategy = runtime.start(config.runtime, config.seed)
-    run = Run(config, workdir, cache_dir, strategy, bar, program.say)
+    run = Run(config, workdir, cache_dir, strategy, progress=bar, say=program.say)
     for checkpoint in checkpoints:
         run.restore(workdir.best, checkpoint["step"])
         scores = run.score("test", lambda: False)

@@ -6,7 +6,8 @@ import tensorflow as tf
 import tiny
 
 from trainer.config import Objective
-from trainer.evaluation import Evaluator, Interrupted
+from trainer.errors import Interrupted
+from trainer.evaluation import Evaluator
 from trainer.objectives.losses import make_loss
 from trainer.tasks.classification import Classification
 from trainer.tasks.task import Task

@@ -6,8 +6,7 @@ import tensorflow as tf
 import tiny
 
 from trainer.config import Phase
-from trainer.errors import UserError
-from trainer.evaluation import Interrupted
+from trainer.errors import Interrupted, UserError
 from trainer.features import FeatureExtractor, check
 
 HEAD = Phase(steps=20, train=("head/.*",), learning_rate=1e-2, cache_features=True)

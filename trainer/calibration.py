@@ -163,12 +163,14 @@ class Calibration:
         temperature = fit_temperature(labels, logits)
         after = softmax(logits / temperature)
         return cls(
-            step,
-            temperature,
-            reliability(labels, softmax(logits)).error,
-            reliability(labels, after).error,
-            precision_target,
-            thresholds(labels, after[:, 1], precision_target) if after.shape[1] == 2 else {},
+            step=step,
+            temperature=temperature,
+            before=reliability(labels, softmax(logits)).error,
+            after=reliability(labels, after).error,
+            precision_target=precision_target,
+            thresholds=thresholds(labels, after[:, 1], precision_target)
+            if after.shape[1] == 2
+            else {},
         )
 
     def save(self, path: Path) -> None:
@@ -202,12 +204,12 @@ class Calibration:
             shares = (fields.number(of, key.name, 0, 1) for key in dataclasses.fields(Threshold))
             held[name] = Threshold(*shares)
         return cls(
-            fields.integer(values, "step"),
-            fields.number(values, "temperature", *TEMPERATURES),
-            fields.number(values, "before", 0, 1),
-            fields.number(values, "after", 0, 1),
-            fields.number(values, "precision_target", 0, 1),
-            held,
+            step=fields.integer(values, "step"),
+            temperature=fields.number(values, "temperature", *TEMPERATURES),
+            before=fields.number(values, "before", 0, 1),
+            after=fields.number(values, "after", 0, 1),
+            precision_target=fields.number(values, "precision_target", 0, 1),
+            thresholds=held,
         )
 
 

@@ -11,6 +11,10 @@ _OURS = (str(Path(__file__).parents[1] / name) for name in ("trainer", "launch")
 _NOT_THEIRS = (str(Path(os.__file__).parent), *_OURS, "<")
 
 
+class Interrupted(Exception):
+    """A signal asked the program to end; what is done so far is kept."""
+
+
 class UserError(Exception):
     """A wrong path, field, file, flag, label or checkpoint.
 

@@ -6,13 +6,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.errors import Interrupted
 from trainer.models.fusion import fusing
 from trainer.step import own_rows
 from trainer.tasks.task import INPUTS, Scores, Task
-
-
-class Interrupted(Exception):
-    """A signal asked the run to end."""
 
 
 class Evaluator:

@@ -10,8 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.table import mapped_tensors
-from trainer.errors import UserError
-from trainer.evaluation import Interrupted
+from trainer.errors import Interrupted, UserError
 from trainer.models.fusion import fusing
 from trainer.phases import PhasePlan
 from trainer.step import own_rows

@@ -16,8 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.checkpoint import DamagedCheckpoint, newest_whole
-from trainer.errors import UserError
-from trainer.evaluation import Interrupted
+from trainer.errors import Interrupted, UserError
 from trainer.features import check as check_features
 from trainer.inspection import attention, vectors
 from trainer.monitor.monitor import Monitor
@@ -225,12 +224,12 @@ class Loop:
             self.run.task,
             self.state,
             self.phase,
-            self.position.phase_start,
-            self.config.seed,
-            self.parts,
-            self.config.optimizer.clip_norm,
-            self.config.runtime.xla,
-            self.config.runtime.recompute,
+            phase_start=self.position.phase_start,
+            seed=self.config.seed,
+            accumulate=self.parts,
+            clip_norm=self.config.optimizer.clip_norm,
+            xla=self.config.runtime.xla,
+            recompute=self.config.runtime.recompute,
         )
 
     def _steps(self, step_function: TrainStep, batches: Any, read_to: int) -> None:

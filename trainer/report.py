@@ -50,18 +50,25 @@ def make_report(run: Run, split: str, scores: Scores) -> Report:
     ]
     matrix = confusion_matrix(labels, predictions, run.classes)
     metrics = run.task.metrics(table.gold, scores)
-    return Report(split, metrics, matrix, rows, labels, probabilities)
+    return Report(
+        split,
+        metrics=metrics,
+        confusion=matrix,
+        wrong=rows,
+        labels=labels,
+        probabilities=probabilities,
+    )
 
 
 def keep(run: Run, split: str, scores: Scores, report: Report) -> Kept:
     """The part of an evaluation that is stored for launch.report."""
     table = run.split(split)
     return Kept(
-        table.rows,
-        table.array("label"),
-        scores.answers["logits"],
-        scores.mean_losses("loss"),
-        table.lengths,
-        report.metrics,
-        report.wrong,
+        ids=table.rows,
+        labels=table.array("label"),
+        logits=scores.answers["logits"],
+        losses=scores.mean_losses("loss"),
+        lengths=table.lengths,
+        metrics=report.metrics,
+        wrong=report.wrong,
     )

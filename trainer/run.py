@@ -153,7 +153,12 @@ class Run:
         """The tokens of "train", "validation" or "test"."""
         if name not in self._splits:
             self._splits[name] = load_or_build(
-                self.source, name, self.tokenizer, self.config.data, self._cache_dir, self._progress
+                self.source,
+                name,
+                self.tokenizer,
+                self.config.data,
+                cache_dir=self._cache_dir,
+                progress=self._progress,
             )
         return self._splits[name]
 
@@ -310,8 +315,17 @@ class Run:
         Where `features` are given, they stand in the place of the tokens.
         """
         size = self.rows_and_parts()[0] * self.strategy.num_replicas_in_sync
-        split, place = self.split("train"), self._place(size)
-        return train_dataset(split, plan, first_step, last_step, size, *place, features)
+        first_row, rows = self._place(size)
+        return train_dataset(
+            self.split("train"),
+            plan,
+            first_step,
+            last_step,
+            size=size,
+            first_row=first_row,
+            rows=rows,
+            features=features,
+        )
 
     def features(self, stop: Callable[[], bool]) -> tf.experimental.Optional:
         """The encoder's output for each training example, [N, D]; see `FeatureExtractor.run`."""
@@ -320,7 +334,9 @@ class Run:
         extractor = FeatureExtractor(self.strategy, self.model, self._fuses)
         rows = [each for each, _ in batches]
         with self._progress("Encoding train", len(split)) as advance, self._fits():
-            return extractor.run(dataset, rows, len(split), self.workdir.path, stop, advance)
+            return extractor.run(
+                dataset, rows, len(split), self.workdir.path, stop=stop, advance=advance
+            )
 
     def _place(self, size: int) -> tuple[int, int]:
         """This worker's part of the rows of a global batch: the first, and how many."""

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from trainer import config as config_lib
 from trainer.calibration import Calibration, temperature_note
-from trainer.data.encode import Encoder
+from trainer.data.encode import TextEncoder
 from trainer.data.tokenizers import vocabulary_size
 from trainer.errors import UserError
 from trainer.models import families, size
@@ -67,7 +67,7 @@ class TrainedModel:
         self.id2label: list[str] = self.derived["id2label"]
         self.tokenizer = workdir.load_tokenizer()
         data = self.config.data
-        self.encoder = Encoder(self.tokenizer, data.max_length, data.cut)
+        self.encoder = TextEncoder(self.tokenizer, data.max_length, data.cut)
         pretrained = self.derived["pretrained"]
         where = f"pretrained model {self.config.model.pretrained!r}"
         shape = families.architecture(pretrained, self.config.model, where) if pretrained else None

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from tests.data.conftest import write_csv
 from trainer import config
 from trainer.data import cache, sources, store
-from trainer.data.encode import Encoder
+from trainer.data.encode import TextEncoder
 from trainer.data.progress import bar, quiet
 from trainer.disk import seal_of
 from trainer.errors import UserError
@@ -37,7 +37,7 @@ def gather(split, rows, length):
 
 def test_a_split_holds_what_the_encoder_makes(split, source, tokenizer, data):
     examples = list(source.examples("train"))
-    encoder = Encoder(tokenizer, 12, "head+tail")
+    encoder = TextEncoder(tokenizer, 12, "head+tail")
     encoded = encoder.encode([e.text for e in examples])
     assert len(split) == len(examples)
     assert split.lengths.tolist() == [len(e.ids) for e in encoded]

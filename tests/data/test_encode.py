@@ -5,7 +5,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from trainer.data.encode import Encoder
+from trainer.data.encode import TextEncoder
 from trainer.errors import UserError
 
 VOCAB = {f"w{i}": i for i in range(600)} | {"<s>": 600, "</s>": 601, "<pad>": 602}
@@ -31,7 +31,7 @@ T5 = ("$A </s>", "$A </s> $B </s>")
 
 
 def encode(tokenizer, length, cut, text, pair=None):
-    encoder = Encoder(tokenizer, length, cut)
+    encoder = TextEncoder(tokenizer, length, cut)
     return encoder.encode([text], None if pair is None else [pair])[0]
 
 
@@ -89,4 +89,4 @@ def test_a_tokenizers_own_cutting_and_padding_are_put_off():
 
 def test_no_room_for_a_text_is_refused():
     with pytest.raises(UserError, match=r"max_length=4 leaves no room beside .* 4 special"):
-        Encoder(make(ROBERTA), 4, "head")
+        TextEncoder(make(ROBERTA), 4, "head")

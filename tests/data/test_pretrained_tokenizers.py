@@ -21,7 +21,7 @@ from transformers import (
     T5Tokenizer,
 )
 
-from trainer.data.encode import Encoder, plain_backend
+from trainer.data.encode import TextEncoder, plain_backend
 from trainer.data.tokenizers import load_tokenizer
 from trainer.errors import UserError
 
@@ -185,7 +185,7 @@ each_layout = pytest.mark.parametrize(
 def test_ids_and_types_are_those_that_transformers_makes(make, family, tmp_path):
     folder = make(tmp_path / "published")
     theirs = AutoTokenizer.from_pretrained(folder)
-    encoder = Encoder(load_tokenizer(folder), 512, "head")
+    encoder = TextEncoder(load_tokenizer(folder), 512, "head")
 
     def check(made, expected):
         assert made.ids.tolist() == (expected.ids or [encoder.pad_id])
@@ -204,7 +204,7 @@ def test_ids_and_types_are_those_that_transformers_makes(make, family, tmp_path)
 @each_layout
 def test_special_tokens_and_padding_are_the_familys(make, family, tmp_path):
     tokenizer = load_tokenizer(make(tmp_path / "published"))
-    encoder = Encoder(tokenizer, 512, "head")
+    encoder = TextEncoder(tokenizer, 512, "head")
 
     def ids(text):
         return tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -240,7 +240,7 @@ def test_vocab_txt_alone_is_lowercased_as_its_entries_are(lowercase, config, tmp
         file.write("<S>\n[unused1]\n[MASK1]\nℝ\n")  # none of them can be lowercased, or is a word
     expected = BertTokenizer(str(folder / "vocab.txt"), do_lower_case=lowercase)
     tokenizer = load_tokenizer(folder)
-    encoder = Encoder(tokenizer, 512, "head")
+    encoder = TextEncoder(tokenizer, 512, "head")
     for text, made in zip(TEXTS, encoder.encode(TEXTS), strict=True):
         assert made.ids.tolist() == expected(text)["input_ids"]
     assert (tokenizer.tokenize("THE") == tokenizer.tokenize("the")) == lowercase
@@ -260,7 +260,7 @@ def test_vocab_json_and_merges_alone(make, family, tmp_path):
     folder = make(tmp_path / "published")
     expected = AutoTokenizer.from_pretrained(folder)
     (folder / "config.json").unlink()
-    encoder = Encoder(load_tokenizer(folder), 512, "head")
+    encoder = TextEncoder(load_tokenizer(folder), 512, "head")
     for text, made in zip(TEXTS[2:], encoder.encode(TEXTS[2:]), strict=True):
         assert made.ids.tolist() == expected(text)["input_ids"]
 
@@ -326,7 +326,7 @@ def test_a_sentencepiece_model_alone_cuts_as_sentencepiece_does(
     again = load_tokenizer(tmp_path / "kept")
     assert plain_backend(again).to_str() == plain_backend(tokenizer).to_str()
     before, after = ([own.piece_to_id(t) for t in side] for side in (family.before, family.after))
-    encoder = Encoder(tokenizer, 512, "head")
+    encoder = TextEncoder(tokenizer, 512, "head")
     texts = [text for text in TEXTS if "[SEP]" not in text]
     texts += ['well-known (bad), "so-so" - for £5.00 a day.', "–a", "-", "a.b", "``quoted''"]
     for text, made in zip(texts, encoder.encode(texts), strict=True):
@@ -351,7 +351,9 @@ def test_minilms_own_vocabulary(tmp_path):
     for folder in (MINILM, google):
         tokenizer = load_tokenizer(folder)
         assert tokenizer.get_vocab() == theirs.get_vocab()
-        for text, made in zip(texts, Encoder(tokenizer, 512, "head").encode(texts), strict=True):
+        for text, made in zip(
+            texts, TextEncoder(tokenizer, 512, "head").encode(texts), strict=True
+        ):
             assert made.ids.tolist() == theirs(text)["input_ids"]
     assert theirs.tokenize("Unputdownable") == ["un", "##put", "##down", "##able"]
 

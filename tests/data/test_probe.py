@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from trainer.data import probe
-from trainer.data.encode import Encoder
+from trainer.data.encode import TextEncoder
 from trainer.data.tokenizers import load_tokenizer
 from trainer.errors import UserError
 
@@ -108,7 +108,7 @@ def test_a_text_that_it_fails_at_later_is_told():
     """No trial finds all: what fails at a row of the data is the user's, in one line too."""
     backend = Tokenizer.from_str(json.dumps(whole(pre_tokenizer=split("(z+)+$"))))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]")
-    encoder = Encoder(tokenizer, 16, "head")
+    encoder = TextEncoder(tokenizer, 16, "head")
     assert encoder.encode(["a"])[0].ids.tolist() == [1]
     for call in (lambda text: encoder.encode([text]), encoder.spans):
         with pytest.raises(UserError, match=r"fails at a text: Onig: Regex search error"):
@@ -131,4 +131,4 @@ def test_templates_that_batches_cannot_hold(single, pair, said):
     backend = Tokenizer.from_str(json.dumps(whole()))
     backend.post_processor = processors.TemplateProcessing(single=single, pair=pair)
     with pytest.raises(UserError, match=said):
-        Encoder(PreTrainedTokenizerFast(tokenizer_object=backend), 16, "head")
+        TextEncoder(PreTrainedTokenizerFast(tokenizer_object=backend), 16, "head")

@@ -23,7 +23,7 @@ from tests.data.test_pretrained_tokenizers import (
     unigram,
     write,
 )
-from trainer.data.encode import Encoder
+from trainer.data.encode import TextEncoder
 from trainer.data.tokenizers import load_tokenizer
 from trainer.errors import UserError
 
@@ -85,7 +85,7 @@ def test_ids_are_those_of_the_file_alone(make, form, tmp_path):
     said: list[str] = []
     tokenizer = load_tokenizer(folder, said.append, own=True)
     expected = alone(folder)
-    encoder = Encoder(tokenizer, 512, "head")
+    encoder = TextEncoder(tokenizer, 512, "head")
     texts = ["Film café", *TEXTS]
     for text, made in zip(texts, encoder.encode(texts), strict=True):
         assert made.ids.tolist() == (expected.encode(text).ids or [encoder.pad_id])
@@ -131,7 +131,7 @@ def test_a_file_of_another_kind_than_its_class(tmp_path):
     said: list[str] = []
     tokenizer = load_tokenizer(folder, said.append)
     assert "is for BPE, its settings for a BertTokenizer: the ids are those of" in said[0]
-    assert Encoder(tokenizer, 99, "head").encode(["Film"])[0].ids.tolist() == (
+    assert TextEncoder(tokenizer, 99, "head").encode(["Film"])[0].ids.tolist() == (
         alone(folder).encode("Film").ids
     )
 

@@ -13,7 +13,7 @@ from programs import ROOT
 from tokenizers import normalizers
 
 from trainer.config import Data, Tokenizer
-from trainer.data.encode import Encoder
+from trainer.data.encode import TextEncoder
 from trainer.data.sources import open_source
 from trainer.data.tokenizers import load_tokenizer, train_tokenizer
 from trainer.export.wordpiece import GraphTokenizer, why_not
@@ -32,7 +32,7 @@ def reviews():
     return open_source(SAMPLE).examples("test")
 
 
-def different(encoder: Encoder, graph: GraphTokenizer, texts: list[str]) -> list[str]:
+def different(encoder: TextEncoder, graph: GraphTokenizer, texts: list[str]) -> list[str]:
     """The texts whose ids are not equal."""
     features = graph(tf.constant([text.encode() for text in texts]))
     ids = features["input_ids"].numpy()
@@ -51,13 +51,13 @@ def test_odd_texts_and_reviews(cut, length):
     if MINILM.is_dir():
         tokenizers.append(load_tokenizer(MINILM))
     for tokenizer in tokenizers:
-        encoder = Encoder(tokenizer, length, cut)
+        encoder = TextEncoder(tokenizer, length, cut)
         assert different(encoder, GraphTokenizer(tokenizer, encoder), texts) == []
 
 
 def test_bytes_that_are_no_text_and_no_texts_at_all():
     tokenizer = trained()
-    graph = GraphTokenizer(tokenizer, Encoder(tokenizer, 16, "head"))
+    graph = GraphTokenizer(tokenizer, TextEncoder(tokenizer, 16, "head"))
     with_junk = graph(tf.constant([b"\xffa fine\xfe film"]))["input_ids"].numpy()
     assert with_junk.tolist() == graph(tf.constant([b"a fine film"]))["input_ids"].numpy().tolist()
     assert graph(tf.constant([], tf.string))["input_ids"].shape[0] == 0
@@ -83,7 +83,7 @@ def test_other_steps_than_berts_are_named():
 def test_the_official_test_reviews(kind, finished):
     folder = finished / "tokenizer" if kind == "own" else MINILM
     tokenizer = load_tokenizer(folder)
-    encoder = Encoder(tokenizer, 512, "head+tail")
+    encoder = TextEncoder(tokenizer, 512, "head+tail")
     graph = GraphTokenizer(tokenizer, encoder)
     source = open_source(Data(name="imdb_reviews", data_dir=os.environ["IMDB"]))
     texts = [example.text for example in source.examples("test")]
@@ -98,7 +98,7 @@ def test_the_official_test_reviews(kind, finished):
 def test_every_character():
     """Alone in a word. What differs is newer than one library's tables of Unicode, or rare."""
     tokenizer = load_tokenizer(MINILM)
-    encoder = Encoder(tokenizer, 512, "head+tail")
+    encoder = TextEncoder(tokenizer, 512, "head+tail")
     graph = GraphTokenizer(tokenizer, encoder)
     every = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
     found = []

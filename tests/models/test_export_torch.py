@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from programs import ROOT
 
-from trainer.data.encode import Encoder
+from trainer.data.encode import TextEncoder
 from trainer.data.sources import open_source
 from trainer.data.tokenizers import load_tokenizer
 from trainer.export.huggingface import to_hugging_face
@@ -49,7 +49,7 @@ def test_pytorch_computes_the_same_logits_and_the_weights_come_back(tmp_path: Pa
         np.testing.assert_array_equal(parameters[name.removeprefix("model/")].numpy(), value)
 
     examples = list(itertools.islice(open_source(config.data).examples("test"), REVIEWS))
-    encoder = Encoder(load_tokenizer(folder), config.data.max_length, config.data.cut)
+    encoder = TextEncoder(load_tokenizer(folder), config.data.max_length, config.data.cut)
     encoded = encoder.encode([example.text for example in examples])
     given, found = tmp_path / "given.json", tmp_path / "logits.npy"
     values = {

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from trainer import config
 from trainer.config import Model, Tokenizer
-from trainer.data.encode import Encoder
+from trainer.data.encode import TextEncoder
 from trainer.data.tokenizers import train_tokenizer
 from trainer.errors import UserError
 from trainer.models.architecture import from_scratch
@@ -33,7 +33,7 @@ def trained(settings: Model, classes: int = 3, pair: str = ""):
     return SimpleNamespace(
         model=model,
         tokenizer=TOKENIZER,
-        encoder=Encoder(TOKENIZER, 32, "head+tail"),
+        encoder=TextEncoder(TOKENIZER, 32, "head+tail"),
         config=config.Experiment(data=data),
     )
 

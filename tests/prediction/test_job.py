@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from trainer.errors import UserError
+from trainer.errors import Interrupted, UserError
 from trainer.prediction.attribution import Attribution
-from trainer.prediction.inputs import Stopped, Text
+from trainer.prediction.inputs import Text
 from trainer.prediction.job import Job
 from trainer.prediction.output import Output
 from trainer.prediction.predictor import CHUNK_TEXTS
@@ -91,6 +91,6 @@ def test_a_signal_loses_no_explained_line(tmp_path):
 
     found = Attribution(["x"], [(0, 1)], np.ones(1), 1.0, 0.0)
     explainer = SimpleNamespace(explain=lambda text, label: found)
-    with Output(path, resume=False) as sink, pytest.raises(Stopped):
+    with Output(path, resume=False) as sink, pytest.raises(Interrupted):
         Job(Predictor(), None, explainer, stop).run(iter(TEXTS), sink, lambda count: None)
     assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == [0, 1, 2]

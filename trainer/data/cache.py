@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from trainer import config
 from trainer.data import store
-from trainer.data.encode import Encoded, Encoder, plain_backend
+from trainer.data.encode import Encoded, TextEncoder, plain_backend
 from trainer.data.progress import Advance, Progress
 from trainer.data.sources import Example, Source
 from trainer.data.table import OF_ROWS, Array, Table
@@ -54,7 +54,7 @@ def load_or_build(
     Raises:
       UserError: the split cannot be read, or the folder not written.
     """
-    encoder = Encoder(tokenizer, data.max_length, data.cut)
+    encoder = TextEncoder(tokenizer, data.max_length, data.cut)
     backend = plain_backend(tokenizer).to_str()
     key = store.key_of(
         FORMAT, source.fingerprint(split), backend, encoder.pad_id, data.max_length, data.cut
@@ -72,7 +72,7 @@ def load_or_build(
 
 
 def _write(
-    folder: Path, examples: Iterator[Example], encoder: Encoder, small: bool, advance: Advance
+    folder: Path, examples: Iterator[Example], encoder: TextEncoder, small: bool, advance: Advance
 ) -> dict[str, object]:
     """Writes the arrays chunk by chunk, so that memory does not grow with the data."""
     dtype: np.dtype[Any] = np.dtype(np.uint16 if small else np.int32)
@@ -108,7 +108,7 @@ def _write(
 
 
 def _encoded(
-    examples: Iterator[Example], encoder: Encoder
+    examples: Iterator[Example], encoder: TextEncoder
 ) -> Iterator[tuple[list[Example], list[Encoded]]]:
     """Chunks and their tokens; the next is encoded while one is written and another is read."""
 

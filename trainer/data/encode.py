@@ -31,7 +31,7 @@ class _Template(NamedTuple):
     zeros_between: int = 0  # how many tokens between have type 0 still
 
 
-class Encoder:
+class TextEncoder:
     """Encodes texts in one way for training, evaluation and prediction.
 
     A text that is too long keeps its head, its tail, or both: "head+tail" keeps the first 128

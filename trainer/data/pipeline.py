@@ -32,7 +32,16 @@ def train_dataset(
       the first row in the global batch) int64 []. Where `features`, [N, D] of the split's
       examples, are given, theirs, [rows, D], stand in the place of the tokens.
     """
-    return _dataset(split, plan.batch, first_step, last_step, size, first_row, rows, features)
+    return _dataset(
+        split,
+        plan.batch,
+        first_step,
+        last_step,
+        size=size,
+        first_row=first_row,
+        rows=rows,
+        features=features,
+    )
 
 
 def evaluation_dataset(
@@ -43,7 +52,9 @@ def evaluation_dataset(
     rows: int,
 ) -> tf.data.Dataset:
     """Like `train_dataset`, of the batches of plan.evaluation_batches; step counts them from 0."""
-    return _dataset(split, batches.__getitem__, 0, len(batches), size, first_row, rows)
+    return _dataset(
+        split, batches.__getitem__, 0, len(batches), size=size, first_row=first_row, rows=rows
+    )
 
 
 def _dataset(

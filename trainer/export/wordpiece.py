@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 from transformers import PreTrainedTokenizerFast
 
-from trainer.data.encode import Encoder, plain_backend
+from trainer.data.encode import TextEncoder, plain_backend
 from trainer.data.tokenizers import vocabulary_size
 from trainer.errors import UserError
 
@@ -61,7 +61,7 @@ class GraphTokenizer(tf.Module):
       UserError: tensorflow-text is not installed.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, encoder: Encoder):
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, encoder: TextEncoder):
         super().__init__()
         try:
             import tensorflow_text

@@ -252,12 +252,14 @@ class TransformerBlock(keras.layers.Layer):
         )
         layer, norm = self.attention.output_projection, self.attention_norm
         dropout = self.attention_output_dropout
-        x_BTD = self._add(x_BTD, mixed_BTD, layer, norm, dropout, training)
+        x_BTD = self._add(
+            x_BTD, mixed_BTD, layer=layer, norm=norm, dropout=dropout, training=training
+        )
         hidden = product(self.ffn_norm(x_BTD) if pre else x_BTD, self.ffn_in.kernel)
         bias = tf.convert_to_tensor(self.ffn_in.bias)
         hidden = fuse(fusion.activate, hidden, bias, activation=self.activation)
         layer, norm, dropout = self.ffn_out, self.ffn_norm, self.ffn_output_dropout
-        x_BTD = self._add(x_BTD, hidden, layer, norm, dropout, training)
+        x_BTD = self._add(x_BTD, hidden, layer=layer, norm=norm, dropout=dropout, training=training)
         return (x_BTD, scores_BHTT) if return_scores else x_BTD
 
     def _add(self, x_BTD, y, layer, norm, dropout, training):

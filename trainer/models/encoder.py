@@ -33,14 +33,16 @@ class Encoder(keras.layers.Layer):
             TransformerBlock(
                 shape.heads,
                 shape.ffn_width,
-                shape.activation,
-                shape.norm,
-                shape.dropout if "attention" in shape.output_dropouts else 0.0,
-                shape.dropout if "ffn" in shape.output_dropouts else 0.0,
-                shape.attention_dropout,
-                shape.causal,
-                shape.attention_window,
-                shape.epsilon,
+                activation=shape.activation,
+                norm=shape.norm,
+                attention_output_dropout=shape.dropout
+                if "attention" in shape.output_dropouts
+                else 0.0,
+                ffn_output_dropout=shape.dropout if "ffn" in shape.output_dropouts else 0.0,
+                attention_dropout=shape.attention_dropout,
+                causal=shape.causal,
+                window=shape.attention_window,
+                epsilon=shape.epsilon,
                 name=f"block_{i}",
                 dtype=policy,
             )

@@ -54,7 +54,7 @@ def _reverse(x_BTD, lengths_B):
     return tf.reverse_sequence(x_BTD, lengths_B, seq_axis=1)
 
 
-class Encoder(keras.layers.Layer):
+class RecurrentEncoder(keras.layers.Layer):
     """Token embeddings and a stack of LSTMs.
 
     Args:
@@ -103,14 +103,16 @@ class Encoder(keras.layers.Layer):
 
 
 class RecurrentClassifier(keras.Model):
-    """Encoder, pooling over the tokens that are no padding, and a linear head."""
+    """RecurrentEncoder, pooling over the tokens that are no padding, and a linear head."""
 
     def __init__(
         self, settings: config_lib.Model, vocab_size: int, classes: int, both_ways: bool, **kwargs
     ):
         super().__init__(name="recurrent_classifier", **kwargs)
         policy = self.dtype_policy
-        self.encoder = Encoder(settings, vocab_size, both_ways, name="encoder", dtype=policy)
+        self.encoder = RecurrentEncoder(
+            settings, vocab_size, both_ways, name="encoder", dtype=policy
+        )
         self.pooling = layers.Pooling(settings.head, name="pooling", dtype=policy)
         dropout = dropout_rates(settings, {})["head_dropout"]
         head = Head(settings.head, settings.head_width, dropout=dropout)

@@ -7,13 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 from trainer.data import rows
-from trainer.errors import UserError, shown
+from trainer.errors import Interrupted, UserError, shown
 
 MAX_CHARACTERS = 2**22  # of a text or pair: it is cut into tokens whole, at some 100 B each
-
-
-class Stopped(Exception):
-    """A signal asked the program to end."""
 
 
 class Text(NamedTuple):
@@ -57,7 +53,7 @@ class Waiting(io.RawIOBase):
 
     Args:
       number: its file descriptor.
-      stop: asked ten times a second; where it says so, reading raises Stopped.
+      stop: asked ten times a second; where it says so, reading raises Interrupted.
     """
 
     def __init__(self, number: int, stop: Callable[[], bool]):
@@ -70,7 +66,7 @@ class Waiting(io.RawIOBase):
         while not self._stop():
             if select.select([self._number], [], [], 0.1)[0]:
                 return os.readv(self._number, [buffer])
-        raise Stopped
+        raise Interrupted
 
 
 def read(

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from trainer.errors import UserError
+from trainer.errors import Interrupted, UserError
 from trainer.prediction.attribution import Explainer
-from trainer.prediction.inputs import Stopped, Text
+from trainer.prediction.inputs import Text
 from trainer.prediction.page import MOST, Explained
 from trainer.prediction.predictor import Predictor, chunks
 
@@ -60,7 +60,7 @@ class Job:
           advance: told after every chunk how many texts it had.
 
         Raises:
-          Stopped: a signal came; whole lines are written.
+          Interrupted: a signal came; whole lines are written.
           UserError: a text cannot be read, what is done belongs to other texts or another model, or
             a line cannot be written.
         """
@@ -92,7 +92,7 @@ class Job:
         }
         if self._explainer:
             if self._stop():
-                raise Stopped
+                raise Interrupted
             found = self._explainer.explain(text, label)
             pairs = zip(found.tokens, found.values.tolist(), strict=True)
             line["attributions"] = [[token, float(f"{value:.6g}")] for token, value in pairs]

@@ -6,8 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.encode import Encoded
+from trainer.errors import Interrupted
 from trainer.objectives.metrics import softmax
-from trainer.prediction.inputs import MAX_CHARACTERS, Stopped, Text
+from trainer.prediction.inputs import MAX_CHARACTERS, Text
 from trainer.runtime import local_replicas
 from trainer.tasks.task import INPUTS
 from trainer.trained import TrainedModel
@@ -54,7 +55,7 @@ class Predictor:
         """float64 [N, C], calibrated, in the order of the texts.
 
         Raises:
-          Stopped: `stop` said so.
+          Interrupted: `stop` said so.
         """
         pairs = [text.pair for text in texts if text.pair is not None]
         encoded = self.trained.encoder.encode([text.text for text in texts], pairs or None)
@@ -68,7 +69,7 @@ class Predictor:
         start = 0
         while start < len(order):
             if self._stop():
-                raise Stopped
+                raise Interrupted
             longest = int(-(-lengths[order[start]] // _MULTIPLE) * _MULTIPLE)
             longest = min(longest, self.trained.config.data.max_length)
             rows = order[start : start + max(1, BATCH_TOKENS // longest)]

@@ -108,7 +108,15 @@ def read_run(folder: Path, trusted: Collection[str] = ()) -> FinishedRun:
         )
     test = Kept.load(folder / SCORES["test"], digests[SCORES["test"]], classes)
     curves = _curves(folder / LOG, digests[LOG])
-    return FinishedRun(folder.resolve().name, config, derived, result, calibration, test, curves)
+    return FinishedRun(
+        folder.resolve().name,
+        config=config,
+        derived=derived,
+        result=result,
+        calibration=calibration,
+        test=test,
+        curves=curves,
+    )
 
 
 def _curves(path: Path, sha256: str) -> dict[str, Curve]:
