@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from trainer.errors import UserError, one_line
-from trainer.processor import memory
+from trainer.runtime.processor import memory
 from trainer.storage import strict_json
 from trainer.storage.paths import local, temporary_folder
 

@@ -23,11 +23,11 @@ _TRUST = program.define_trust()
 def main() -> None:
     """Prints the metrics as one JSON object."""
     program.import_tensorflow()
-    from trainer import runtime
     from trainer.data.progress import bar
-    from trainer.report import make_report
+    from trainer.evaluation.report import make_report
     from trainer.run import Run
-    from trainer.workdir import Workdir
+    from trainer.runtime import devices
+    from trainer.storage.workdir import Workdir
 
     workdir = Workdir(_WORKDIR.value)
     config, _ = workdir.read_to_run(_TRUST.value)
@@ -38,7 +38,7 @@ def main() -> None:
     if _CPU_DEVICES.value:
         config.runtime.gpus = ()
     weights = workdir.best_weights()
-    strategy = runtime.start(config.runtime, config.seed)
+    strategy = devices.start(config.runtime, config.seed)
     run = Run(
         config,
         workdir,

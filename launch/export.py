@@ -18,7 +18,7 @@ from launch import main as program
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
-    from trainer.workdir import Workdir
+    from trainer.storage.workdir import Workdir
 
 FORMATS = ["savedmodel", "keras", "huggingface"]
 _WORKDIR = program.define_path("workdir", "Folder of a run.", required=True)
@@ -30,7 +30,7 @@ _TRUST = program.define_trust()
 def main() -> None:
     """Exports the weights that validation chose."""
     program.import_tensorflow()
-    from trainer.workdir import Workdir
+    from trainer.storage.workdir import Workdir
 
     output: Path = _OUTPUT.value
     if output.is_dir() and any(output.iterdir()):  # before anything is loaded
@@ -60,14 +60,14 @@ def _hugging_face(workdir: "Workdir", output: Path) -> tuple[int, str]:
 def _own(workdir: "Workdir", output: Path) -> tuple[int, str]:
     import tensorflow as tf
 
-    from trainer import runtime
     from trainer.export.keras_file import to_keras
     from trainer.export.savedmodel import to_saved_model
+    from trainer.runtime import devices
     from trainer.trained import TrainedModel, for_prediction
 
     config, _ = workdir.read()
     workdir.finished_weights()  # before devices are set up: there may be none
-    runtime.start(for_prediction(config.runtime, 1), config.seed)
+    devices.start(for_prediction(config.runtime, 1), config.seed)
     trained = TrainedModel(workdir, tf.distribute.get_strategy(), _TRUST.value)
     if _FORMAT.value == "keras":
         to_keras(trained, output)

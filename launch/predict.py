@@ -72,14 +72,14 @@ def main() -> int:
     signals = program.Signals()
     signals.install()
     program.import_tensorflow()
-    from trainer import runtime
     from trainer.data.progress import bar
     from trainer.prediction.attribution import Explainer
     from trainer.prediction.job import Job, Sink
     from trainer.prediction.output import Output, Pipe
     from trainer.prediction.predictor import Predictor
+    from trainer.runtime import devices
+    from trainer.storage.workdir import Workdir
     from trainer.trained import TrainedModel, for_prediction
-    from trainer.workdir import Workdir
 
     workdir = Workdir(_WORKDIR.value)
     config, _ = workdir.read_to_run(_TRUST.value)
@@ -87,7 +87,7 @@ def main() -> int:
     columns = _columns(format_.kind, config.data)
     workdir.finished_weights()  # before devices are set up: there may be none
     settings = for_prediction(config.runtime, _CPU_DEVICES.value)
-    trained = TrainedModel(workdir, runtime.start(settings, config.seed), _TRUST.value)
+    trained = TrainedModel(workdir, devices.start(settings, config.seed), _TRUST.value)
     if trained.note:
         program.say(f"Note: {trained.note}")
     threshold = _threshold(trained)
@@ -241,8 +241,8 @@ def _page_file() -> Path:
 
 
 def _write_page(explained: "Sequence[Explained]", trained: "TrainedModel") -> None:
-    from trainer.disk import replace
     from trainer.prediction.page import MOST, render
+    from trainer.storage.disk import replace
 
     title = f"Predictions of {trained.workdir.path.name}, step {trained.step:,}"
     try:

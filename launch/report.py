@@ -30,9 +30,9 @@ def main(more: list[str]) -> None:
     if _OUTPUT.value and not output.parent.is_dir():
         raise UserError(f"--output={output}: there is no folder {output.parent}")
     program.import_tensorflow()
-    from trainer.disk import replace
     from trainer.reports.finished import read_runs
     from trainer.reports.page import render
+    from trainer.storage.disk import replace
 
     page = render(read_runs(folders, _TRUST.value))
     try:

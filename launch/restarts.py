@@ -28,8 +28,8 @@ from launch import main as program
 from launch.main import INTERRUPTED, USER_ERROR
 from launch.texts import shortened
 from trainer.errors import UserError
+from trainer.runtime.workers import LOST
 from trainer.storage import fields, strict_json
-from trainer.workers import LOST
 
 KILLED = 128 + signal.SIGKILL
 

@@ -17,7 +17,7 @@ import sys
 from launch import main as program
 from launch.main import INTERRUPTED
 from launch.restarts import status_of
-from trainer.workers import LOST
+from trainer.runtime.workers import LOST
 
 # "srun: error: n[9-10]: tasks 0-1: Exited with exit code 2"; for a signal its name stands there.
 # What tasks say themselves is not taken for it, as --label puts their number before each line.

@@ -23,11 +23,11 @@ from launch import cluster
 from launch import main as program
 from launch.arguments import CPU_DEVICES
 from trainer.errors import Interrupted, UserError, in_one_line
-from trainer.workers import LOST, SILENCE_SECONDS, Lost, Workers
+from trainer.runtime.workers import LOST, SILENCE_SECONDS, Lost, Workers
 
 if TYPE_CHECKING:
     from trainer.loop import Loop
-    from trainer.workdir import Workdir
+    from trainer.storage.workdir import Workdir
 
 _WORKDIR = program.define_path(
     "workdir", "Folder of the run; resumed if it has begun.", required=True
@@ -102,12 +102,12 @@ def _train(workers: Workers, secret: str, signals: program.Signals, lock_seconds
     # Imported here: --help and wrong flags need not wait for TensorFlow.
     program.import_tensorflow()
     from trainer import config as config_lib
-    from trainer import meeting, runtime
     from trainer.data.progress import bar, quiet
     from trainer.loop import Loop
     from trainer.monitor.versions import versions
     from trainer.run import Run
-    from trainer.workdir import LISTING_SECONDS, NotYet, Workdir
+    from trainer.runtime import devices, meeting
+    from trainer.storage.workdir import LISTING_SECONDS, NotYet, Workdir
 
     def say(text: str) -> None:
         if workers.is_chief:
@@ -130,10 +130,10 @@ def _train(workers: Workers, secret: str, signals: program.Signals, lock_seconds
     workers.compare(config_lib.shared_fields(config), "give every worker the same command")
     try:
         workdir.check_shared(workers, min(_START_SECONDS.value, LISTING_SECONDS))
-        strategy = runtime.start(config.runtime, config.seed, workers)
+        strategy = devices.start(config.runtime, config.seed, workers)
         signals.take()
-        program.say(runtime.describe(strategy, config.runtime))
-        if slow := runtime.slower(strategy, config.runtime):
+        program.say(devices.describe(strategy, config.runtime))
+        if slow := devices.slower(strategy, config.runtime):
             program.say(f"Note: {slow}")
         progress = bar if workers.is_chief else quiet
         run = Run(
@@ -170,7 +170,7 @@ def _run(loop: "Loop", signals: program.Signals) -> int:
     from trainer.imports import packages
     from trainer.loop import NotFinite
     from trainer.monitor.monitor import Monitor
-    from trainer.watchdog import Watchdog
+    from trainer.runtime.watchdog import Watchdog
 
     config, workdir, workers = loop.config, loop.run.workdir, loop.run.workers
     monitor = Monitor(
@@ -224,7 +224,7 @@ def _summary(
       workdir, result: of the run.
       trusted: packages of the user's own that the settings name.
     """
-    from trainer.calibration import temperature_note
+    from trainer.evaluation.calibration import temperature_note
     from trainer.storage.contents import SCORES
 
     reported = SCORES["test"] in result["sha256"] and result["temperature"] is not None

@@ -23,9 +23,9 @@ import plots
 from absl import flags
 
 from launch import main as program
-from trainer.disk import replace
 from trainer.errors import UserError
 from trainer.storage import sealed
+from trainer.storage.disk import replace
 
 ROOT = Path(__file__).resolve().parents[1]
 # Where a label may stand: points to the right and up, and which part of it is there.
@@ -139,7 +139,7 @@ def finished(system: System, runs: Path) -> bool:
     Raises:
       UserError: its folder holds something else.
     """
-    from trainer.workdir import Workdir
+    from trainer.storage.workdir import Workdir
 
     workdir = Workdir(runs / system.folder)
     if not system.script:
@@ -156,7 +156,7 @@ def finished(system: System, runs: Path) -> bool:
 
 def _result(system: System, runs: Path) -> dict[str, Any]:
     """The contents of its result.json; empty where there is none yet."""
-    from trainer.workdir import Workdir
+    from trainer.storage.workdir import Workdir
 
     workdir = Workdir(runs / system.folder)
     if not system.script:
@@ -182,7 +182,7 @@ def train(command: list[str]) -> int:
 
 def read(system: System, runs: Path) -> dict[str, Any]:
     """A finished run's entries in the table."""
-    from trainer.workdir import Workdir
+    from trainer.storage.workdir import Workdir
 
     workdir = Workdir(runs / system.folder)
     result = _result(system, runs)

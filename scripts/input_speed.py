@@ -12,14 +12,14 @@ from pathlib import Path
 import tensorflow as tf
 
 from trainer import config as config_lib
-from trainer import runtime
 from trainer.data.cache import load_or_build
 from trainer.data.progress import quiet
 from trainer.data.sources import open_source
 from trainer.errors import UserError
 from trainer.loop import Loop
 from trainer.run import Run
-from trainer.workdir import Workdir
+from trainer.runtime import devices
+from trainer.storage.workdir import Workdir
 
 TIMES = 20.0  # the training rate
 STEPS = 10  # of training, in a round
@@ -43,7 +43,7 @@ for line in sys.stdin:
 
 def batches(config: config_lib.Experiment, cache: Path, rounds: int) -> int:
     """Prints the rate of the input alone over that of training; 0 if it is at least TIMES."""
-    strategy = runtime.start(config.runtime, config.seed)
+    strategy = devices.start(config.runtime, config.seed)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(config, Workdir(Path(folder) / "run"), cache, strategy, progress=quiet, say=print)
         loop = Loop(run, print)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trainer import processor
+from trainer.runtime import processor
 
 SIDE = 2048  # of the matrices whose product MFU is measured by
 

@@ -18,12 +18,12 @@ from launch import train
 from trainer import config as config_lib
 from trainer.data.progress import quiet
 from trainer.errors import UserError
+from trainer.evaluation.report import make_report
 from trainer.loop import Loop
 from trainer.monitor.monitor import Monitor
-from trainer.report import make_report
 from trainer.run import Run
 from trainer.step import TrainStep
-from trainer.workdir import Workdir
+from trainer.storage.workdir import Workdir
 
 LIMIT = 1.05  # times the bare step
 LOGGING_LIMIT = 0.02  # of the bare step

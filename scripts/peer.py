@@ -351,13 +351,13 @@ def thaw(job: Job, start: Start) -> Logits:
     import tensorflow as tf
 
     from configs import minilm_imdb
-    from trainer import runtime
     from trainer.config import Data
     from trainer.data.progress import quiet
     from trainer.loop import Loop
     from trainer.run import Run
+    from trainer.runtime import devices
     from trainer.step import STEP_METRICS
-    from trainer.workdir import Workdir
+    from trainer.storage.workdir import Workdir
 
     folder = Path(tempfile.mkdtemp(dir=job.folder))
     others = [{"text": f"no review {i}", "label": i % 2} for i in range(4)]
@@ -380,7 +380,7 @@ def thaw(job: Job, start: Start) -> Logits:
     config.phases = [dataclasses.replace(config.phases[-1], epochs=1000, layer_decay=1, **rate)]
     config.optimizer.weight_decay, config.optimizer.beta2 = DECAY, 0.999  # as the others have it
     config.runtime.precision, config.global_batch_size = job.precision, BATCH
-    strategy = runtime.start(config.runtime, config.seed)
+    strategy = devices.start(config.runtime, config.seed)
     run = Run(
         config, Workdir(folder / "run"), folder / "cache", strategy, progress=quiet, say=print
     )

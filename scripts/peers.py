@@ -42,9 +42,9 @@ from synthetic import Shape
 
 from launch import main as program
 from launch.arguments import as_path
-from trainer import processor
 from trainer.config import PRECISIONS
 from trainer.errors import UserError
+from trainer.runtime import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 REVIEWS, SEED = 400, 0

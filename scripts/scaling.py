@@ -116,8 +116,8 @@ def serve(settings: dict[str, Any]) -> None:
     import tensorflow as tf
 
     from trainer import config as config_lib
-    from trainer import runtime
-    from trainer.workers import Workers
+    from trainer.runtime import devices
+    from trainer.runtime.workers import Workers
 
     config = config_lib.Experiment(phases=[config_lib.Phase(steps=10**6, learning_rate=1e-5)])
     config.runtime.cpu_devices, config.runtime.precision = 1, settings["precision"]
@@ -125,7 +125,7 @@ def serve(settings: dict[str, Any]) -> None:
     config.runtime.pack_mebibytes = settings["pack_mebibytes"]
     workers = Workers(settings["addresses"], settings["index"], program.end)
     workers.meet(120, os.environ["THAW_SECRET"].encode)
-    strategy = runtime.start(config.runtime, 0, workers)
+    strategy = devices.start(config.runtime, 0, workers)
     shape = Shape(**settings["shape"])
     step, batches = training(config, shape, strategy, workers.index)
     shapes = [tuple(v.shape) for v in step.variables]

@@ -18,7 +18,7 @@ from peer import products
 from synthetic import Shape, training
 
 from trainer import config as config_lib
-from trainer import processor, runtime
+from trainer.runtime import devices, processor
 
 LEAST = 1.2  # times the steps of the bare loop
 COLUMNS = (
@@ -83,7 +83,7 @@ def _ours(shape: Shape, precision: str, xla: str) -> tuple[Any, Any]:
     config.runtime.deterministic = False  # which would hold for the bare step too
     config.model.head_width, config.model.attention_dropout = shape.width, 0.1
     config.model.dropout = config.model.embedding_dropout = config.model.head_dropout = 0.1
-    return training(config, shape, runtime.start(config.runtime, 0))
+    return training(config, shape, devices.start(config.runtime, 0))
 
 
 def _bare(shape: Shape, batch: Any) -> tuple[Any, list[tf.Tensor]]:

@@ -62,7 +62,7 @@ class Sweep:
 
     def finished(self, number: int) -> dict[str, Any] | None:
         """The result of a trial that has ended."""
-        # Not by trainer.workdir, which loads TensorFlow.
+        # Not by trainer.storage.workdir, which loads TensorFlow.
         with contextlib.suppress(OSError, ValueError):
             return contents.result(sealed.read(self.workdir(number) / "result.json"))
         return None

@@ -114,14 +114,14 @@ def run_ours(
 
 def score(folder: Path, cache_dir: Path, checkpoints: list[dict[str, Any]]) -> int:
     """Adds to each checkpoint its accuracy on the test split; returns how many reviews that has."""
-    from trainer import runtime
     from trainer.data.progress import bar
     from trainer.run import Run
-    from trainer.workdir import Workdir
+    from trainer.runtime import devices
+    from trainer.storage.workdir import Workdir
 
     workdir = Workdir(folder)
     config, _ = workdir.read()
-    strategy = runtime.start(config.runtime, config.seed)
+    strategy = devices.start(config.runtime, config.seed)
     run = Run(config, workdir, cache_dir, strategy, progress=bar, say=program.say)
     for checkpoint in checkpoints:
         run.restore(workdir.best, checkpoint["step"])

@@ -14,9 +14,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from trainer import config as config_lib
-from trainer.disk import replace
 from trainer.errors import UserError
 from trainer.storage import fields, strict_json
+from trainer.storage.disk import replace
 
 MOST = 10**5  # trials of a sweep, or flags that they share
 Settings = dict[str, str]  # values as on the command line, by field without "config."

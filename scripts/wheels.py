@@ -13,8 +13,8 @@ from pathlib import Path
 from absl import flags
 
 from launch import main as program
-from trainer.disk import sha256_of
 from trainer.errors import UserError
+from trainer.storage.disk import sha256_of
 
 
 def run(make: Callable[[Path], None], usage: str) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 from groups import PATIENCE
 
-from trainer import meeting
-from trainer.peer import NotAWorker, Peer
+from trainer.runtime import meeting
+from trainer.runtime.peer import NotAWorker, Peer
 
 TLS_HELLO = bytes.fromhex("16030100c8010000c40303") + random.Random(1).randbytes(193)
 

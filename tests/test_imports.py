@@ -31,8 +31,8 @@ def test_loads_an_attribute_of_a_class():
         ("os.no_such_module:f", "no module 'os.no_such_module'"),
         ("math:no_such_function", "has no 'no_such_function'"),
         (f"{__name__}:NOT_A_FUNCTION", "is of type int, not a function"),
-        ("trainer.disk:os.system", "name the module 'os' before the colon"),
-        ("trainer.disk:os", "name the module 'os' before the colon"),
+        ("trainer.storage.disk:os.system", "name the module 'os' before the colon"),
+        ("trainer.storage.disk:os", "name the module 'os' before the colon"),
     ],
 )
 def test_says_in_one_line_what_is_wrong(path, said):

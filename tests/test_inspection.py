@@ -12,7 +12,7 @@ from trainer.config import Data, Experiment, Model, Phase, Tokenizer
 from trainer.data.progress import quiet
 from trainer.monitor import projector
 from trainer.run import Run
-from trainer.workdir import Workdir
+from trainer.storage.workdir import Workdir
 
 ROOT = Path(__file__).parents[1]
 

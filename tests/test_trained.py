@@ -10,11 +10,11 @@ from transformers import PreTrainedTokenizerFast
 
 from trainer import trained
 from trainer.config import Model
-from trainer.disk import sha256_of
 from trainer.errors import UserError
 from trainer.models.parameters import build_model, named_constants, named_parameters
+from trainer.storage.disk import sha256_of
+from trainer.storage.workdir import Workdir
 from trainer.trained import TrainedModel
-from trainer.workdir import Workdir
 
 TOKENS = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "good"]
 

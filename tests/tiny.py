@@ -24,7 +24,7 @@ MASKING = Masking(0.2, MASK_ID, SPECIAL_IDS)
 
 @contextlib.contextmanager
 def precision(policy: str):
-    """Keras's dtype policy, and its default type, as trainer.runtime.start sets them."""
+    """Keras's dtype policy, and its default type, as trainer.runtime.devices.start sets them."""
     before = keras.config.dtype_policy(), keras.config.floatx()
     keras.config.set_dtype_policy(policy)
     keras.config.set_floatx("float64" if policy == "float64" else "float32")

@@ -15,19 +15,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.checkpoint import DamagedCheckpoint, newest_whole
 from trainer.errors import Interrupted, UserError
+from trainer.evaluation.report import Report, keep, make_report
+from trainer.evaluation.scores import too_large
 from trainer.features import check as check_features
 from trainer.inspection import attention, vectors
 from trainer.monitor.monitor import Monitor
 from trainer.objectives.metrics import better
 from trainer.parameter_samples import ParameterSamples
 from trainer.phases import PhasePlan, plan_phases
-from trainer.report import Report, keep, make_report
 from trainer.run import SHORTER, Run
-from trainer.scores import too_large
 from trainer.state import Best, Position, TrainState
 from trainer.step import STEP_METRICS, TrainStep, can_recompute
+from trainer.storage.checkpoint import DamagedCheckpoint, newest_whole
 from trainer.storage.contents import SCORES
 from trainer.tasks.task import Scores
 

@@ -13,8 +13,6 @@ import tensorflow as tf
 from transformers import PreTrainedTokenizerFast
 
 from trainer import config as config_lib
-from trainer import runtime
-from trainer.checkpoint import Store
 from trainer.data import labels
 from trainer.data.cache import TokenSplit, load_or_build
 from trainer.data.encode import plain_backend
@@ -24,18 +22,20 @@ from trainer.data.progress import Progress
 from trainer.data.sources import open_source
 from trainer.data.tokenizers import load_tokenizer, make_tokenizer, vocabulary_size
 from trainer.errors import UserError
-from trainer.evaluation import Evaluator
+from trainer.evaluation.evaluator import Evaluator
 from trainer.features import FeatureExtractor
 from trainer.models import families, size
 from trainer.models.parameters import build_model, named_constants, named_parameters
 from trainer.models.pretrained import Pretrained, open_pretrained
 from trainer.objectives.metrics import known_metric
 from trainer.phases import match
+from trainer.runtime import devices
+from trainer.runtime.workers import Workers
+from trainer.storage.checkpoint import Store
 from trainer.storage.paths import without_globs
+from trainer.storage.workdir import Workdir
 from trainer.tasks.classification import Classification, Masking
 from trainer.tasks.task import Scores
-from trainer.workdir import Workdir
-from trainer.workers import Workers
 
 SHORTER = "start another --workdir with a smaller config.data.max_length"
 # What an encoder computes, besides the shapes of its weights.
@@ -52,7 +52,7 @@ class Run:
       config: the settings, validated.
       workdir: where the run lives; its tokenizer is used where it has one.
       cache_dir: folder of token caches, shared by all runs.
-      strategy: from `trainer.runtime.start`.
+      strategy: from `trainer.runtime.devices.start`.
       progress: shows what takes long.
       say: told what a person should know.
       workers: all workers of the run, who have met; None: this process is alone.
@@ -378,7 +378,7 @@ class Run:
 
     def rows_and_parts(self) -> tuple[int, int]:
         """Rows on each replica, and the micro-batches they are cut into."""
-        return runtime.rows_and_parts(
+        return devices.rows_and_parts(
             self.config.global_batch_size,
             self.strategy.num_replicas_in_sync,
             self.config.runtime.max_rows_per_device,

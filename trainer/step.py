@@ -24,7 +24,7 @@ from trainer.models.random import random_scope
 from trainer.optim.schedules import learning_rate
 from trainer.parameter_samples import ParameterSamples
 from trainer.phases import PhasePlan, frozen_levels
-from trainer.runtime import local_replicas
+from trainer.runtime.devices import local_replicas
 from trainer.state import TrainState
 from trainer.tasks.task import INPUTS, Batch, Task, weighted_sums
 

@@ -6,13 +6,13 @@ from collections.abc import Collection
 import tensorflow as tf
 
 from trainer import config as config_lib
-from trainer.calibration import Calibration, temperature_note
 from trainer.data.encode import TextEncoder
 from trainer.data.tokenizers import vocabulary_size
 from trainer.errors import UserError
+from trainer.evaluation.calibration import Calibration, temperature_note
 from trainer.models import families, size
 from trainer.models.parameters import build_model, named_constants, named_parameters
-from trainer.workdir import Workdir
+from trainer.storage.workdir import Workdir
 
 
 def for_prediction(runtime: config_lib.Runtime, cpu_devices: int | None) -> config_lib.Runtime:
@@ -54,7 +54,7 @@ class TrainedModel:
 
         Args:
           workdir: of a run that ended, or of which a phase has.
-          strategy: from `trainer.runtime.start`.
+          strategy: from `trainer.runtime.devices.start`.
           trusted: packages of your own that the run's settings may name.
 
         Raises:

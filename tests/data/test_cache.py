@@ -17,8 +17,8 @@ from trainer import config
 from trainer.data import cache, sources, store
 from trainer.data.encode import TextEncoder
 from trainer.data.progress import bar, quiet
-from trainer.disk import seal_of
 from trainer.errors import UserError
+from trainer.storage.disk import seal_of
 
 
 @pytest.fixture

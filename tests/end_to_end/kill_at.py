@@ -61,7 +61,7 @@ def hanging(first_step: int) -> None:
 
 
 def in_evaluation(number: int) -> None:
-    from trainer.evaluation import Evaluator
+    from trainer.evaluation.evaluator import Evaluator
 
     plain, begun = Evaluator.run, []
 
@@ -98,7 +98,7 @@ def in_writing(number: int) -> None:
 
 
 def in_saving(number: int) -> None:
-    from trainer.checkpoint import Store
+    from trainer.storage.checkpoint import Store
 
     plain, fsync, saved = Store.save, os.fsync, []
 

@@ -8,11 +8,11 @@ pytestmark = pytest.mark.end_to_end
 PARTS = """
 import keras
 import tensorflow as tf
-import trainer.scores
+import trainer.evaluation.scores
 from trainer.models import network
 
 if {few}:
-    trainer.scores.MAX_BYTES = 1000
+    trainer.evaluation.scores.MAX_BYTES = 1000
 
 
 @keras.saving.register_keras_serializable("odd")

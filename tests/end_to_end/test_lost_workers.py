@@ -9,10 +9,10 @@ from groups import Group, Worker, alive, errors, kill, local, processes_of
 from programs import assert_same_run
 from test_kills import last_step
 
-from trainer.workers import LOST
+from trainer.runtime.workers import LOST
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.cluster]
-SILENCE = 20.0  # seconds, that of trainer.workers
+SILENCE = 20.0  # seconds, that of trainer.runtime.workers
 FLAGS = (
     "--config.log_every_steps=1",
     "--config.save_every_steps=4",

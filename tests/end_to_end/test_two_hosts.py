@@ -14,7 +14,7 @@ from groups import Worker, errors
 from programs import assert_same_run, newest
 from test_kills import last_step
 
-from trainer.workers import LOST
+from trainer.runtime.workers import LOST
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.cluster]
 ADDRESSES = ("10.77.0.1", "10.77.0.2")

@@ -10,10 +10,10 @@ import yaml
 from markdown_it import MarkdownIt
 from sealing import DERIVED
 
-from trainer.calibration import Calibration
 from trainer.config import Data, Experiment, Model
+from trainer.evaluation.calibration import Calibration
 from trainer.export.card import Card, code, number, prose, words, write_card
-from trainer.workdir import Workdir
+from trainer.storage.workdir import Workdir
 
 HOSTILE = (
     *("a|b", "`", "``a``", "<script>alert(1)</script>", "</code><img src=x onerror=alert(1)>"),

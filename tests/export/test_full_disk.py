@@ -22,8 +22,8 @@ from trainer.export.folder import new_folder
 from trainer.export.huggingface import to_hugging_face
 from trainer.export.keras_file import to_keras
 from trainer.export.savedmodel import to_saved_model
+from trainer.storage.workdir import Workdir
 from trainer.trained import TrainedModel
-from trainer.workdir import Workdir
 
 LABELS = ["größe\nand more", "a\r\n", "\u2028 🎬 \"'\\"]
 

@@ -26,7 +26,7 @@ from trainer.models.families import FAMILIES
 from trainer.models.network import Network
 from trainer.models.parameters import named_parameters
 from trainer.models.pretrained import open_pretrained
-from trainer.workdir import Workdir
+from trainer.storage.workdir import Workdir
 
 WITH_HEAD = (
     *("bert", "distilbert", "roberta", "xlm_roberta", "electra", "electra_base"),

@@ -9,8 +9,8 @@ import tiny
 from trainer.export.keras_file import NAME, to_keras
 from trainer.models.architecture import Architecture, Head
 from trainer.models.network import Network
+from trainer.storage.workdir import Workdir
 from trainer.trained import TrainedModel
-from trainer.workdir import Workdir
 
 FEATURES = tiny.features(tiny.batch(4))
 SHAPES = {

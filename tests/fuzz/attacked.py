@@ -14,7 +14,7 @@ from pathlib import Path
 
 from groups import free_ports
 
-from trainer.workers import Workers
+from trainer.runtime.workers import Workers
 
 START_SECONDS = 15.0
 AFTER_SECONDS = 0.2  # the follower comes after the first strangers

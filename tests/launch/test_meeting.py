@@ -11,7 +11,7 @@ from groups import Group, errors
 from programs import ROOT, assert_same_run, contents
 from strangers import kinds, visit
 
-from trainer.workers import LOST
+from trainer.runtime.workers import LOST
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.cluster]
 SOON = "--start_seconds=30"

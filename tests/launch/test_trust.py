@@ -12,7 +12,7 @@ import pytest
 from sealing import reseal
 
 from tests.launch.conftest import ROWS, Few
-from trainer.scores import Kept
+from trainer.evaluation.scores import Kept
 from trainer.storage import sealed
 
 PARTS = """

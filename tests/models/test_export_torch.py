@@ -21,7 +21,7 @@ from trainer.export.huggingface import to_hugging_face
 from trainer.models.network import Network
 from trainer.models.parameters import named_parameters
 from trainer.models.pretrained import open_pretrained
-from trainer.workdir import Workdir
+from trainer.storage.workdir import Workdir
 
 PYTHON = os.environ.get("PARITY_PYTHON")
 RUN = ROOT / "runs" / "bert"

@@ -8,15 +8,15 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainer import config
-from trainer.disk import sha256_of
 from trainer.errors import UserError
+from trainer.evaluation.report import Report
 from trainer.monitor.monitor import Monitor
 from trainer.monitor.projector import Vectors
 from trainer.monitor.tables import WrongPrediction
 from trainer.monitor.tensorboard import TensorBoard
 from trainer.monitor.versions import versions
-from trainer.report import Report
 from trainer.storage import sealed
+from trainer.storage.disk import sha256_of
 
 
 def _monitor(workdir, resume_step=0, writes=True):

@@ -13,11 +13,11 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 
+from trainer.evaluation.report import Report
 from trainer.monitor import plugins, tensorboard
 from trainer.monitor.figures import Attention
 from trainer.monitor.tables import WrongPrediction
 from trainer.monitor.tensorboard import TensorBoard
-from trainer.report import Report
 
 NAMES = ["neg", "pos"]
 

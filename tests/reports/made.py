@@ -7,12 +7,12 @@ import numpy as np
 from sealing import DERIVED, result
 
 from trainer import config
-from trainer.calibration import Calibration
-from trainer.disk import sha256_of
+from trainer.evaluation.calibration import Calibration
+from trainer.evaluation.scores import Kept
 from trainer.monitor.tables import WrongPrediction
 from trainer.objectives.metrics import classification_metrics
-from trainer.scores import Kept
 from trainer.storage import sealed
+from trainer.storage.disk import sha256_of
 
 EVIL = "<script>alert(1)</script> & \u2028 <b>bold</b> $x$ \x07"
 

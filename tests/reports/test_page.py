@@ -8,10 +8,10 @@ import pytest
 from made import EVIL, run
 from sealing import reseal
 
-from trainer.disk import sha256_of
 from trainer.errors import UserError
 from trainer.reports.finished import read_run, read_runs
 from trainer.reports.page import compare, differing, render
+from trainer.storage.disk import sha256_of
 
 RIGHT = np.arange(200) % 5 > 0
 

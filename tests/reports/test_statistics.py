@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from trainer.reports.statistics import at_threshold, by_label, by_length, compare, holm, proportion
+from trainer.evaluation.statistics import (
+    at_threshold,
+    by_label,
+    by_length,
+    compare,
+    holm,
+    proportion,
+)
 
 
 def answers(both: int, first: int, second: int, none: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.disk import sha256_of
+from trainer.storage.disk import sha256_of
 
 METADATA = {
     "METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n",

@@ -13,8 +13,8 @@ from PIL import Image
 from programs import ROOT, run
 from screenshot_tensorboard import PAGES, visit
 
+from trainer.evaluation.scores import Kept
 from trainer.monitor.tensorboard import TensorBoard
-from trainer.scores import Kept
 
 MISSING = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
 needs_browser = pytest.mark.skipif(bool(MISSING), reason=f"not on PATH: {', '.join(MISSING)}")

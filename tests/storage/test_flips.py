@@ -15,15 +15,15 @@ import pytest
 import tensorflow as tf
 from programs import contents
 
-from trainer.calibration import Calibration
-from trainer.checkpoint import DamagedCheckpoint
 from trainer.errors import UserError
+from trainer.evaluation.calibration import Calibration
 from trainer.export.keras_file import NAME, to_keras
 from trainer.models.parameters import named_parameters
 from trainer.reports.finished import read_run
 from trainer.reports.page import render
+from trainer.storage.checkpoint import DamagedCheckpoint
+from trainer.storage.workdir import Workdir
 from trainer.trained import TrainedModel
-from trainer.workdir import Workdir
 
 FLIPS = 50
 TEXTS = ("a fine film", "a bore")

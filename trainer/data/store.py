@@ -10,9 +10,9 @@ from pathlib import Path
 import filelock
 from absl import logging
 
-from trainer.disk import seal_of, sha256_of, sync
 from trainer.errors import UserError
 from trainer.storage import fields, strict_json
+from trainer.storage.disk import seal_of, sha256_of, sync
 
 META = "meta.json"
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import jinja2
 
 from trainer import config as config_lib
-from trainer.calibration import Calibration
+from trainer.evaluation.calibration import Calibration
 from trainer.monitor.versions import versions
+from trainer.storage.workdir import Workdir
 from trainer.trained import TrainedModel
-from trainer.workdir import Workdir
 
 LONGEST = 300  # characters of one value
 LISTED = 100  # labels

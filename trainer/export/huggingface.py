@@ -15,7 +15,7 @@ from trainer.export.card import Card, write_card
 from trainer.export.folder import new_folder
 from trainer.models import families
 from trainer.models.pretrained import WEIGHTS
-from trainer.workdir import Workdir
+from trainer.storage.workdir import Workdir
 
 
 def to_hugging_face(workdir: Workdir, output: Path) -> int:

@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping
 
 from trainer import config as config_lib
-from trainer import processor
-from trainer.checkpoint import Store
 from trainer.errors import UserError
 from trainer.models import recurrent
 from trainer.models.architecture import Architecture, from_scratch
+from trainer.runtime import processor
+from trainer.storage.checkpoint import Store
 
 _NETWORK, _LSTM, _BILSTM = (
     "trainer.models.network:build",

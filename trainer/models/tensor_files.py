@@ -18,9 +18,9 @@ import numpy as np
 import tensorflow as tf
 from safetensors import SafetensorError, safe_open
 
-from trainer.disk import sha256_of
 from trainer.errors import UserError, shown
 from trainer.storage import strict_json
+from trainer.storage.disk import sha256_of
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 MAX_TENSORS = 2**14  # in a file; the largest of these models have fewer than 1,000

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from trainer.calibration import BINS, Reliability
+from trainer.evaluation.calibration import BINS, Reliability
 
 LARGE = 30  # classes above which a confusion matrix is too large to be drawn
 _INK, _PAPER, _ACCENT = "#1f2a44", "#ffffff", "#d97706"

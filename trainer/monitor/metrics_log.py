@@ -7,9 +7,9 @@ from typing import Any
 
 from absl import logging
 
-from trainer.disk import replace, sha256_of
 from trainer.monitor.records import belongs, is_evaluation
 from trainer.storage import fields, strict_json
+from trainer.storage.disk import replace, sha256_of
 from trainer.storage.plain import to_json
 
 _LONGEST = 2**20  # bytes of a line; a run's have some hundreds

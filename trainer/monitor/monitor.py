@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from trainer.config import Experiment, defining, to_dict
 from trainer.errors import UserError
+from trainer.evaluation.report import Report
 from trainer.monitor.console import Console
 from trainer.monitor.figures import Attention
 from trainer.monitor.memory import Memory
@@ -19,7 +20,6 @@ from trainer.monitor.projector import Vectors
 from trainer.monitor.tensorboard import TensorBoard
 from trainer.monitor.throughput import Throughput
 from trainer.monitor.versions import versions
-from trainer.report import Report
 from trainer.storage import sealed
 from trainer.storage.contents import LOG
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from tensorboard.plugins.projector import ProjectorConfig
 
-from trainer.disk import replace
+from trainer.storage.disk import replace
 
 _TEXT_LENGTH = 200  # characters of a text
 

@@ -19,12 +19,12 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 
-from trainer.calibration import reliability
-from trainer.disk import sync
+from trainer.evaluation.calibration import reliability
+from trainer.evaluation.report import Report
 from trainer.monitor import figures, plugins, projector
 from trainer.monitor.records import belongs, is_evaluation
 from trainer.monitor.tables import confusion_table, wrong_predictions_table
-from trainer.report import Report
+from trainer.storage.disk import sync
 from trainer.storage.plain import to_json
 
 _OURS = re.compile(r"events\.out\.tfevents\.\d{6}")  # a profiler may leave others beside them

@@ -9,7 +9,7 @@ from trainer.data.encode import Encoded
 from trainer.errors import Interrupted
 from trainer.objectives.metrics import softmax
 from trainer.prediction.inputs import MAX_CHARACTERS, Text
-from trainer.runtime import local_replicas
+from trainer.runtime.devices import local_replicas
 from trainer.tasks.task import INPUTS
 from trainer.trained import TrainedModel
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from trainer.calibration import BINS, Reliability
+from trainer.evaluation.calibration import BINS, Reliability
 from trainer.reports.finished import Curve
 
 # Told apart by the colour-blind (Okabe & Ito 2008).

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trainer.calibration import Calibration, temperature_note
 from trainer.config import Experiment
-from trainer.disk import sha256_of
 from trainer.errors import UserError
+from trainer.evaluation.calibration import Calibration, temperature_note
+from trainer.evaluation.scores import MAX_BYTES, Kept
 from trainer.monitor.metrics_log import read_records
-from trainer.scores import MAX_BYTES, Kept
 from trainer.storage.contents import LOG, SCORES
-from trainer.workdir import Workdir
+from trainer.storage.disk import sha256_of
+from trainer.storage.workdir import Workdir
 
 
 class Curve(NamedTuple):

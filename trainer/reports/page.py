@@ -9,10 +9,11 @@ import jinja2
 import numpy as np
 
 from trainer import config as config_lib
-from trainer.calibration import reliability
 from trainer.errors import UserError
+from trainer.evaluation import statistics
+from trainer.evaluation.calibration import reliability
 from trainer.objectives.metrics import confusion_matrix
-from trainer.reports import charts, statistics
+from trainer.reports import charts
 from trainer.reports.finished import FinishedRun
 
 _LARGE = 30  # classes above which a confusion matrix is too large to be drawn

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainer.disk import replace, seal_of
 from trainer.storage import strict_json
+from trainer.storage.disk import replace, seal_of
 from trainer.storage.plain import plain
 
 SEAL = "seal"

@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 from transformers import PreTrainedTokenizerFast
 
-from trainer.calibration import Calibration, reliability
 from trainer.config import Objective
 from trainer.errors import UserError
+from trainer.evaluation.calibration import Calibration, reliability
 from trainer.models.random import keep_mask
 from trainer.objectives.losses import make_loss
 from trainer.objectives.metrics import (

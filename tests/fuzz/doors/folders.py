@@ -13,7 +13,7 @@ from fuzz.doors.flags import finished
 from fuzz.inputs import EVIL, TEXTS, Input, odd_bytes, odd_json, of, with_changes
 from fuzz.samples import Samples
 
-from trainer.disk import seal_of
+from trainer.storage.disk import seal_of
 from trainer.storage.sealed import SEAL
 
 

@@ -9,11 +9,11 @@ import time
 import pytest
 from groups import free_ports
 
-from trainer import meeting
 from trainer import workers as module
 from trainer.errors import UserError
-from trainer.meeting import split_address
-from trainer.workers import LOST, Lost, Workers
+from trainer.runtime import meeting
+from trainer.runtime.meeting import split_address
+from trainer.runtime.workers import LOST, Lost, Workers
 
 
 def secret() -> bytes:

@@ -4,7 +4,7 @@ import platform
 
 import pytest
 
-from trainer import processor
+from trainer.runtime import processor
 
 ZEN_3 = "model name\t: AMD EPYC 7763\nflags\t\t: fpu avx2 sha_ni\n\nprocessor\t: 1\n"
 ZEN_5 = "model name\t: AMD EPYC 9555\nflags\t\t: fpu avx512_bf16 avx_vnni\n"

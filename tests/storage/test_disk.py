@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from trainer.disk import replace
+from trainer.storage.disk import replace
 
 
 def test_replace_leaves_the_old_file_when_it_fails(tmp_path):

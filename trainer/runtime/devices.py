@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import config as config_lib
-from trainer import processor
 from trainer.errors import UserError
-from trainer.workers import Workers
+from trainer.runtime import processor
+from trainer.runtime.workers import Workers
 
 CPU_PACK_MEBIBYTES = 4  # docs/benchmarks.md: half the time of one large message over gRPC
 

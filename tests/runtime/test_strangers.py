@@ -13,10 +13,11 @@ from groups import free_ports
 from strangers import connect, kinds, visit
 from test_workers import Ends, together
 
-from trainer import meeting, workers
+from trainer import workers
 from trainer.errors import UserError
-from trainer.meeting import GREETING, split_address
-from trainer.workers import LOST, Lost, Workers
+from trainer.runtime import meeting
+from trainer.runtime.meeting import GREETING, split_address
+from trainer.runtime.workers import LOST, Lost, Workers
 
 SECRET = b"that only the workers of these tests know"
 KINDS = tuple(kinds(["a:1", "b:1"], SECRET))
@@ -354,7 +355,7 @@ def test_a_workdir_that_cannot_be_written_is_said(tmp_path):
 
 
 def test_without_a_secret_to_read_a_follower_says_so(addresses, monkeypatch):
-    monkeypatch.setattr("trainer.workers.TELL_SECONDS", 0.2)
+    monkeypatch.setattr("trainer.runtime.workers.TELL_SECONDS", 0.2)
     said: list[str] = []
     follower = Workers(addresses, 1, say=said.append)
     with pytest.raises(Lost, match=r"its secret is not in the --workdir: do both share it\?"):

@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trainer import meeting
 from trainer.errors import UserError
-from trainer.meeting import RETRY_SECONDS, Newcomer, Secret, split_address
-from trainer.peer import NotAWorker, Peer, wire_text
+from trainer.runtime import meeting
+from trainer.runtime.meeting import RETRY_SECONDS, Newcomer, Secret, split_address
+from trainer.runtime.peer import NotAWorker, Peer, wire_text
 from trainer.storage import strict_json
 
 BEAT_SECONDS = 1.0

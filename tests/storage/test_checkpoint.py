@@ -13,9 +13,9 @@ import pytest
 import tensorflow as tf
 from sealing import reseal
 
-from trainer.checkpoint import DamagedCheckpoint, Store, newest_whole
-from trainer.disk import sha256_of
 from trainer.errors import UserError
+from trainer.storage.checkpoint import DamagedCheckpoint, Store, newest_whole
+from trainer.storage.disk import sha256_of
 
 META = {"phase": 1, "best": {"step": 3, "value": 0.1 + 0.2}}
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sealing import reseal
 
-from trainer.calibration import (
+from trainer.errors import UserError
+from trainer.evaluation.calibration import (
     Calibration,
     Reliability,
     fit_temperature,
@@ -14,7 +15,6 @@ from trainer.calibration import (
     temperature_note,
     thresholds,
 )
-from trainer.errors import UserError
 from trainer.objectives.metrics import softmax
 from trainer.storage import sealed
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from trainer.errors import UserError
-from trainer.peer import NONCE, NotAWorker, Peer
+from trainer.runtime.peer import NONCE, NotAWorker, Peer
 
 SECRET_FILE = ".secret"  # in the workdir, while workers meet that were given none
 GREETING = b"thaw-meeting-1 "

@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from trainer.config import Runtime
 from trainer.errors import UserError
 from trainer.storage import sealed
-from trainer.workdir import NotYet, Workdir
+from trainer.storage.workdir import NotYet, Workdir
 
 FILES = "tokenizer_files"
 FOLLOWED = {name: value for name, value in DERIVED.items() if name != FILES}
@@ -149,7 +149,7 @@ def test_a_run_killed_while_it_begins_begins_again(tmp_path, tokenizer, monkeypa
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trainer.workdir.sealed.write", killed)
+    monkeypatch.setattr("trainer.storage.workdir.sealed.write", killed)
     with pytest.raises(KeyboardInterrupt):
         workdir.begin(tiny.experiment(), FOLLOWED, tokenizer)
     monkeypatch.undo()

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.disk import sha256_of, sync
 from trainer.errors import UserError
 from trainer.storage import fields, sealed
+from trainer.storage.disk import sha256_of, sync
 from trainer.storage.paths import without_globs
 
 _NAME = re.compile(r"step-([0-9]{8,18})")

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.stats
 import sklearn.metrics
 
-from trainer.calibration import reliability
+from trainer.evaluation.calibration import reliability
 
 CONFIDENCE = 0.95
 RESAMPLES = 20_000

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from trainer.disk import replace_bytes, sha256_of
 from trainer.errors import UserError, shown
 from trainer.monitor.tables import WrongPrediction
 from trainer.objectives.metrics import softmax
 from trainer.storage import fields, strict_json
+from trainer.storage.disk import replace_bytes, sha256_of
 from trainer.storage.plain import to_json
 
 # Of the arrays of a file: 66,000 examples of a thousand classes. The report makes ten times that of

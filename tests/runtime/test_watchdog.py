@@ -6,7 +6,7 @@ import time
 
 from programs import ROOT, environment
 
-from trainer.watchdog import Watchdog
+from trainer.runtime.watchdog import Watchdog
 
 PROGRAM = """
 import os, sys, time

@@ -9,11 +9,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from trainer import scores
-from trainer.disk import sha256_of
 from trainer.errors import UserError
+from trainer.evaluation import scores
+from trainer.evaluation.scores import Kept, too_large
 from trainer.monitor.tables import WrongPrediction
-from trainer.scores import Kept, too_large
+from trainer.storage.disk import sha256_of
 
 
 def kept() -> Kept:

@@ -6,9 +6,9 @@ import sys
 import pytest
 import tensorflow as tf
 
-from trainer import processor, runtime
 from trainer.config import Runtime
 from trainer.errors import UserError
+from trainer.runtime import devices, processor
 
 
 @pytest.mark.parametrize(
@@ -30,14 +30,14 @@ from trainer.errors import UserError
     ],
 )
 def test_rows_and_parts(batch, replicas, limit, rows, parts):
-    assert runtime.rows_and_parts(batch, replicas, limit) == (rows, parts)
+    assert devices.rows_and_parts(batch, replicas, limit) == (rows, parts)
 
 
 def test_rows_hold_the_batch_with_as_little_padding_as_the_parts_allow():
     for batch in range(1, 40):
         for replicas in range(1, min(batch, 5) + 1):
             for limit in range(7):
-                rows, parts = runtime.rows_and_parts(batch, replicas, limit)
+                rows, parts = devices.rows_and_parts(batch, replicas, limit)
                 assert rows % parts == 0
                 assert rows * replicas >= batch
                 assert not limit or rows // parts <= limit
@@ -47,20 +47,20 @@ def test_rows_hold_the_batch_with_as_little_padding_as_the_parts_allow():
 def test_a_batch_smaller_than_the_replicas_is_refused():
     said = "config.global_batch_size=3 is smaller than the 4 replicas"
     with pytest.raises(UserError, match=said):
-        runtime.rows_and_parts(3, 4, 0)
+        devices.rows_and_parts(3, 4, 0)
 
 
 def test_gpus_and_logical_cpus_exclude_each_other():
     with pytest.raises(UserError, match="exclude each other"):
-        runtime.start(Runtime(gpus=(0,), cpu_devices=2), 0)
+        devices.start(Runtime(gpus=(0,), cpu_devices=2), 0)
 
 
 def test_a_gpu_that_is_not_there_is_refused():
     script = (
-        "from trainer import runtime; from trainer.config import Runtime\n"
+        "from trainer.runtime import devices; from trainer.config import Runtime\n"
         "from trainer.errors import UserError\n"
         "try:\n"
-        "    runtime.start(Runtime(gpus=(63,)), 0)\n"
+        "    devices.start(Runtime(gpus=(63,)), 0)\n"
         "except UserError as error:\n"
         "    print(error)\n"
     )
@@ -73,11 +73,11 @@ def test_start_sets_devices_precision_and_the_seed_of_the_weights():
         "from trainer import runtime\n"
         "from trainer.config import Runtime\n"
         "settings = Runtime(precision='float64', cpu_devices=3, inter_op_threads=2)\n"
-        "strategy = runtime.start(settings, 5)\n"
+        "strategy = devices.start(settings, 5)\n"
         "def draw():\n"
         "    return keras.initializers.RandomNormal()((3,)).numpy().tolist()\n"
         "first = draw()\n"
-        "print(runtime.describe(strategy, settings))\n"
+        "print(devices.describe(strategy, settings))\n"
         "print(keras.layers.Dense(1).dtype_policy.name, keras.config.floatx())\n"
         "keras.utils.set_random_seed(5)\n"
         "print(first == draw())\n"
@@ -105,7 +105,7 @@ def test_bfloat16_that_the_processor_has_no_instructions_for_is_said(
 ):
     monkeypatch.setattr(processor, "has_bfloat16", lambda: has)
     on_cpu = tf.distribute.OneDeviceStrategy("/cpu:0")
-    line = runtime.slower(on_cpu, Runtime(precision=precision))
+    line = devices.slower(on_cpu, Runtime(precision=precision))
     assert bool(line) == warned
     assert not warned or "--config.runtime.precision=float32" in line
 
@@ -113,7 +113,7 @@ def test_bfloat16_that_the_processor_has_no_instructions_for_is_said(
 def test_xla_that_makes_the_products_too_is_said_on_a_cpu():
     on_cpu = tf.distribute.OneDeviceStrategy("/cpu:0")
     settings = Runtime(precision="float32", xla="step")
-    assert "--config.runtime.xla=chains" in (runtime.slower(on_cpu, settings) or "")
+    assert "--config.runtime.xla=chains" in (devices.slower(on_cpu, settings) or "")
 
 
 def _run(script: str) -> str:

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from trainer.evaluation.scores import Kept
 from trainer.monitor.tables import WrongPrediction
 from trainer.objectives.metrics import confusion_matrix, softmax
 from trainer.run import Run
-from trainer.scores import Kept
 from trainer.tasks.task import Scores
 
 WRONG_SHOWN = 20

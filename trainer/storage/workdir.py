@@ -14,17 +14,17 @@ from filelock import FileLock, Timeout
 from transformers import PreTrainedTokenizerFast
 
 from trainer import config as config_lib
-from trainer.checkpoint import DamagedCheckpoint, Store, newest_whole
 from trainer.data.tokenizers import load_tokenizer
-from trainer.disk import replace, sha256_of
 from trainer.errors import UserError
 from trainer.imports import OTHER_VERSION, check_trusted
-from trainer.meeting import SECRET_FILE
 from trainer.objectives.metrics import better
+from trainer.runtime.meeting import SECRET_FILE
+from trainer.runtime.workers import Workers
 from trainer.storage import contents, fields, sealed
+from trainer.storage.checkpoint import DamagedCheckpoint, Store, newest_whole
 from trainer.storage.contents import TOKENIZER_FILES
+from trainer.storage.disk import replace, sha256_of
 from trainer.storage.writing import why_not_written
-from trainer.workers import Workers
 
 TOKEN = ".token"  # what the chief writes and every worker must read, for a moment
 DERIVED = "derived"  # the key in config.json of what follows from the settings and the data
