@@ -8,7 +8,7 @@ or `python -m launch.train --config=configs/quickstart.py --workdir=runs/quickst
 On 2 cores of an Intel Xeon (AMX, bfloat16), in an hour in which the machine was slow, `make train`
 took 292 s after the installation and printed test accuracy 0.8762 on the 5,000 reviews (weights
 chosen by validation loss). Faster hours, and how much it varies with the seed: README.md and
-docs/speed.md.
+docs/use/speed.md.
 """
 
 from trainer.config import (

@@ -32,7 +32,7 @@ def prepare() -> list[str]:
         "TF_CPP_MIN_LOG_LEVEL": "2",  # TensorFlow's errors, not what it says about the machine
         "TOKENIZERS_PARALLELISM": "true",
         "TRANSFORMERS_VERBOSITY": "error",  # it misses PyTorch, we do not
-        # TensorFlow keeps the memory that it frees: docs/speed.md. At most all that there is.
+        # TensorFlow keeps the memory that it frees: docs/use/speed.md. At most all that there is.
         "TF_CPU_ALLOCATOR_USE_BFC": "1",
         "TF_CPU_BFC_MEM_LIMIT_IN_MB": str(memory() // 2**20),
     }

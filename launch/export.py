@@ -5,7 +5,7 @@
 savedmodel: a TensorFlow SavedModel that takes raw texts; it needs only tensorflow and
 tensorflow-text. keras: a Keras file, for programs that have this library. huggingface: a folder for
 transformers' AutoModelForSequenceClassification and AutoTokenizer, of a run that began with a
-pretrained model. Each has a model card, README.md: docs/export.md.
+pretrained model. Each has a model card, README.md: docs/use/export.md.
 """
 
 import re

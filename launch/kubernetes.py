@@ -4,7 +4,7 @@
       --workers=2 --gpus=8 -- --config=configs/bert_imdb.py --workdir=/runs/imdb \\
       | kubectl apply -f -
 
-What follows `--` are flags of launch.train. docs/kubernetes.md says what Kubernetes makes of it.
+What follows `--` are flags of launch.train. docs/clusters/kubernetes.md is the guide.
 The manifest holds a secret by which the workers know each other, a new one each time it is printed.
 """
 

@@ -2,7 +2,7 @@
 
   python -m launch.local --workers=2 -- --config=configs/smoke.py --workdir=runs/two
 
-What follows `--` are flags of launch.train. docs/local.md says what becomes of GPUs and failures.
+What follows `--` are flags of launch.train. docs/clusters/local.md is the guide.
 With several workers, TensorFlow's own server in each listens on all interfaces and asks nobody who
 they are: whoever reaches its port reads and writes files as you. --isolate keeps it to the run.
 """

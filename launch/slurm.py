@@ -4,7 +4,7 @@
       --config=configs/bert_imdb.py --workdir=runs/imdb
 
 What follows `--` are flags of launch.train. The script, runs/imdb.sbatch here, is kept: `sbatch` it
-to go on later. docs/slurm.md says what becomes of pre-emption, time limits and failures.
+to go on later. docs/clusters/slurm.md says what becomes of pre-emption, time limits and failures.
 """
 
 import dataclasses

@@ -5,7 +5,7 @@
 Single settings can be changed: --config.phases[0].epochs=2 --config.optimizer.weight_decay=0.1
 
 Over several processes the same command runs in each, started by srun, by Kubernetes or by
-launch.local, or with TF_CONFIG, or with --hosts=a:2222,b:2222 --index=0 and 1: docs/clusters.md.
+launch.local, or with TF_CONFIG, or with --hosts=a:2222,b:2222 --index=0 and 1: docs/clusters/.
 """
 
 import contextlib

@@ -5,7 +5,7 @@
 Each is trained in its folder of --runs, one after the other, if it has not been; finished runs are
 reused. A run that compare.py starts has an empty token cache, so its wall time, from the start of
 its program to the end of its test, holds everything: tokenizer, tokens, training, choosing.
-docs/comparison.md says more.
+docs/results/comparison.md says more.
 """
 
 import json

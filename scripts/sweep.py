@@ -8,7 +8,7 @@
 
 What follows `--` are flags of launch.train. Each trial is a run in OUTPUT/trial-000 and so on. The
 same command goes on where a sweep was interrupted; finished trials are not run again. A trial that
-failed is left out, --retry tries it once more. --show prints the table so far. docs/sweeps.md.
+failed is left out, --retry tries it once more. --show prints the table so far. docs/use/sweeps.md.
 """
 
 import argparse

@@ -107,7 +107,7 @@ class Tokenizer:
 class Model:
     """The encoder and its head. A factory of your own reads the fields it needs."""
 
-    pretrained: str = _path()  # hub name or folder; its config decides the encoder: docs/bert.md
+    pretrained: str = _path()  # hub name or folder; its config decides: docs/use/bert.md
     factory: str = "trainer.models.network:build"  # "package.module:function"
     width: int = _number(128, 1, 65_536)
     depth: int = _number(1, 0, 256)  # Transformer blocks

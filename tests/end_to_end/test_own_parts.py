@@ -1,4 +1,4 @@
-"""A user's own model, loss and metric: the page docs/own_model.md, line by line."""
+"""A user's own model, loss and metric: the page docs/use/own_model.md, line by line."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import pytest
 from programs import ROOT, contents, losses, newest, points
 
 pytestmark = pytest.mark.end_to_end
-PAGE = (ROOT / "docs" / "own_model.md").read_text()
+PAGE = (ROOT / "docs" / "use" / "own_model.md").read_text()
 CODE = "\n\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.S))
 # By the last part of its workdir: the flags, but for the workdir.
 COMMANDS = {

@@ -11,7 +11,10 @@ import kubernetes_validate
 from kubeflow_trainer_api.models import JobsetV1alpha2FailurePolicyRule, JobsetV1alpha2JobSet
 
 JOB_SET = ("jobset.x-k8s.io/v1alpha2", "JobSet")
-VERSIONS = ("1.31", "1.37")  # the oldest one of docs/kubernetes.md, and the newest known here
+VERSIONS = (
+    "1.31",
+    "1.37",
+)  # the oldest of docs/clusters/kubernetes.md, the newest known here
 # The schemas list the values of these in the text of their descriptions only.
 CHOICES = {"action", "completionMode", "effect", "operator", "restartPolicy"}
 

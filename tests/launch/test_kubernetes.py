@@ -403,7 +403,7 @@ def test_tensorflow_is_not_waited_for():
 
 
 def test_the_page_holds_what_works():
-    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    page = (ROOT / "docs" / "clusters" / "kubernetes.md").read_text()
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     written = [yaml.safe_load(text) for language, text in blocks if language == "yaml"]
     assert [document["kind"] for document in written] == ["PersistentVolumeClaim"]

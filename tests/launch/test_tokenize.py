@@ -205,7 +205,7 @@ def test_docs_show_what_their_commands_print(tmp_path):
         if not (ROOT / needed).is_dir():
             pytest.skip(f"{needed} is missing: make data weights")
     (tmp_path / "data").symlink_to(ROOT / "data")
-    page = (ROOT / "docs" / "tokenizers.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "use" / "tokenizers.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```(?:sh)?\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     assert len(blocks) == 7
     train, *shown = blocks

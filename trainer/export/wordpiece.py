@@ -1,7 +1,7 @@
 """WordPiece tokenisation inside a TensorFlow graph, as BERT's tokenizers do it outside.
 
 What BertNormalizer, BertPreTokenizer and WordPiece of the `tokenizers` library do (Devlin et al.,
-2019), with TensorFlow's own string ops and tensorflow-text. docs/export.md names what differs.
+2019), with TensorFlow's own string ops and tensorflow-text. docs/use/export.md names what differs.
 """
 
 import json

@@ -146,7 +146,7 @@ def shapes(
 
 
 def lstm(config: config_lib.Experiment, vocab_size: int, classes: int) -> keras.Model:
-    """A `model.factory`: LSTMs that read from left to right. See docs/own_model.md."""
+    """A `model.factory`: LSTMs that read from left to right. See docs/use/own_model.md."""
     return _build(config, vocab_size, classes, both_ways=False)
 
 

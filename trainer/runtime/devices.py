@@ -12,7 +12,7 @@ from trainer.errors import UserError
 from trainer.runtime import processor
 from trainer.runtime.workers import Workers
 
-CPU_PACK_MEBIBYTES = 4  # docs/benchmarks.md: half the time of one large message over gRPC
+CPU_PACK_MEBIBYTES = 4  # docs/results/benchmarks.md: half the time of one large message over gRPC
 
 
 def start(
