@@ -24,7 +24,8 @@ from random import Random
 from typing import NamedTuple
 
 if __name__ == "__main__":
-    sys.path[:1] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+    _TESTS = Path(__file__).parents[1]
+    sys.path[:1] = [str(_TESTS / "helpers"), str(_TESTS), str(_TESTS.parent)]
 
 from fuzz import oracle, samples
 from fuzz.doors import environment, flags, folders, launchers, meeting, rows, stdin, uses

@@ -24,7 +24,7 @@ class Input:
       allowed: exit statuses besides 0 and 2.
       errors: how many lines begin with "error: " where it ends with 2; None: any number.
       stream: an output of whole lines that stays when a later row is refused.
-      path, fresh, nameless: see `Job` in tests/prewarmed.py.
+      path, fresh, nameless: see `Job` in tests/helpers/prewarmed.py.
     """
 
     arguments: list[str]

@@ -1,4 +1,4 @@
-"""Runs programs of launch/ for tests/programs.py, each in a process forked from this one.
+"""Runs programs of launch/ for tests/helpers/programs.py, each in a process forked from this one.
 
 TensorFlow and the library are imported once, before the forks: a run then starts in a second. What
 runs is the real program under its own process, flags, signals and exit status. TensorFlow is not

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TIMING = (  # what the names of what no two runs have in common begin with
     *("wall_seconds", "train/tokens_per_second", "train/examples_per_second"),
     *("train/step_seconds", "time/", "memory/"),
