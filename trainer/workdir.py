@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from trainer import config as config_lib
 from trainer.checkpoint import DamagedCheckpoint, Store, newest_whole
 from trainer.data.tokenizers import load_tokenizer
-from trainer.disk import replace, sha256_of
+from trainer.disk import check_place, replace, sha256_of
 from trainer.errors import UserError
 from trainer.imports import OTHER_VERSION, check_trusted
 from trainer.meeting import SECRET_FILE
@@ -251,6 +251,7 @@ class Workdir:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._check_places()
             before = self._state()
             self._take_lock(patience)
             if self._state() != before:
@@ -267,6 +268,16 @@ class Workdir:
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"cannot write to --workdir={self.path}: {error.strerror}") from error
+
+    def _check_places(self) -> None:
+        """Refuses what stands in the way of files that are written at the end of a run."""
+        if _exists(self.scores) and not self.scores.is_dir():
+            raise UserError(f"{self.scores} is no folder: remove it")
+        for name in contents.PROJECTOR:
+            try:
+                check_place(self.path / name)
+            except OSError as error:
+                raise UserError(f"{error.filename}: {error.strerror}: remove it") from error
 
     def _save_tokenizer(self, tokenizer: PreTrainedTokenizerFast) -> None:
         try:
