@@ -42,13 +42,13 @@ def one_line(text: str, most: int = MOST) -> str:
     return printable(text)
 
 
-def shown(value: Any, most: int = 40) -> str:
+def shown(value: Any, most: int = 80) -> str:
     """The value as Python writes it, for a message, in one line: of a text, `most` characters."""
     try:
         if isinstance(value, str):
             return printable(repr(value[:most])) + "…" * (len(value) > most)
         text = printable(repr(value))
-        return text if len(text) <= 2 * most else f"{text[: 2 * most]}…"
+        return text if len(text) <= most else f"{text[:most]}…"
     except Exception:  # an integer of thousands of digits, or a __repr__ that fails
         return f"a value of type {type(value).__name__} that is too long to show"
 

@@ -74,7 +74,7 @@ def test_a_column_that_is_not_of_labels(make_files):
     with pytest.raises(UserError, match=r"5,001 distinct labels in 5,001 rows: is 'label' the c"):
         sources.open_source(make_files(many))
     long = [("a text", "a"), ("a text", "word " * 200_000)]
-    with pytest.raises(UserError, match=r"row 2: a label of 1,000,000 characters, '.{40}'…: is"):
+    with pytest.raises(UserError, match=r"row 2: a label of 1,000,000 characters, '.{80}'…: is"):
         sources.open_source(make_files(long))
 
 

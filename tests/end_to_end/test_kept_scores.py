@@ -54,7 +54,7 @@ def test_too_many_scores_are_told_before_the_first_step(train, launch, workdir, 
     assert "Note: scores of test are not kept: 1,000 examples of 2 classes make 36,000" in said
     assert "launch.report --workdir" not in said
     assert not (workdir / "scores").exists()
-    report = launch(f"--workdir={workdir}", program="launch.report")
+    report = launch(f"--workdir={workdir}", "--trust=odd_parts", program="launch.report")
     assert report.status == 2
     assert report.stderr.startswith(f"error: --workdir={workdir} holds no scores of its test exam")
     trust = "--trust=odd_parts"
@@ -71,7 +71,7 @@ def test_outputs_that_are_not_finite_are_not_calibrated(train, launch, workdir, 
     result = json.loads((workdir / "result.json").read_text())
     assert result["temperature"] is result["test_calibration_error"]["after"] is None
     assert not (workdir / "calibration.json").exists()
-    report = launch(f"--workdir={workdir}", program="launch.report")
+    report = launch(f"--workdir={workdir}", "--trust=odd_parts", program="launch.report")
     assert report.status == 2
     assert report.stderr == f"error: --workdir={workdir}: {note}: there is nothing to report\n"
     where = (f"--workdir={workdir}", "--trust=odd_parts")

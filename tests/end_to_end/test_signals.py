@@ -107,7 +107,7 @@ def test_a_second_interrupt_ends_at_once(workdir, smoke):
         "--config.evaluation.every_epochs=0",
         *(f"--config.{name}={long}" for name in ("log_every_steps", "save_every_steps")),
         f"--config.histograms_every_steps={long}",
-        f"--config.runtime.steps_per_call={long}",
+        "--config.runtime.steps_per_call=100000",
     )
     process = Process(workdir, *smoke, *flags).wait_for("Phase")
     time.sleep(10)  # into the call

@@ -36,7 +36,7 @@ HEAD = "from trainer.config import *\n"
         ("", "config has no field ''"),
         (".seed", "config has no field ''"),
         ("ſeed", "has no field"),
-        ("a" * 9000, "config has no field .a{40}.…: it has data,"),
+        ("a" * 9000, "config has no field .a{80}.…: it has data,"),
     ],
 )
 def test_a_name_that_is_no_setting(name, said):

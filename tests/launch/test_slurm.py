@@ -141,7 +141,7 @@ def test_bash_gives_each_argument_on_as_it_is():
         (("--job_name=a\n#SBATCH --uid=0",), TRAIN, "holds a line break"),
         (("--setup=a\rb",), TRAIN, "'a\\rb' holds a line break"),
         (("--sbatch=--comment=a\u2028b",), TRAIN, "holds a line break or odd character"),
-        (("--account=" + "a" * 500 + "\x1b",), TRAIN, "'" + "a" * 40 + "'… holds a line break"),
+        (("--account=" + "a" * 500 + "\x1b",), TRAIN, "'" + "a" * 80 + "'… holds a line break"),
         (("--gpus_per_node=" + "9" * 5000,), TRAIN, "--gpus_per_node=999"),
         (("--time=" + "9" * 5000,), TRAIN, "--time=999"),
         (("--nodes=1000000",), TRAIN, "--nodes=1000000"),

@@ -64,9 +64,12 @@ def test_quantised_weights_are_refused(folder):
 
 
 def test_unused_tensors_that_differ_in_a_number_are_counted(folder):
-    slots = {f"bert.layer.{i}.adam_m": np.zeros(1, np.float32) for i in range(41)}
-    folders.store(folder, folders.tensors(folder) | slots)
-    assert load(folder)[1].endswith("tensors not used: bert.layer.*.adam_m (41)")
+    heads = {f"heads.{i}.weight": np.zeros(1, np.float32) for i in range(41)}
+    folders.store(folder, folders.tensors(folder) | heads)
+    assert load(folder)[1].endswith("tensors not used: heads.*.weight (41)")
+    moments = {f"bert.layer.{i}.adam_m": np.zeros(1, np.float32) for i in range(41)}
+    folders.store(folder, folders.tensors(folder) | moments)
+    assert load(folder)[1].endswith("tensors not used: *.adam_m (41), heads.*.weight (41)")
 
 
 def test_heads_that_do_not_divide_the_width(folder):

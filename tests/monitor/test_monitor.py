@@ -16,6 +16,7 @@ from trainer.monitor.tables import WrongPrediction
 from trainer.monitor.tensorboard import TensorBoard
 from trainer.monitor.versions import versions
 from trainer.storage import sealed
+from trainer.storage.contents import PROJECTOR
 from trainer.storage.disk import sha256_of
 
 
@@ -87,7 +88,8 @@ def test_a_resumed_run_reads_like_one_run(tmp_path, capsys):
     assert result["versions"] == versions()
     assert result["seconds"]["host"] > 0
     assert [event.step for event in read.Tensors("final/test/accuracy")] == [40]
-    assert (tmp_path / "tensorboard" / "validation_vectors.tsv").read_text() == "1\t0\n0\t1\n"
+    assert (tmp_path / PROJECTOR[0]).read_text() == "1\t0\n0\t1\n"
+    assert all((tmp_path / name).is_file() for name in PROJECTOR)
     said = capsys.readouterr().err
     assert "step 40/40 validation: accuracy 0.5000, examples 4" in said
     ending = said.splitlines()[-3:]

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from trainer.config import Runtime
+from trainer.config import Experiment, Runtime
 from trainer.errors import UserError
 from trainer.storage import sealed
 from trainer.storage.workdir import NotYet, Workdir
@@ -118,6 +118,20 @@ def test_a_folder_without_permission_is_refused(tmp_path, mode):
                 assert "is not writable" in _refused(Workdir(path))
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_what_stands_in_the_way_of_the_last_files_is_told_at_the_start(tokenizer, tmp_path):
+    (tmp_path / "scores").write_text("")
+    with pytest.raises(UserError, match="scores is no folder: remove it"):
+        Workdir(tmp_path).begin(Experiment(), {}, tokenizer)
+    (tmp_path / "scores").unlink()
+    (tmp_path / "tensorboard").mkdir()
+    os.mkfifo(tmp_path / "tensorboard" / "projector_config.pbtxt")
+    with pytest.raises(
+        UserError, match=r"projector_config\.pbtxt: it is there, and no file: remove"
+    ):
+        Workdir(tmp_path).begin(Experiment(), {}, tokenizer)
+    assert [path.name for path in tmp_path.iterdir()] == ["tensorboard"]
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tokenizer):

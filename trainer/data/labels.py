@@ -139,7 +139,7 @@ def table(names: Sequence[str], counts: Mapping[str, np.ndarray]) -> str:
     if skipped > 0:
         order.sort(key=lambda i: -counts["train"][i])
         del order[_MOST - _LAST : -_LAST]
-    cells = [[f"{i}", shown(names[i]), *(f"{c[i]:,}" for c in counts.values())] for i in order]
+    cells = [[f"{i}", shown(names[i], 40), *(f"{c[i]:,}" for c in counts.values())] for i in order]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join(
@@ -166,20 +166,24 @@ def notes(names: Sequence[str], train: np.ndarray, column: str) -> list[str]:
     alike: dict[object, list[str]] = {}
     for name in names:
         alike.setdefault(_meaning(name), []).append(name)
-    groups = [" and ".join(map(shown, group[:4])) for group in alike.values() if len(group) > 1]
+    groups = [
+        " and ".join(shown(name, 40) for name in group[:4])
+        for group in alike.values()
+        if len(group) > 1
+    ]
     if groups:
         found.append(
             f"classes that differ only in case, blanks, Unicode form or the form of a number:"
             f" {_some(groups)}: give them one name if they are one class"
         )
-    odd = [shown(name) for name in names if name != name.strip() or not name.isprintable()]
+    odd = [shown(name, 40) for name in names if name != name.strip() or not name.isprintable()]
     if odd:
         found.append(f"classes with blanks around them or characters not seen: {_some(odd)}")
     if column in names:
         found.append(
             f"a class is called {shown(column)}, as its column: does a header stand among the rows?"
         )
-    few = [f"{shown(names[i])} ({train[i]})" for i in np.flatnonzero(train < FEW).tolist()]
+    few = [f"{shown(names[i], 40)} ({train[i]})" for i in np.flatnonzero(train < FEW).tolist()]
     if few:
         found.append(f"classes of fewer than {FEW} rows in train: {_some(few)}")
     return found

@@ -184,7 +184,7 @@ def check_text(cell: object, name: str, number: int, title: str) -> str:
 def listed(names: Sequence[str], most: int = NAMES_SHOWN) -> str:
     """Names as a message lists them, cut if there are many or long ones."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return (", ".join(shown(name) for name in names[:most]) or "none") + more
+    return (", ".join(shown(name, 40) for name in names[:most]) or "none") + more
 
 
 def _table(

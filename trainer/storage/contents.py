@@ -16,6 +16,12 @@ TOKENIZER_FILES = "tokenizer_files"
 LOG = "metrics.jsonl"
 SCORES = {split: f"scores/{split}.npz" for split in ("validation", "test")}
 SPLITS = ("train", "validation", "test")
+# For TensorBoard's projector, written at the end of a run.
+PROJECTOR = (
+    "tensorboard/validation_vectors.tsv",
+    "tensorboard/validation_metadata.tsv",
+    "tensorboard/projector_config.pbtxt",
+)
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 

@@ -29,6 +29,12 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def check_place(path: Path) -> None:
+    """Raises OSError where something lies that `replace` cannot replace: a folder, a device."""
+    if path.exists() and not (path.is_symlink() or path.is_file()):
+        raise OSError(errno.EEXIST, "it is there, and no file", str(path))
+
+
 def replace(path: Path, content: str) -> None:
     """Writes `content` to `path` so that it holds the old or the new text, never a part of it."""
     replace_bytes(path, content.encode())
@@ -36,8 +42,8 @@ def replace(path: Path, content: str) -> None:
 
 def replace_bytes(path: Path, content: bytes) -> None:
     """Like `replace`, for bytes. Where it fails, nothing but the old file is left."""
-    if path.exists() and not (path.is_symlink() or path.is_file() or path.is_dir()):
-        raise OSError(errno.EEXIST, "it is there, and no file", str(path))  # a device, say
+    if not path.is_dir():  # which the rename refuses
+        check_place(path)
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.unlink(missing_ok=True)
     try:

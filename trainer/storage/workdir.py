@@ -23,7 +23,7 @@ from trainer.runtime.workers import Workers
 from trainer.storage import contents, fields, sealed
 from trainer.storage.checkpoint import DamagedCheckpoint, Store, newest_whole
 from trainer.storage.contents import TOKENIZER_FILES
-from trainer.storage.disk import replace, sha256_of
+from trainer.storage.disk import check_place, replace, sha256_of
 from trainer.storage.writing import why_not_written
 
 TOKEN = ".token"  # what the chief writes and every worker must read, for a moment
@@ -251,6 +251,7 @@ class Workdir:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._check_places()
             before = self._state()
             self._take_lock(patience)
             if self._state() != before:
@@ -267,6 +268,16 @@ class Workdir:
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"cannot write to --workdir={self.path}: {error.strerror}") from error
+
+    def _check_places(self) -> None:
+        """Refuses what stands in the way of files that are written at the end of a run."""
+        if _exists(self.scores) and not self.scores.is_dir():
+            raise UserError(f"{self.scores} is no folder: remove it")
+        for name in contents.PROJECTOR:
+            try:
+                check_place(self.path / name)
+            except OSError as error:
+                raise UserError(f"{error.filename}: {error.strerror}: remove it") from error
 
     def _save_tokenizer(self, tokenizer: PreTrainedTokenizerFast) -> None:
         try:
