@@ -70,7 +70,7 @@ def test_a_gpu_that_is_not_there_is_refused():
 def test_start_sets_devices_precision_and_the_seed_of_the_weights():
     script = (
         "import keras, numpy as np, tensorflow as tf\n"
-        "from trainer import runtime\n"
+        "from trainer.runtime import devices\n"
         "from trainer.config import Runtime\n"
         "settings = Runtime(precision='float64', cpu_devices=3, inter_op_threads=2)\n"
         "strategy = devices.start(settings, 5)\n"
