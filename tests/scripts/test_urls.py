@@ -12,7 +12,6 @@ SMOKE = f"--config={ROOT / 'configs' / 'smoke.py'}"
 @pytest.mark.parametrize(
     "arguments",
     [
-        "sweep.py --output=gs://b/x --list=seed=1,2 -- " + SMOKE,
         "benchmark.py step --record=s3:/b/a.csv",
         "peers.py --weights=gs://b/x",
         "compare.py --runs=gs://b/x",

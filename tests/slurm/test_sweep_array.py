@@ -13,7 +13,7 @@ def test_each_task_trains_its_trial(slurm, tmp_path, cache):
     folder = tmp_path / "sweep"
     few = ("--config.phases[0].steps=11", "--config.max_steps=11", cache)
     own = ("--list=seed=4,5", "--slurm", "--parallel=1")
-    command = (sys.executable, ROOT / "scripts" / "sweep.py", f"--output={folder}", *own, "--")
+    command = (sys.executable, "-m", "launch.sweep", f"--output={folder}", *own, "--")
     ended = slurm.run(*command, "--config=configs/smoke.py", *few, PYTHONPATH=str(ROOT))
     assert ended.status == 0, ended.stderr
     number = ended.stderr.split("Submitted job array ")[1].split(":")[0]

@@ -1,4 +1,4 @@
-"""Flags of launch.local, launch.slurm, launch.kubernetes and scripts/sweep.py."""
+"""Flags of launch.local, launch.slurm, launch.kubernetes and launch.sweep."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import yaml
 from fuzz.inputs import NUMBERS, PATHS, TEXTS, Input, odd_bytes, odd_json, of
 from fuzz.oracle import _CONTROL
 from fuzz.samples import QUICK, Samples
-from programs import ROOT, Ended
+from programs import Ended
 
 _NEEDED = {
     "local": ["--workers=2", "--max_restarts=0"],
@@ -96,7 +96,6 @@ def _sweep(random: Random, folder: Path, samples: Samples) -> Input:
     """A sweep that is planned, or shown: training many would take long."""
     output = folder / "sweep"
     flags = [f"--output={output}"]
-    path = (ROOT / "scripts",)
     if random.random() < 0.4:  # one that was planned, with a file that is damaged
         plan = {"train": [f"--config={QUICK}"], "trials": [{"seed": "1"}, {"seed": "2"}]}
         output.mkdir()
@@ -112,7 +111,7 @@ def _sweep(random: Random, folder: Path, samples: Samples) -> Input:
             (output / "trial-000").mkdir()
             spoilt = odd_json(random, result).encode(errors="surrogatepass")
             (output / "trial-000" / "result.json").write_bytes(spoilt)
-        return Input([*flags, "--show"], "sweep", path=path)
+        return Input([*flags, "--show"], "launch.sweep")
     odd = of(random, random.choice([NUMBERS, TEXTS]))
     varied = [*random.choices(_VARIED, k=random.choice([1, 2])), f"seed={odd}"]
     if random.random() < 0.3:
@@ -125,4 +124,4 @@ def _sweep(random: Random, folder: Path, samples: Samples) -> Input:
     if random.random() < 0.5:
         flags.append(f"--{extra}={odd}")
     flags += ["--slurm", "--dry_run", "--", f"--config={QUICK}"]
-    return Input(flags, "sweep", path=path, outputs=(output,), check=_script)
+    return Input(flags, "launch.sweep", outputs=(output,), check=_script)

@@ -1,8 +1,8 @@
 """Trains a config with many settings, one run after another or as a Slurm array.
 
-  python scripts/sweep.py --output=runs/sweep --list 'phases[0].learning_rate=3e-4,1e-3' \\
+  python -m launch.sweep --output=runs/sweep --list 'phases[0].learning_rate=3e-4,1e-3' \\
       --list model.depth=1,2 -- --config=configs/quickstart.py
-  python scripts/sweep.py --output=runs/sweep --trials=20 \\
+  python -m launch.sweep --output=runs/sweep --trials=20 \\
       --random 'phases[0].learning_rate=log:1e-4:1e-2' --random 'model.width=64|128' \\
       -- --config=configs/quickstart.py
 
@@ -25,12 +25,12 @@ from typing import Any, NoReturn
 import rich.console
 from filelock import FileLock, Timeout
 from rich.table import Table
-from trials import Plan, draws, experiment, grid
 
 from launch import main as program
 from launch import slurm
 from launch.arguments import as_path
 from launch.local import dies_with_this_process
+from launch.trials import Plan, draws, experiment, grid
 from trainer.errors import UserError
 from trainer.imports import search_current_folder
 from trainer.storage import contents, sealed
@@ -255,14 +255,13 @@ def _submit(flags: argparse.Namespace, plan: Plan) -> int:
         "--open-mode=append",
         "--requeue",
     ]
-    python, program_ = shlex.quote(sys.executable), shlex.quote(str(Path(__file__).absolute()))
     command = [
         # sbatch's cores for a task do not reach srun from Slurm 22.05 on.
         "srun --ntasks=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK} \\",
-        f"    {python} {program_} --output={shlex.quote(str(folder))} \\",
+        f"    {shlex.quote(sys.executable)} -m launch.sweep --output={shlex.quote(str(folder))} \\",
         '    --trial="$SLURM_ARRAY_TASK_ID"' + (" --retry" if flags.retry else ""),
     ]
-    written = "# Written by scripts/sweep.py."
+    written = "# Written by launch.sweep."
     quoted = [*map(shlex.quote, options), *flags.sbatch]
     script = slurm.batch(written, quoted, "", command, os.environ)
     if flags.dry_run:
@@ -274,12 +273,11 @@ def _submit(flags: argparse.Namespace, plan: Plan) -> int:
     program.say(
         f"Submitted job array {number}: {path}\n"
         f"Its state: squeue --job={number}\n"
-        f"The table: python scripts/sweep.py --output={shlex.quote(str(flags.output))} --show"
+        f"The table: python -m launch.sweep --output={shlex.quote(str(flags.output))} --show"
     )
     return 0
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     search_current_folder()  # as a trial has it: a config may import another
     sys.exit(main(sys.argv[1:]))

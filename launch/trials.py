@@ -108,10 +108,13 @@ def experiment(arguments: Sequence[str]) -> config_lib.Experiment:
             flags.DEFINE_string("cache_dir", None, "", flag_values=values)
             flags.DEFINE_integer("cpu_devices", None, "", flag_values=values)
             values(argv)
-        return values["config"].value
+        made = values["config"].value
     except (flags.Error, KeyError, AttributeError, IndexError, TypeError, ValueError) as error:
         said = error.args[0] if error.args else error
         raise UserError(" ".join(str(said).split())) from error
+    if not isinstance(made, config_lib.Experiment):
+        raise UserError("--config: get_config() must return a trainer.config.Experiment")
+    return made
 
 
 def grid(lists: Sequence[str]) -> list[Settings]:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from programs import ROOT, environment
 from sealing import result
-from sweep import Sweep
-from trials import Plan, draws, experiment, grid
 
+from launch.sweep import Sweep
+from launch.trials import Plan, draws, experiment, grid
 from trainer.errors import UserError
 from trainer.storage import sealed
 
@@ -21,7 +21,7 @@ SMOKE = ["--config=configs/smoke.py"]
 
 
 def command(folder: Path, *own: str, train: list[str] = SMOKE) -> list[str]:
-    return [sys.executable, "scripts/sweep.py", f"--output={folder}", *own, "--", *train]
+    return [sys.executable, "-m", "launch.sweep", f"--output={folder}", *own, "--", *train]
 
 
 def sweep(*arguments, env=None, **options) -> subprocess.CompletedProcess:
@@ -73,6 +73,18 @@ def test_the_settings_are_those_of_launch_train():
     made = experiment(plan.flags(0, Path("here")))
     assert (made.phases[1].learning_rate, made.model.width) == (0.5, 32)
     plan.check()
+
+
+def test_a_config_that_makes_something_else(tmp_path):
+    (tmp_path / "odd.py").write_text("import ml_collections\ndef get_config():\n    return None\n")
+    with pytest.raises(UserError, match="must return a trainer"):
+        experiment([f"--config={tmp_path / 'odd.py'}"])
+
+
+def test_a_url_is_no_folder_of_a_sweep(tmp_path):
+    ended = sweep("gs://bucket/sweep", "--list=seed=1", "--dry_run")
+    assert ended.returncode == 2
+    assert "the path='gs://bucket/sweep' is a URL, and no path of this machine" in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -179,7 +191,7 @@ def test_paths_are_those_of_the_folder_that_one_is_in(tmp_path, cache):
     train = ["--config=own.py", "--config.phases[1].steps=300", cache]
     data = f"--config.data.data_dir={ROOT / 'data'}"
     ended = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "sweep.py", *own, *train, data],
+        [sys.executable, "-m", "launch.sweep", *own, *train, data],
         cwd=tmp_path, env=environment() | {"PYTHONPATH": ""}, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
