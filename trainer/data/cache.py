@@ -14,7 +14,7 @@ from trainer.data import store
 from trainer.data.encode import Encoded, TextEncoder, plain_backend
 from trainer.data.progress import Advance, Progress
 from trainer.data.sources import Example, Source
-from trainer.data.table import OF_ROWS, Array, Table
+from trainer.data.table import OF_ROWS, Array, Table, token_columns
 from trainer.data.tokenizers import vocabulary_size
 
 FORMAT = 3  # raise it when the files or the way they are made change
@@ -82,15 +82,11 @@ def _write(
     files["offsets"].write(np.zeros(1, np.int64).tobytes())
     try:
         for chunk, encoded in _encoded(examples, encoder):
-            ends = total + np.cumsum([len(each.ids) for each in encoded], dtype=np.int64)
-            total = int(ends[-1])
-            columns: dict[str, Any] = {
-                "tokens": np.concatenate([each.ids for each in encoded]).astype(dtype),
-                "offsets": ends,
-                "second": [each.second_start for each in encoded],
-                "rows": [example.id for example in chunk],
-                "label": [example.label for example in chunk],
-            }
+            columns: dict[str, Any] = token_columns(encoded, dtype)
+            columns["offsets"] = total + columns["offsets"][1:]
+            columns["rows"] = [example.id for example in chunk]
+            columns["label"] = [example.label for example in chunk]
+            total = int(columns["offsets"][-1])
             for name, values in columns.items():
                 files[name].write(np.asarray(values, dtypes[name]).tobytes())
             cut_count += sum(each.cut for each in encoded)

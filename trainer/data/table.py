@@ -1,10 +1,12 @@
 """Rows of token ids and what belongs to them, gathered into padded batches: the one padding."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+
+from trainer.data.encode import Encoded
 
 Batch = dict[str, tf.Tensor]
 
@@ -52,6 +54,12 @@ class Table:
         self._total = len(columns["tokens"])
         self._host = columns
         self._columns = mapped_tensors(columns)
+
+    @classmethod
+    def of(cls, encoded: Sequence[Encoded], pad_id: int) -> "Table":
+        """A table in memory of some texts without arrays of a task, for prediction."""
+        rows = np.arange(len(encoded), dtype=OF_ROWS["rows"])
+        return cls({**token_columns(encoded, np.int32), "rows": rows}, {}, pad_id)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -120,6 +128,16 @@ class Table:
 
     def _take(self, name: str, at: tf.Tensor) -> tf.Tensor:
         return tf.gather(self._columns.get_value()[name], at)
+
+
+def token_columns(encoded: Sequence[Encoded], dtype: Any) -> dict[str, np.ndarray]:
+    """The columns "tokens", of a type, "offsets" and "second" of a table of some texts."""
+    lengths = [len(each.ids) for each in encoded]
+    return {
+        "tokens": np.concatenate([each.ids for each in encoded]).astype(dtype),
+        "offsets": np.cumsum([0, *lengths], dtype=OF_ROWS["offsets"]),
+        "second": np.array([each.second_start for each in encoded], OF_ROWS["second"]),
+    }
 
 
 def mapped_tensors(arrays: dict[str, np.ndarray]) -> tf.experimental.Optional:

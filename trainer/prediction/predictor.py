@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.encode import Encoded
+from trainer.data.table import Table
 from trainer.errors import Interrupted
 from trainer.objectives.metrics import softmax
 from trainer.prediction.inputs import MAX_CHARACTERS, Text
@@ -63,8 +64,8 @@ class Predictor:
 
     def logits(self, encoded: Sequence[Encoded]) -> np.ndarray:
         """float [N, C] of encoded texts."""
-        lengths = np.array([len(each.ids) for each in encoded])
-        order = np.argsort(-lengths, kind="stable")
+        table = Table.of(encoded, self.trained.encoder.pad_id)
+        lengths, order = table.lengths, np.argsort(-table.lengths, kind="stable")
         found: list[np.ndarray] = []
         start = 0
         while start < len(order):
@@ -73,7 +74,8 @@ class Predictor:
             longest = int(-(-lengths[order[start]] // _MULTIPLE) * _MULTIPLE)
             longest = min(longest, self.trained.config.data.max_length)
             rows = order[start : start + max(1, BATCH_TOKENS // longest)]
-            batch = self._batch([encoded[i] for i in rows], longest)
+            batch = table.gather(self._filled(rows), longest)
+            batch = {name: batch[name] for name in INPUTS}
             found.append(self._logits(batch).numpy()[: len(rows)])
             start += len(rows)
         logits = np.concatenate(found)
@@ -81,19 +83,10 @@ class Predictor:
         back[order] = logits
         return back
 
-    def _batch(self, encoded: Sequence[Encoded], length: int) -> dict[str, tf.Tensor]:
-        """Padded rows, as many on each replica; a row that is no text has one real token."""
-        replicas = self.trained.strategy.num_replicas_in_sync
-        count = -(-len(encoded) // replicas) * replicas
-        ids = np.full([count, length], self.trained.encoder.pad_id, np.int32)
-        mask, types = np.zeros_like(ids), np.zeros_like(ids)
-        mask[:, 0] = 1
-        for row, each in enumerate(encoded):
-            ids[row, : len(each.ids)] = each.ids
-            mask[row, : len(each.ids)] = 1
-            types[row, each.second_start : len(each.ids)] = 1
-        arrays = zip(INPUTS, (ids, mask, types), strict=True)
-        return {name: tf.constant(array) for name, array in arrays}
+    def _filled(self, rows: np.ndarray) -> tf.Tensor:
+        """The rows int [B], and padding (-1) so that each replica has as many."""
+        missing = -len(rows) % self.trained.strategy.num_replicas_in_sync
+        return tf.constant(np.pad(rows, (0, missing), constant_values=-1), tf.int64)
 
     def _all_rows(self, batch):
         strategy = self.trained.strategy
