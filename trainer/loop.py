@@ -401,11 +401,10 @@ class Loop:
     def _log(self, report: Report) -> None:
         """Tells the monitor what there is to say of an evaluation."""
         best = self.position.best.step if self.position.best else None
-        names = dict(enumerate(self.run.source.id2label))
         with self.monitor.throughput.part("logging"):
             looks = report.split == "validation" and self.run.workers.is_chief
             seen = attention(self.run, report.split) if looks else []
-            self.monitor.evaluation(self.step, report, names, best, seen)
+            self.monitor.evaluation(self.step, report, best, seen)
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:

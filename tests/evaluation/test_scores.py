@@ -11,8 +11,7 @@ import pytest
 
 from trainer.errors import UserError
 from trainer.evaluation import scores
-from trainer.evaluation.scores import Kept, too_large
-from trainer.monitor.tables import WrongPrediction
+from trainer.evaluation.scores import Kept, WrongPrediction, too_large
 from trainer.storage.disk import sha256_of
 
 

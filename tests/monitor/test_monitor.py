@@ -12,12 +12,13 @@ from trainer.errors import UserError
 from trainer.evaluation.report import Report
 from trainer.monitor.monitor import Monitor
 from trainer.monitor.projector import Vectors
-from trainer.monitor.tables import WrongPrediction
 from trainer.monitor.tensorboard import TensorBoard
 from trainer.monitor.versions import versions
 from trainer.storage import sealed
 from trainer.storage.contents import PROJECTOR
 from trainer.storage.disk import sha256_of
+from trainer.tasks.shown import Matrix
+from trainer.tasks.task import Examples
 
 
 def _monitor(workdir, resume_step=0, writes=True):
@@ -25,11 +26,9 @@ def _monitor(workdir, resume_step=0, writes=True):
 
 
 def _report():
-    labels, probabilities = np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.3, 0.7]] * 2)
-    wrong = [WrongPrediction("fine", 0, 1, 0.7, 3)]
     metrics = {"accuracy": 0.5, "examples": 4}
-    matrix = np.array([[1, 1], [1, 1]])
-    return Report("validation", metrics, matrix, wrong, labels, probabilities)
+    confusion = Matrix("confusion", np.array([[1, 1], [1, 1]]), ["neg", "pos"])
+    return Report("validation", metrics, Examples(np.array([2]), [3], ["fine"]), [confusion])
 
 
 def _train(monitor, first, last, resumed=False):
@@ -38,7 +37,7 @@ def _train(monitor, first, last, resumed=False):
             monitor.throughput.add(90, 100, 4, 10)
             monitor.training(step, "all", 0, {"train/loss": 1 / step})
         if step % 20 == 0:
-            monitor.evaluation(step, _report(), {0: "neg", 1: "pos"})
+            monitor.evaluation(step, _report())
     monitor.histograms(last, {"encoder/w": np.ones(3)})
     monitor.message("trained")
 

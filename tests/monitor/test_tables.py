@@ -6,12 +6,9 @@ import re
 import numpy as np
 from tensorboard.plugins.text.text_plugin import text_array_to_html
 
-from trainer.monitor.tables import (
-    WrongPrediction,
-    confusion_table,
-    escape,
-    wrong_predictions_table,
-)
+from trainer.monitor import tables
+from trainer.monitor.tables import escape
+from trainer.tasks.shown import Matrix, Table
 
 EVIL = "a|b <br /><script>x</script> `c` **d** _e_ [f](http://g) & # h \\ ~~i~~\n\r\u2028\x85j\x00"
 
@@ -27,11 +24,11 @@ def _cells(markdown: str) -> list[list[str]]:
 
 
 def test_an_evil_text_is_shown_as_it_is():
-    rows = [WrongPrediction(EVIL, 0, 1, 0.98765, 7), WrongPrediction("plain", 1, 0, 0.5, "x")]
-    assert _cells(wrong_predictions_table(rows, ["neg|", "pos"])) == [
-        ["id", "label", "prediction", "probability", "text"],
-        ["7", "neg|", "pos", "0.9877", " ".join(EVIL.replace("\0", "").split())],
-        ["x", "pos", "neg|", "0.5000", "plain"],
+    rows = [(7, "neg|", 0.98765, EVIL), ("x", "pos", 0.5, "plain")]
+    assert _cells(tables.table(Table("wrong", ("id", "a|b", "probability", "text"), rows))) == [
+        ["id", "a|b", "probability", "text"],
+        ["7", "neg|", "0.9877", " ".join(EVIL.replace("\0", "").split())],
+        ["x", "pos", "0.5000", "plain"],
     ]
 
 
@@ -41,12 +38,12 @@ def test_a_long_text_is_cut():
 
 
 def test_confusion_table():
-    cells = _cells(confusion_table(np.array([[5, 1], [2, 6]]), ["neg", "pos"]))
+    cells = _cells(tables.matrix(Matrix("", np.array([[5, 1], [2, 6]]), ["neg", "pos"])))
     assert cells == [["label \\ prediction", "neg", "pos"], ["neg", "5", "1"], ["pos", "2", "6"]]
 
 
 def test_many_classes_become_a_list_of_mistakes():
     matrix = np.diag(np.full(40, 9))
     matrix[3, 7], matrix[39, 0] = 2, 5
-    cells = _cells(confusion_table(matrix, [f"c{i}" for i in range(40)]))
+    cells = _cells(tables.matrix(Matrix("", matrix, [f"c{i}" for i in range(40)])))
     assert cells == [["label", "prediction", "times"], ["c39", "c0", "5"], ["c3", "c7", "2"]]

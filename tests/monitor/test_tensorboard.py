@@ -13,13 +13,20 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 
+from trainer.config import Objective
 from trainer.evaluation.report import Report
 from trainer.monitor import plugins, tensorboard
 from trainer.monitor.figures import Attention
-from trainer.monitor.tables import WrongPrediction
 from trainer.monitor.tensorboard import TensorBoard
+from trainer.tasks.classification import Classification
+from trainer.tasks.shown import Curve
+from trainer.tasks.task import Examples, Scores
 
-NAMES = ["neg", "pos"]
+TASK = Classification(Objective(), ["neg", "pos"])
+GOLD = {"label": np.array([0, 1, 1, 0])}
+PROBABILITIES = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.3, 0.7]])
+SCORES = Scores({}, {}, {"logits": np.log(PROBABILITIES)})
+MISTAKES = Examples(np.array([3]), [3], ["a"])
 
 
 class Killed(BaseException):
@@ -36,16 +43,13 @@ def _run(folder, resume_step, last_step):
             board.histograms(step, {"encoder/w": np.arange(5) * step})
         if step and step % 20 == 0:  # at the step of the resume too, as the loop does
             board.scalars(step, {"validation/loss": 2 / step})
-            board.evaluation(step, _report(), NAMES)
+            board.evaluation(step, _report())
     return board
 
 
 def _report(split="validation"):
     """Four examples, one of them wrong."""
-    labels = np.array([0, 1, 1, 0])
-    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.3, 0.7]])
-    wrong = [WrongPrediction("a", 0, 1, 0.7, 3)]
-    return Report(split, {}, np.array([[1, 1], [0, 2]]), wrong, labels, probabilities)
+    return Report(split, {}, MISTAKES, TASK.show(GOLD, SCORES, MISTAKES))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -160,24 +164,20 @@ def test_training_and_validation_lie_on_one_chart():
     assert {"^train/loss$", "^validation/loss$"} <= set(charts["loss"])
 
 
-def test_pr_curves_of_two_classes_and_of_more():
-    report = _report()
-    (summary,) = plugins.pr_curves("test", report.labels, report.probabilities, NAMES)
+def test_pr_curve():
+    summary = plugins.pr_curve("test", Curve("pos", GOLD["label"] == 1, PROBABILITIES[:, 1]))
     assert summary.value[0].tag == "test/pos/pr_curves"
     positives, *_, precision, recall = tf.make_ndarray(summary.value[0].tensor)
     assert positives[0] == 2
     at = 65  # of 101 thresholds: 0.65
     assert (precision[at], recall[at]) == (0.5, 0.5)
-    three = np.eye(3)[[0, 1, 2, 0]]
-    found = plugins.pr_curves("test", np.array([0, 1, 2, 0]), three, ["a", "b", "c"])
-    assert [s.value[0].tag for s in found] == [f"test/{name}/pr_curves" for name in "abc"]
 
 
 def test_attention_is_among_the_pictures(tmp_path):
     scores = np.full((2, 3, 4, 4), 0.25)
     seen = Attention(["[CLS]", "$x", "##y", "[SEP]"], scores, "pos", "neg")
     board = TensorBoard(tmp_path, 0)
-    board.evaluation(3, _report("test"), NAMES, [seen, seen])
+    board.evaluation(3, _report("test"), [seen, seen])
     read = EventAccumulator(str(tmp_path)).Reload()
     width, height, png = tf.make_ndarray(read.Tensors("attention/test review 1")[0].tensor_proto)
     with Image.open(io.BytesIO(png)) as picture:

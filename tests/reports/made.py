@@ -8,8 +8,7 @@ from sealing import DERIVED, result
 
 from trainer import config
 from trainer.evaluation.calibration import Calibration
-from trainer.evaluation.scores import Kept
-from trainer.monitor.tables import WrongPrediction
+from trainer.evaluation.scores import Kept, WrongPrediction
 from trainer.objectives.metrics import classification_metrics
 from trainer.storage import sealed
 from trainer.storage.disk import sha256_of

@@ -1,15 +1,13 @@
-"""The judgement of a split's scores: metrics, confusion matrix, the worst mistakes."""
+"""The judgement of a split's scores: metrics, the worst mistakes, tables and figures."""
 
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from trainer.evaluation.scores import Kept
-from trainer.monitor.tables import WrongPrediction
-from trainer.objectives.metrics import confusion_matrix, softmax
+from trainer.evaluation.scores import Kept, WrongPrediction
+from trainer.objectives.metrics import softmax
 from trainer.run import Run
-from trainer.tasks.task import Scores
+from trainer.tasks.shown import Shown
+from trainer.tasks.task import Examples, Scores
 
 WRONG_SHOWN = 20
 
@@ -19,56 +17,43 @@ class Report:
     """An evaluation of one split.
 
     Attributes:
-      metrics: by name. confusion: int64 [C, C], true label by prediction.
-      wrong: the mistakes that the model was surest of.
-      labels: int32 [N]. probabilities: float64 [N, C].
+      metrics: by name.
+      mistakes: those that the model was surest of.
+      shown: the task's tables and figures.
     """
 
     split: str
     metrics: dict[str, Any]
-    confusion: np.ndarray
-    wrong: list[WrongPrediction]
-    labels: np.ndarray
-    probabilities: np.ndarray
+    mistakes: Examples
+    shown: list[Shown]
 
 
 def make_report(run: Run, split: str, scores: Scores) -> Report:
     """Works out everything that is logged of an evaluation."""
-    table = run.split(split)
-    labels, logits = table.array("label"), scores.answers["logits"]
-    worst = run.task.mistakes(table.gold, scores)[:WRONG_SHOWN]
-    probabilities, predictions = softmax(logits), logits.argmax(-1)
-    rows = [
-        WrongPrediction(
-            text,
-            int(labels[i]),
-            int(predictions[i]),
-            float(probabilities[i].max()),
-            int(table.rows[i]),
-        )
-        for i, text in zip(worst, run.texts(split, worst), strict=True)
-    ]
-    matrix = confusion_matrix(labels, predictions, run.classes)
-    metrics = run.task.metrics(table.gold, scores)
-    return Report(
-        split,
-        metrics=metrics,
-        confusion=matrix,
-        wrong=rows,
-        labels=labels,
-        probabilities=probabilities,
-    )
+    table, task = run.split(split), run.task
+    worst = task.mistakes(table.gold, scores)[:WRONG_SHOWN]
+    mistakes = Examples(worst, table.rows[worst].tolist(), run.texts(split, worst))
+    metrics = task.metrics(table.gold, scores)
+    return Report(split, metrics, mistakes, task.show(table.gold, scores, mistakes))
 
 
 def keep(run: Run, split: str, scores: Scores, report: Report) -> Kept:
     """The part of an evaluation that is stored for launch.report."""
     table = run.split(split)
+    labels, logits = table.array("label"), scores.answers["logits"]
+    probabilities, predictions = softmax(logits), logits.argmax(-1)
+    wrong = [
+        WrongPrediction(
+            text, int(labels[i]), int(predictions[i]), float(probabilities[i].max()), id_
+        )
+        for i, id_, text in zip(*report.mistakes, strict=True)
+    ]
     return Kept(
         ids=table.rows,
-        labels=table.array("label"),
-        logits=scores.answers["logits"],
+        labels=labels,
+        logits=logits,
         losses=scores.mean_losses("loss"),
         lengths=table.lengths,
         metrics=report.metrics,
-        wrong=report.wrong,
+        wrong=wrong,
     )

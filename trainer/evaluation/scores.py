@@ -5,12 +5,11 @@ import hashlib
 import io
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from trainer.errors import UserError, shown
-from trainer.monitor.tables import WrongPrediction
 from trainer.objectives.metrics import softmax
 from trainer.storage import fields, strict_json
 from trainer.storage.disk import replace_bytes, sha256_of
@@ -24,6 +23,16 @@ _MOST_WRONG = 1000
 # Kind of number and axes of each array; "notes" is JSON as bytes.
 _ARRAYS = {"ids": "i1", "labels": "i1", "logits": "f2", "losses": "f1", "lengths": "i1"}
 _DTYPES = {"i": ("int32", "int64"), "f": ("float32", "float64"), "u": ("uint8",)}
+
+
+class WrongPrediction(NamedTuple):
+    """An example that the model got wrong."""
+
+    text: str
+    label: int
+    prediction: int
+    probability: float  # of the prediction
+    id: int | str  # the example's place in its split, or its own id
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from trainer.evaluation.calibration import BINS, Reliability
+from trainer.tasks.shown import Bars, Matrix
 
 LARGE = 30  # classes above which a confusion matrix is too large to be drawn
 _INK, _PAPER, _ACCENT = "#1f2a44", "#ffffff", "#d97706"
@@ -35,39 +35,39 @@ class Attention(NamedTuple):
     prediction: str
 
 
-def confusion(matrix: np.ndarray, names: Sequence[str], title: str) -> bytes:
-    """The confusion matrix int [C, C], coloured by the share of each label, with the counts."""
-    count = len(names)
+def matrix(shown: Matrix, title: str) -> bytes:
+    """The counts, coloured by the share of each true class."""
+    names, counts = [_plain(name, 20).replace("$", r"\$") for name in shown.names], shown.counts
+    count = len(names)  # "$" would begin a formula
     side = 2.2 + 0.5 * count
     figure = Figure((side + 1, side))
     axes = figure.add_subplot()
-    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(drawn, ax=axes, label="share of the label's examples")
-    shown = [_plain(name, 20).replace("$", r"\$") for name in names]  # "$" begins a formula
-    axes.set_xticks(range(count), shown, rotation=45 if count > 3 else 0)
-    axes.set_yticks(range(count), shown)
+    axes.set_xticks(range(count), names, rotation=45 if count > 3 else 0)
+    axes.set_yticks(range(count), names)
     for i, j in np.ndindex(count, count):
         colour = _PAPER if shares[i, j] > 0.5 else _INK
-        axes.text(j, i, f"{matrix[i, j]:,}", ha="center", va="center", color=colour)
+        axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", color=colour)
     axes.set(xlabel="prediction", ylabel="label", title=title)
     return _png(figure)
 
 
-def reliability(bins: Reliability, title: str) -> bytes:
-    """How often predictions of each confidence are right, against the diagonal."""
+def bars(shown: Bars, title: str) -> bytes:
+    """The shares of all bins against the diagonal, and below them how many each holds."""
     figure = Figure((6, 5))
     above, below = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
-    edges = np.arange(BINS) / BINS
-    above.bar(edges, bins.accuracy, 1 / BINS, align="edge", color="#93b5e1", edgecolor=_INK)
-    held = bins.counts > 0
-    above.plot(bins.confidence[held], bins.accuracy[held], "o", color=_ACCENT, label="mean")
+    bins = len(shown.counts)
+    edges, held = np.arange(bins) / bins, shown.counts > 0
+    above.bar(edges, shown.heights, 1 / bins, align="edge", color="#93b5e1", edgecolor=_INK)
+    above.plot(shown.means[held], shown.heights[held], "o", color=_ACCENT, label="mean")
     above.plot([0, 1], [0, 1], "--", color=_INK, label="perfectly calibrated")
     above.legend(loc="upper left", frameon=False)
-    above.set(ylabel="accuracy", ylim=(0, 1), xlim=(0, 1))
-    above.set_title(f"{title}: calibration error {bins.error:.4f}")
-    below.bar(edges, bins.counts, 1 / BINS, align="edge", color="#c9c9c9", edgecolor=_INK)
-    below.set(xlabel="confidence", ylabel="examples")
+    above.set(ylabel=shown.ylabel, ylim=(0, 1), xlim=(0, 1))
+    above.set_title(f"{title}: {shown.title}")
+    below.bar(edges, shown.counts, 1 / bins, align="edge", color="#c9c9c9", edgecolor=_INK)
+    below.set(xlabel=shown.xlabel, ylabel="examples")
     return _png(figure)
 
 

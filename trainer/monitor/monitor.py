@@ -91,7 +91,6 @@ class Monitor:
         self,
         step: int,
         report: Report,
-        id2label: Mapping[int, str],
         best_step: int | None = None,
         attention: Sequence[Attention] = (),
     ) -> None:
@@ -100,18 +99,16 @@ class Monitor:
         Args:
           step: the step whose weights were scored.
           report: of the split.
-          id2label: the classes' names.
           best_step: of the best weights up to now.
           attention: where the model looks in some of its texts.
         """
         if not self._writes:
             return
         with self.throughput.part("logging"):
-            names = [id2label[i] for i in range(len(report.confusion))]
             split, metrics = report.split, report.metrics
             self._record(step, {f"{split}/{key}": value for key, value in metrics.items()})
             with self._disk():
-                self._board.evaluation(step, report, names, attention)
+                self._board.evaluation(step, report, attention)
             self._console.evaluation(step, split, metrics, best_step)
 
     def vectors(self, split: str, vectors: Vectors | None) -> None:

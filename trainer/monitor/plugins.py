@@ -2,7 +2,7 @@
 
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -15,6 +15,8 @@ from tensorboard.plugins.hparams import summary_v2 as hparams_start
 from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.pr_curve import summary as pr_curve_summary
 from tensorboard.util import tensor_util
+
+from trainer.tasks.shown import Curve
 
 _BUCKETS = 30
 _THRESHOLDS = 101  # of a PR curve
@@ -84,24 +86,14 @@ def image(name: str, png: bytes) -> Summary:
     return _tensor(name, values, image_metadata.create_summary_metadata(None, None))
 
 
-def pr_curves(
-    split: str, labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
-) -> list[Summary]:
-    """The precision-recall curve of class 1, or with more than two classes of each.
-
-    Args:
-      labels: int [N]. probabilities: float [N, C]. names: of the C classes.
-    """
-    classes = [1] if len(names) == 2 else range(len(names))
-    return [
-        pr_curve_summary.pb(
-            f"{split}/{names[i]}",
-            labels=labels == i,
-            predictions=probabilities[:, i],
-            num_thresholds=_THRESHOLDS,
-        )
-        for i in classes
-    ]
+def pr_curve(split: str, shown: Curve) -> Summary:
+    """Precision against recall."""
+    return pr_curve_summary.pb(
+        f"{split}/{shown.name}",
+        labels=shown.relevant,
+        predictions=shown.scores,
+        num_thresholds=_THRESHOLDS,
+    )
 
 
 def _tensor(name: str, values: np.ndarray, metadata) -> Summary:  # type: ignore[no-untyped-def]

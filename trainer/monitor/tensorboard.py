@@ -19,13 +19,12 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 
-from trainer.evaluation.calibration import reliability
 from trainer.evaluation.report import Report
-from trainer.monitor import figures, plugins, projector
+from trainer.monitor import figures, plugins, projector, tables
 from trainer.monitor.records import belongs, is_evaluation
-from trainer.monitor.tables import confusion_table, wrong_predictions_table
 from trainer.storage.disk import sync
 from trainer.storage.plain import to_json
+from trainer.tasks.shown import Bars, Curve, Shown, Table
 
 _OURS = re.compile(r"events\.out\.tfevents\.\d{6}")  # a profiler may leave others beside them
 _CONFIG = "config"
@@ -95,28 +94,14 @@ class TensorBoard:
         self._write(step, [*values, plugins.session_end()])
 
     def evaluation(
-        self,
-        step: int,
-        report: Report,
-        names: Sequence[str],
-        attention: Sequence[figures.Attention] = (),
+        self, step: int, report: Report, attention: Sequence[figures.Attention] = ()
     ) -> None:
-        """All that is shown of an evaluation besides its metrics; `names` are the classes'."""
-        split, title = report.split, f"{report.split} after step {step:,}"
-        table = wrong_predictions_table(report.wrong, names)
-        summaries = [
-            text_pb(f"evaluation/{split} wrong predictions", table),
-            text_pb(f"evaluation/{split} confusion", confusion_table(report.confusion, names)),
-            *plugins.pr_curves(split, report.labels, report.probabilities, names),
-        ]
-        bins = reliability(report.labels, report.probabilities)
-        pictures = {f"evaluation/{split} reliability": figures.reliability(bins, title)}
-        if len(names) <= figures.LARGE:
-            picture = figures.confusion(report.confusion, names, title)
-            pictures[f"evaluation/{split} confusion matrix"] = picture
+        """All that is shown of an evaluation besides its metrics."""
+        title = f"{report.split} after step {step:,}"
+        summaries = [each for shown in report.shown for each in _drawn(report.split, shown, title)]
         for i, seen in enumerate(attention):
-            pictures[f"attention/{split} review {i}"] = figures.attention(seen)
-        summaries += [plugins.image(name, png) for name, png in pictures.items()]
+            name = f"attention/{report.split} review {i}"
+            summaries.append(plugins.image(name, figures.attention(seen)))
         self._write(step, summaries)
 
     def projector(self, name: str, vectors: projector.Vectors) -> None:
@@ -144,6 +129,21 @@ class TensorBoard:
     def _add(self, event: Event) -> None:
         event.wall_time = event.wall_time or time.time()
         self._writer.write(event.SerializeToString())
+
+
+def _drawn(split: str, shown: Shown, title: str) -> list[Summary]:
+    """Its summaries, one or more: text, curves, pictures."""
+    name = f"evaluation/{split} {shown.name}"
+    if isinstance(shown, Table):
+        return [text_pb(name, tables.table(shown))]
+    if isinstance(shown, Curve):
+        return [plugins.pr_curve(split, shown)]
+    if isinstance(shown, Bars):
+        return [plugins.image(name, figures.bars(shown, title))]
+    found = [text_pb(name, tables.matrix(shown))]
+    if len(shown.names) <= figures.LARGE:
+        found.append(plugins.image(f"{name} matrix", figures.matrix(shown, title)))
+    return found
 
 
 def _read(path: Path) -> Iterator[Event]:

@@ -17,10 +17,12 @@ from trainer.objectives.losses import make_loss
 from trainer.objectives.metrics import (
     check_metrics,
     classification_metrics,
+    confusion_matrix,
     own_metrics,
     softmax,
 )
-from trainer.tasks.task import Batch, Gold, Scores, Task
+from trainer.tasks.shown import Bars, Curve, Matrix, Shown, Table
+from trainer.tasks.task import Batch, Examples, Gold, Scores, Task
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,36 @@ class Classification(Task):
         logits = scores.answers["logits"]
         wrong = np.flatnonzero(logits.argmax(-1) != gold["label"])
         return wrong[np.argsort(-softmax(logits).max(-1)[wrong], kind="stable")]
+
+    def show(self, gold: Gold, scores: Scores, mistakes: Examples) -> list[Shown]:
+        """The mistakes, the confusions, precision against recall, and calibration.
+
+        The curve is that of class 1, or with more than two classes of each.
+        """
+        names, labels, logits = self._names, gold["label"], scores.answers["logits"]
+        probabilities, predictions = softmax(logits), logits.argmax(-1)
+        wrong = [
+            (id_, names[labels[i]], names[predictions[i]], float(probabilities[i].max()), text)
+            for i, id_, text in zip(*mistakes, strict=True)
+        ]
+        bins = reliability(labels, probabilities)
+        return [
+            Table("wrong predictions", ("id", "label", "prediction", "probability", "text"), wrong),
+            Matrix("confusion", confusion_matrix(labels, predictions, len(names)), names),
+            *(
+                Curve(names[i], labels == i, probabilities[:, i])
+                for i in ([1] if len(names) == 2 else range(len(names)))
+            ),
+            Bars(
+                "reliability",
+                f"calibration error {bins.error:.4f}",
+                xlabel="confidence",
+                ylabel="accuracy",
+                heights=bins.accuracy,
+                counts=bins.counts,
+                means=bins.confidence,
+            ),
+        ]
 
     def fit(self, step: int, gold: Gold, scores: Scores) -> Calibration | None:
         return Calibration.fit(

@@ -8,10 +8,12 @@ for all tasks alike.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
+
+from trainer.tasks.shown import Shown
 
 Batch = dict[str, tf.Tensor]
 Gold = Mapping[str, np.ndarray]
@@ -38,6 +40,19 @@ class Scores:
         """Each row's loss of that name, float [N]: 0 for a row without weight."""
         weights = self.weights[name]
         return np.divide(self.losses[name], weights, np.zeros_like(weights), where=weights > 0)
+
+
+class Examples(NamedTuple):
+    """Some rows of a set.
+
+    Attributes:
+      rows: int [K], their places in it. ids: their rows in the source.
+      texts: as the model has them.
+    """
+
+    rows: np.ndarray
+    ids: Sequence[int]
+    texts: Sequence[str]
 
 
 class Fitted(Protocol):
@@ -106,6 +121,10 @@ class Task:
     def mistakes(self, gold: Gold, scores: Scores) -> np.ndarray:
         """Rows that the model got wrong, int [K], those that it was surest of first."""
         raise NotImplementedError
+
+    def show(self, gold: Gold, scores: Scores, mistakes: Examples) -> list[Shown]:
+        """Tables and figures of a set for TensorBoard, the given mistakes among them."""
+        return []
 
     def fit(self, step: int, gold: Gold, scores: Scores) -> Fitted | None:
         """Fits on validation what predictions need besides the weights of `step`; or None."""

@@ -1,0 +1,58 @@
+"""Tables, matrices, curves and bars: the forms in which a task shows a judged set.
+
+A task says what is in them; TensorBoard's pages draw them. Names become parts of tags.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Table(NamedTuple):
+    """Rows of texts and numbers under their heads. A number is shown with four decimals."""
+
+    name: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str | int | float]]
+
+
+class Matrix(NamedTuple):
+    """Counts int [C, C] of true (rows) against predicted classes; `names` are the C classes'."""
+
+    name: str
+    counts: np.ndarray
+    names: Sequence[str]
+
+
+class Curve(NamedTuple):
+    """Precision against recall of finding the relevant ones of N by their scores.
+
+    Attributes:
+      relevant: bool [N]. scores: float [N], in [0, 1].
+    """
+
+    name: str
+    relevant: np.ndarray
+    scores: np.ndarray
+
+
+class Bars(NamedTuple):
+    """Shares in equal bins of [0, 1], against the diagonal.
+
+    Attributes:
+      title: what stands above. xlabel, ylabel: of the axes.
+      heights: float [K]. counts: int [K], how many fell into each bin.
+      means: float [K], the mean place of what is in a bin.
+    """
+
+    name: str
+    title: str
+    xlabel: str
+    ylabel: str
+    heights: np.ndarray
+    counts: np.ndarray
+    means: np.ndarray
+
+
+Shown = Table | Matrix | Curve | Bars
