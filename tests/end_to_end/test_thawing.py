@@ -6,7 +6,7 @@ import re
 import pretrained_folders as folders
 import pytest
 from programs import assert_same_run, contents, newest, weights
-from test_devices import deviation
+from test_device_counts import deviation
 from test_kills import killed_at
 
 from trainer.models.families import FAMILIES

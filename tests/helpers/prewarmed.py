@@ -130,7 +130,14 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     importlib.import_module("launch.main")  # before TensorFlow: it asks it to be quiet
-    for module in ("loop", "run", "workdir", "monitor.monitor", "data.files", "data.tfds_records"):
+    for module in (
+        "loop",
+        "run",
+        "storage.workdir",
+        "monitor.monitor",
+        "data.files",
+        "data.tfds_records",
+    ):
         importlib.import_module(f"trainer.{module}")
     gc.freeze()
     for line in sys.stdin:

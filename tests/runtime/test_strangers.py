@@ -13,9 +13,8 @@ from groups import free_ports
 from strangers import connect, kinds, visit
 from test_workers import Ends, together
 
-from trainer import workers
 from trainer.errors import UserError
-from trainer.runtime import meeting
+from trainer.runtime import meeting, workers
 from trainer.runtime.meeting import GREETING, split_address
 from trainer.runtime.workers import LOST, Lost, Workers
 

@@ -10,7 +10,7 @@ from trainer.runtime.watchdog import Watchdog
 
 PROGRAM = """
 import os, sys, time
-from trainer import watchdog
+from trainer.runtime import watchdog
 def end(text):
     print(text, file=sys.stderr, flush=True)
     os._exit(7)

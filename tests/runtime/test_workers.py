@@ -9,9 +9,9 @@ import time
 import pytest
 from groups import free_ports
 
-from trainer import workers as module
 from trainer.errors import UserError
 from trainer.runtime import meeting
+from trainer.runtime import workers as module
 from trainer.runtime.meeting import split_address
 from trainer.runtime.workers import LOST, Lost, Workers
 

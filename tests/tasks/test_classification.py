@@ -10,7 +10,7 @@ from trainer.tasks.task import Examples, Scores
 
 GOLD = {"label": np.array([0, 1, 2, 0])}
 # Right, wrong and sure, right, wrong and less sure.
-PROBABILITIES = np.array([[0.8, 0.1, 0.1], [0.9, 0.05, 0.05], [0.2, 0.2, 0.6], [0.3, 0.1, 0.6]])
+PROBABILITIES = np.array([[0.8, 0.1, 0.1], [0.9, 0.05, 0.05], [0.2, 0.19, 0.61], [0.29, 0.1, 0.61]])
 LOSSES = -np.log(PROBABILITIES[range(4), GOLD["label"]])
 SCORES = Scores({"loss": LOSSES}, {"loss": np.ones(4)}, {"logits": np.log(PROBABILITIES)})
 NAMES = ["a", "b", "c"]
@@ -30,8 +30,8 @@ def test_metrics(task):
     assert found["accuracy"] == 0.5
     assert found["examples"] == 4
     assert found["loss"] == pytest.approx(LOSSES.mean())
-    # Three bins: 0.9 and wrong; 0.8 and right; 0.6 twice, half of them right.
-    assert found["calibration_error"] == pytest.approx((0.9 + 0.2 + 2 * 0.1) / 4)
+    # Three bins: 0.9 and wrong; 0.8 and right; 0.61 twice, half of them right.
+    assert found["calibration_error"] == pytest.approx((0.9 + 0.2 + 2 * 0.11) / 4)
 
 
 def test_what_is_shown(task):
@@ -39,7 +39,7 @@ def test_what_is_shown(task):
     table, matrix, *curves, bars = task.show(GOLD, SCORES, mistakes)
     assert isinstance(table, Table)
     assert [row[:3] for row in table.rows] == [(17, "b", "a"), (40, "a", "c")]
-    assert [row[3] for row in table.rows] == pytest.approx([0.9, 0.6])
+    assert [row[3] for row in table.rows] == pytest.approx([0.9, 0.61])
     assert [row[4] for row in table.rows] == ["one", "two"]
     assert isinstance(matrix, Matrix)
     assert matrix.counts.tolist() == [[1, 0, 1], [1, 0, 0], [0, 0, 1]]
@@ -47,7 +47,7 @@ def test_what_is_shown(task):
     assert [curve.name for curve in curves] == NAMES
     assert [curve.relevant.tolist() for curve in curves][2] == [False, False, True, False]
     assert isinstance(bars, Bars)
-    assert bars.title == "calibration error 0.3250"
+    assert bars.title == "calibration error 0.3300"
     assert bars.counts.sum() == 4
 
 
@@ -67,7 +67,7 @@ def test_what_is_fitted_and_what_it_gives(task):
     assert fitted.step == 7
     found = task.results(fitted, GOLD, SCORES)
     assert found["temperature"] == fitted.temperature
-    assert found["test_calibration_error"]["before"] == pytest.approx(0.325)
+    assert found["test_calibration_error"]["before"] == pytest.approx(0.33)
     assert found["test_calibration_error"]["after"] == fitted.after
     odd = Scores({}, {}, {"logits": np.full((4, 3), np.nan)})
     assert task.fit(7, GOLD, odd) is None
