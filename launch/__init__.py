@@ -11,5 +11,7 @@ import sys
 
 if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:  # what Python says while it looks for us
     _ROOT = os.path.realpath(os.path.join(__file__, os.pardir, os.pardir))  # noqa: PTH118 of pathlib later
-    if sys.path and os.path.realpath(sys.path[0]) != _ROOT:
-        del sys.path[0]
+    _CURRENT = os.path.realpath(os.curdir)
+    _NAMED = map(os.path.realpath, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+    if _CURRENT not in (_ROOT, *_NAMED):  # an empty entry there means the current folder too
+        sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) != _CURRENT]

@@ -132,7 +132,7 @@ def import_tensorflow() -> None:
 def _check_flags(name: str) -> None:
     """Lets another process meet the flags first: TensorFlow ends its own without a word here."""
     tried = "import tensorflow as tf; tf.function(lambda: 1, jit_compile=True)()"
-    done = subprocess.run([sys.executable, "-c", tried], capture_output=True, check=False)
+    done = subprocess.run([sys.executable, "-P", "-c", tried], capture_output=True, check=False)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise UserError(f"TensorFlow takes no {name}={os.environ[name]!r}: {one_line(said, 300)}")

@@ -3,8 +3,6 @@
 python -m launch.evaluate --workdir=runs/quickstart --split=test
 """
 
-import json
-
 from absl import flags
 
 from launch import main as program
@@ -27,6 +25,7 @@ def main() -> None:
     from trainer.evaluation.report import make_report
     from trainer.run import Run
     from trainer.runtime import devices
+    from trainer.storage.plain import to_json
     from trainer.storage.workdir import Workdir
 
     workdir = Workdir(_WORKDIR.value)
@@ -51,7 +50,7 @@ def main() -> None:
     workdir.check_derived(run.derived())
     run.restore(*weights)
     report = make_report(run, _SPLIT.value, run.score(_SPLIT.value, lambda: False))
-    print(json.dumps({"split": _SPLIT.value, "step": weights[1], **report.metrics}))
+    print(to_json({"split": _SPLIT.value, "step": weights[1], **report.metrics}))
 
 
 if __name__ == "__main__":

@@ -170,8 +170,10 @@ def _input(format_: "Format", columns: "Columns", stop: Callable[[], bool]) -> "
             program.say(f"Reads {format_.kind} from standard input; Ctrl-D ends it")
         waiting = io.BufferedReader(Waiting(sys.stdin.fileno(), stop))
         rows = read(waiting, format_, columns, "standard input", remarks)
-        yield Input(rows, None, " texts", lambda count: count)
-        _say_remarks("standard input", remarks)
+        try:
+            yield Input(rows, None, " texts", lambda count: count)
+        finally:
+            _say_remarks("standard input", remarks)
         return
     path: Path = _INPUT.value
     try:
@@ -185,8 +187,10 @@ def _input(format_: "Format", columns: "Columns", stop: Callable[[], bool]) -> "
 
             size = path.stat().st_size
             rows = read(file, format_, columns, f"file {path}", remarks)
-            yield Input(rows, size, "B", progress)
-        _say_remarks(f"file {path}", remarks)
+            try:
+                yield Input(rows, size, "B", progress)
+            finally:
+                _say_remarks(f"file {path}", remarks)
     except OSError as error:
         if error.filename != str(path):
             raise
@@ -210,6 +214,9 @@ def _check_flags() -> None:
         raise UserError("--page is that of --explain: give both")
     if _OUTPUT.value and not _OUTPUT.value.parent.is_dir():
         raise UserError(f"--output={_OUTPUT.value}: there is no such folder")
+    taken = {path.resolve() for path in (_OUTPUT.value, _INPUT.value) if path}
+    if _EXPLAIN.value and _page_file().resolve() in taken:
+        raise UserError(f"--page={_page_file()} is --output or --input: name another file")
     if _EXPLAIN.value and not _page_file().parent.is_dir():
         raise UserError(f"--page={_page_file()}: there is no such folder")
 

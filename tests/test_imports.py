@@ -8,7 +8,7 @@ from programs import ROOT
 
 from trainer.config import Data, Experiment, Model, Objective
 from trainer.errors import UserError
-from trainer.imports import OWN, check_trusted, load, packages
+from trainer.imports import OWN, check_trusted, foreign, load, packages
 
 NOT_A_FUNCTION = 3
 
@@ -98,6 +98,23 @@ def test_code_of_others_is_refused_and_the_flag_is_named(factory):
     assert said.endswith(advice if top == "trainer" else f"{advice}{top[:100]}")
     assert f"config.model.factory={factory[:100]!r}" in said
     assert len(said) < 400
+
+
+@pytest.mark.parametrize(
+    ("name", "is_foreign"),
+    [
+        ("glue/mrpc", False),
+        ("glue/mrpc:2.0.0", False),
+        ("imdb_reviews:1.0.0", False),
+        ("imdb_reviews/plain_text:1.*.*", False),
+        ("people:dataset", True),
+        ("people:dataset/config:1.0.0", True),
+    ],
+)
+def test_a_dataset_of_a_community_is_code_and_a_version_is_none(name, is_foreign):
+    config = Experiment(data=Data(name=name))
+    assert (foreign(config) == {"config.data.name": name}) == is_foreign
+    assert bool(packages(config)) == is_foreign
 
 
 def test_what_an_older_version_named():

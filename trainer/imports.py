@@ -6,6 +6,7 @@ workdir may be a stranger's, and passes `check_trusted` before anything of it is
 
 import contextlib
 import importlib
+import re
 import sys
 import types
 from collections.abc import Callable, Collection, Iterator
@@ -15,6 +16,7 @@ from typing import Any
 from trainer.config import Experiment
 from trainer.errors import UserError, in_one_line
 
+_NAMESPACE = re.compile(r"\w+:(?![\d*])")  # of a TFDS name; a version comes after a colon too
 _HERE = __name__.partition(".")[0]
 # The functions of this library that a config may name.
 OWN = (
@@ -38,7 +40,7 @@ def foreign(config: Experiment) -> dict[str, str]:
         named["config.objective.loss"] = objective.loss
     for i, path in enumerate(objective.metrics):
         named[f"config.objective.metrics[{i}]"] = path
-    if config.data.source == "tfds" and ":" in config.data.name:
+    if config.data.source == "tfds" and _NAMESPACE.match(config.data.name):
         named["config.data.name"] = config.data.name
     return {field: path for field, path in named.items() if path not in OWN}
 

@@ -77,4 +77,7 @@ def test_outputs_that_are_not_finite_are_not_calibrated(train, launch, workdir, 
     where = (f"--workdir={workdir}", "--trust=odd_parts")
     predicted = ended(launch, "predict", tmp_path, *where, "--texts=a film")
     assert f"Note: {note}" in predicted.stderr
+    assert predicted.status == 2
+    assert "error: the model's outputs for the text with id 0 are not finite" in predicted.stderr
+    assert not predicted.stdout
     assert "Traceback" not in predicted.stderr

@@ -336,6 +336,7 @@ def test_mistakes_are_one_line(launch, finished, killed, tmp_path):
         (["--texts=x", f"--output={tmp_path}/no/out.jsonl"], "there is no such folder"),
         (["--texts=x", "--resume"], "--resume needs the --output"),
         (["--texts=x", "--page=x.html"], "give both"),
+        (["--texts=x", "--explain", "--output=x.html"], "--page=x.html is --output or --input"),
         (["--texts=x", "--format=xml"], "--format"),
     ):
         own = [] if "--workdir" in flags[0] else [f"--workdir={finished}"]

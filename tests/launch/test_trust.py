@@ -125,8 +125,13 @@ def test_modules_of_the_current_folder_stay_unread(few, launch, tmp_path):
     for name in {*installed, *sys.stdlib_module_names, "torch", "jax", "odd_parts"}:
         (folder / f"{name}.py").write_text(f"raise SystemExit('ran {name}')")
     more = {"folder": str(folder), "fresh": True}
-    for program, *flags in (("predict", "--texts=a"), ("evaluate", "--split=test", few.flags[-1])):
-        ended = launch("--workdir=nice", *flags, program=f"launch.{program}", **more)
+    root = Path(__file__).parents[2]
+    for program, flags, variables in (
+        ("predict", ["--texts=a"], {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=true"}),
+        ("evaluate", ["--split=test", few.flags[-1]], {"PYTHONPATH": f":{root}"}),
+    ):
+        more |= {"program": f"launch.{program}", "environment": variables}
+        ended = launch("--workdir=nice", *flags, **more)
         assert ended.status == 0, ended.stderr
 
 

@@ -253,3 +253,12 @@ def test_leaves_files_of_others_alone(tmp_path):
     _run(tmp_path, 20, 40)
     assert other.exists()
     assert len(_files(tmp_path)) == 2
+
+
+def test_a_link_in_the_place_of_the_new_file_is_not_followed(tmp_path):
+    mine = tmp_path / "mine"
+    mine.write_text("precious")
+    (tmp_path / "board").mkdir()
+    (tmp_path / "board" / "rewriting.tmp").symlink_to(mine)
+    TensorBoard(tmp_path / "board", 0).close()
+    assert mine.read_text() == "precious"

@@ -158,6 +158,10 @@ def test_every_checkpoint(run):
             meta = store.verify(step)
             for path in files(store.path(step)):
                 for _ in flips(path, 20):
+                    if path.name != "manifest.json":  # in which a blank more or less means nothing
+                        with pytest.raises(DamagedCheckpoint):
+                            store.verify(step)
+                        continue
                     with contextlib.suppress(DamagedCheckpoint):
                         assert store.verify(step) == meta
 

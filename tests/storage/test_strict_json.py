@@ -34,6 +34,13 @@ def test_it_reads_json(value):
         ("[" * 200_000, "nested deeper than 64"),
         ('{"a":' * 200_000, "nested deeper than 64"),
         (b'"caf\xe9"', "not UTF-8 at byte 4"),
+        ("[" * 65 + '"' + '\\"' * 200_000, "nested deeper than 64"),
+        ("[]" * 40 + '"' + '\\"' * 200_000, "Extra data"),
+        ("[" * 65 + '"' * 200_001, "nested deeper than 64"),
+        (
+            "{" + ",".join(f'"{i}":1' for i in range(200_000)) + ',"199999":1}',
+            "the key '199999' stands twice",
+        ),
     ],
 )
 def test_it_refuses(text, said):

@@ -370,6 +370,19 @@ def test_a_resumed_run_keeps_the_seals_of_its_tokenizer(begun, tokenizer):
     assert begun.read()[1][FILES] == before
 
 
+@pytest.mark.parametrize("name", ["best", "checkpoints", "scores", "tokenizer", "tensorboard"])
+def test_folders_that_are_links_are_refused(tmp_path, tokenizer, name):
+    """A run removes and replaces what lies in them."""
+    elsewhere, path = tmp_path / "elsewhere", tmp_path / "run"
+    elsewhere.mkdir()
+    (elsewhere / "test.npz").write_text("precious")
+    path.mkdir()
+    (path / name).symlink_to(elsewhere)
+    with pytest.raises(UserError, match=f"{name} is a link: move the folder itself there"):
+        Workdir(path).begin(tiny.experiment(), FOLLOWED, tokenizer)
+    assert (elsewhere / "test.npz").read_text() == "precious"
+
+
 def test_links_that_a_stranger_left_are_not_followed(tmp_path, tokenizer):
     mine, path = tmp_path / "mine", tmp_path / "run"
     mine.write_text("precious")

@@ -47,6 +47,7 @@ class TensorBoard:
         ours = (path for path in folder.iterdir() if _OURS.fullmatch(path.name))
         old = max(ours, default=None)
         temporary = folder / "rewriting.tmp"  # TensorBoard reads only names with "tfevents"
+        temporary.unlink(missing_ok=True)  # of a run that was killed; or a link to somewhere else
         self._writer = tf.io.TFRecordWriter(str(temporary))
         self._add(Event(file_version="brain.Event:2"))
         for event in _read(old) if old else ():

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from trainer.data.encode import Encoded
 from trainer.data.table import Table
-from trainer.errors import Interrupted
+from trainer.errors import Interrupted, UserError
 from trainer.objectives.metrics import softmax
 from trainer.prediction.inputs import MAX_CHARACTERS, Text
 from trainer.runtime.devices import local_replicas
@@ -57,10 +57,18 @@ class Predictor:
 
         Raises:
           Interrupted: `stop` said so.
+          UserError: the model's outputs for a text are not finite.
         """
         pairs = [text.pair for text in texts if text.pair is not None]
         encoded = self.trained.encoder.encode([text.text for text in texts], pairs or None)
-        return softmax(self.logits(encoded) / self.trained.temperature)
+        logits = self.logits(encoded)
+        odd = np.flatnonzero(~np.isfinite(logits).all(-1))
+        if len(odd):
+            raise UserError(
+                f"the model's outputs for the text with id {texts[odd[0]].id!r} are not finite: its"
+                " weights are too large, or damaged"
+            )
+        return softmax(logits / self.trained.temperature)
 
     def logits(self, encoded: Sequence[Encoded]) -> np.ndarray:
         """float [N, C] of encoded texts."""

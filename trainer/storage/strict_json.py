@@ -15,7 +15,9 @@ from typing import Any
 MAX_BYTES = 2**28  # of a file: a tokenizer.json of 250,000 tokens has some 2**24
 MAX_DEPTH = 64  # of objects and lists in each other; files of this library use fewer than 10
 MAX_DIGITS = 40  # of an integer: transformers writes 10**30 for "no limit"
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(
+    r'"(?:[^"\\]|\\.)*+(?:"|$|\\$)', re.DOTALL
+)  # one pass, also where none ends it
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -97,8 +99,11 @@ def _check_depth(text: str) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()
+        for twice, _ in pairs:
+            if twice in seen:
+                break
+            seen.add(twice)
         raise InvalidJson(f"the key {twice[:40]!r} stands twice in an object")
     return made
 

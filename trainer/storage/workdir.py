@@ -270,9 +270,16 @@ class Workdir:
             raise UserError(f"cannot write to --workdir={self.path}: {error.strerror}") from error
 
     def _check_places(self) -> None:
-        """Refuses what stands in the way of files that are written at the end of a run."""
-        if _exists(self.scores) and not self.scores.is_dir():
-            raise UserError(f"{self.scores} is no folder: remove it")
+        """Refuses what stands in the way of files that a run writes, and links out of its folder.
+
+        Through a link in a stranger's workdir, files elsewhere would be written and removed.
+        """
+        folders = (self.scores, self.tokenizer, self.checkpoints.folder, self.best.folder)
+        for folder in (*folders, self.path / "tensorboard"):
+            if folder.is_symlink():
+                raise UserError(f"{folder} is a link: move the folder itself there")
+            if _exists(folder) and not folder.is_dir():
+                raise UserError(f"{folder} is no folder: remove it")
         for name in contents.PROJECTOR:
             try:
                 check_place(self.path / name)
