@@ -115,22 +115,29 @@ def test_evaluate(foreign):
     assert {name: found[name] for name in foreign.result["test"]} == foreign.result["test"]
 
 
-def test_modules_of_the_current_folder_stay_unread(few, launch, tmp_path):
+def test_modules_of_the_current_folder_stay_unread(few, launch, tmp_path, cache):
     """As a stranger's folder may hold them: of what is installed, of Python, and of neither."""
     ended = launch(*few.flags)
     assert ended.status == 0, ended.stderr
     folder = tmp_path / "theirs"
     shutil.copytree(few.workdir, folder / "nice")
-    installed = {found.name for found in pkgutil.iter_modules([sysconfig.get_path("purelib")])}
-    for name in {*installed, *sys.stdlib_module_names, "torch", "jax", "odd_parts"}:
-        (folder / f"{name}.py").write_text(f"raise SystemExit('ran {name}')")
-    more = {"folder": str(folder), "fresh": True}
-    root = Path(__file__).parents[2]
-    for program, flags, variables in (
-        ("predict", ["--texts=a"], {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=true"}),
-        ("evaluate", ["--split=test", few.flags[-1]], {"PYTHONPATH": f":{root}"}),
+    found = pkgutil.iter_modules([sysconfig.get_path("purelib")])
+    installed = {each.name for each in found if not each.name.startswith("_")}  # of Python's start
+    where, root = {"folder": str(folder), "fresh": True}, Path(__file__).parents[2]
+    for names, program, flags, variables in (
+        # An empty entry of PYTHONPATH is the current folder: Python itself would not start there.
+        ({*installed, "torch"}, "evaluate", ["--split=test", cache], {"PYTHONPATH": f":{root}"}),
+        # Which has another process import TensorFlow.
+        (
+            sys.stdlib_module_names,
+            "predict",
+            ["--texts=a"],
+            {"XLA_FLAGS": "--xla_cpu_use_acl=false"},
+        ),
     ):
-        more |= {"program": f"launch.{program}", "environment": variables}
+        for name in names:
+            (folder / f"{name}.py").write_text(f"raise SystemExit('ran {name}')")
+        more = {"program": f"launch.{program}", "environment": variables, **where}
         ended = launch("--workdir=nice", *flags, **more)
         assert ended.status == 0, ended.stderr
 

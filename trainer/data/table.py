@@ -9,6 +9,7 @@ import tensorflow as tf
 from trainer.data.encode import Encoded
 
 Batch = dict[str, tf.Tensor]
+_ALIGNMENT = 64  # bytes that TensorFlow asks of a tensor's address
 
 
 class Array(NamedTuple):
@@ -141,7 +142,7 @@ def token_columns(encoded: Sequence[Encoded], dtype: Any) -> dict[str, np.ndarra
 
 
 def mapped_tensors(arrays: dict[str, np.ndarray]) -> tf.experimental.Optional:
-    """Wraps mapped arrays without copying; pages load on first use.
+    """Wraps mapped arrays without copying; pages load on first use. Others may be copied.
 
     A dataset should have them in this form. With every iterator tf.data hashes all plain tensors
     that it uses, whole; and where operations are deterministic it makes nothing ahead that reads a
@@ -149,5 +150,11 @@ def mapped_tensors(arrays: dict[str, np.ndarray]) -> tf.experimental.Optional:
     """
     with tf.device("CPU"):
         return tf.experimental.Optional.from_value(
-            {n: tf.experimental.dlpack.from_dlpack(a.__dlpack__()) for n, a in arrays.items()}
+            {name: _tensor(array) for name, array in arrays.items()}
         )
+
+
+def _tensor(array: np.ndarray) -> tf.Tensor:
+    if array.ctypes.data % _ALIGNMENT:  # mapped ones begin with a page
+        return tf.constant(array)
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
