@@ -75,6 +75,7 @@ def test_the_settings_are_those_of_launch_train():
     plan.check()
 
 
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
 def test_a_config_that_makes_something_else(tmp_path):
     (tmp_path / "odd.py").write_text("import ml_collections\ndef get_config():\n    return None\n")
     with pytest.raises(UserError, match="must return a trainer"):
