@@ -1,7 +1,9 @@
 """Texts from lines, CSV, TSV and JSONL, and what is said of those that cannot be read."""
 
+import csv
 import io
 import json
+from collections.abc import Iterator
 
 import odd_texts
 import pytest
@@ -81,6 +83,15 @@ def test_a_line_without_an_end(monkeypatch):
         texts(b"short\n" + b"x" * 50, "text")
 
 
+@pytest.fixture
+def field_limit() -> Iterator[None]:
+    """Puts back the limit of Python's csv, which is one for the whole process."""
+    before = csv.field_size_limit()
+    yield
+    csv.field_size_limit(before)
+
+
+@pytest.mark.usefixtures("field_limit")
 def test_a_quote_left_open_does_not_read_the_whole_file(monkeypatch):
     monkeypatch.setattr(rows, "MAX_CELL", 10)
     file = io.BytesIO(b'text\nx\n"y\n' + b"an ordinary line\n" * 1000)
