@@ -16,12 +16,12 @@ from trainer.config import (
     Evaluation,
     Experiment,
     Model,
-    Objective,
     Optimizer,
     Phase,
     Runtime,
     Tokenizer,
 )
+from trainer.tasks.classification import Classification
 
 
 def get_config() -> Experiment:
@@ -43,7 +43,7 @@ def get_config() -> Experiment:
             dropout=0.2,
             head_dropout=0.2,
         ),
-        objective=Objective(mask_share=0.15, label_smoothing=0.1),
+        task=Classification(mask_share=0.15, label_smoothing=0.1),
         optimizer=Optimizer(beta2=0.98, ema=0.999),
         phases=[Phase(name="all", epochs=3, learning_rate=1e-3, warmup_steps=200)],
         evaluation=Evaluation(every_epochs=0.5, metric="loss"),

@@ -8,11 +8,11 @@ from trainer.config import (
     Evaluation,
     Experiment,
     Model,
-    Objective,
     Optimizer,
     Phase,
     Tokenizer,
 )
+from trainer.tasks.classification import Classification
 
 
 def get_config() -> Experiment:
@@ -38,7 +38,7 @@ def get_config() -> Experiment:
             embedding_dropout=0.1,
             head_dropout=0.1,
         ),
-        objective=Objective(mask_share=0.1),
+        task=Classification(mask_share=0.1),
         optimizer=Optimizer(beta2=0.98),
         phases=[
             Phase(name="head", train=("head/.*",), steps=40, learning_rate=3e-4, warmup_steps=10),

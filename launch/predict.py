@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from trainer.data.rows import Format, Remarks
     from trainer.prediction.inputs import Columns, Input
     from trainer.prediction.page import Explained
+    from trainer.tasks.task import Task
     from trainer.trained import TrainedModel
 
 _WORKDIR = program.define_path("workdir", "Folder of a run.", required=True)
@@ -84,25 +85,26 @@ def main() -> int:
     workdir = Workdir(_WORKDIR.value)
     config, _ = workdir.read_to_run(_TRUST.value)
     format_ = _format(config.data)
-    columns = _columns(format_.kind, config.data)
+    columns = _columns(format_.kind, config.task)
     workdir.finished_weights()  # before devices are set up: there may be none
     settings = for_prediction(config.runtime, _CPU_DEVICES.value)
     trained = TrainedModel(workdir, devices.start(settings, config.seed), _TRUST.value)
     if trained.note:
         program.say(f"Note: {trained.note}")
-    threshold = _threshold(trained)
+    task = trained.task
+    rule = task.rule(trained.fitted, _THRESHOLD.value)
     explainer = Explainer(trained, _EXPLAIN_STEPS.value) if _EXPLAIN.value else None
     signals.saves = True
 
     def stop() -> bool:
         return signals.requested
 
-    job = Job(Predictor(trained, stop), threshold, explainer, stop)
+    job = Job(Predictor(trained, stop), rule, explainer, stop)
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(_input(format_, columns, stop))
+        source = stack.enter_context(_input(format_, columns, task, stop))
         sink: Sink = Pipe()
         if _OUTPUT.value:
-            sink = stack.enter_context(Output(_OUTPUT.value, _RESUME.value))
+            sink = stack.enter_context(Output(_OUTPUT.value, _RESUME.value, task.line_fields))
         advance = stack.enter_context(bar("Predicting", source.size, source.unit))
         try:
             job.run(source.texts, sink, lambda count: advance(source.progress(count)))
@@ -135,41 +137,44 @@ def _format(data: "Data") -> "Format":
     return found
 
 
-def _columns(kind: str, data: "Data") -> "Columns":
+def _columns(kind: str, task: "Task") -> "Columns":
     """Names of the columns; refuses those that would have no effect."""
     from trainer.prediction.inputs import Columns
 
-    if _TEXT_PAIR.value and not data.text_pair:
+    keys = [column.key for column in task.text_columns]
+    if _TEXT_PAIR.value and len(keys) < 2:
         raise UserError(
             "--text_pair is for models of pairs, this one takes single texts: leave it out"
         )
-    if data.text_pair and kind == "text":
-        raise UserError(
-            "the model takes pairs of texts: give both as columns, --input or --format csv, tsv or"
-            " jsonl"
-        )
-    if kind == "text" and (_TEXT.value or _ID.value):
-        raise UserError("--text and --id name columns, lines of text have none: leave them out")
-    pair = data.text_pair and (_TEXT_PAIR.value or data.text_pair)
-    return Columns(_TEXT.value or data.text, pair, _ID.value)
+    if kind == "text":
+        task.cells_of("")  # refuses a model of pairs
+        if _TEXT.value or _ID.value:
+            raise UserError("--text and --id name columns, lines have none: leave them out")
+    names = {column.key: column.name for column in task.text_columns}
+    given = dict(zip(keys, (_TEXT.value, _TEXT_PAIR.value), strict=False))
+    return Columns(names | {key: name for key, name in given.items() if name}, _ID.value)
 
 
 @contextlib.contextmanager
-def _input(format_: "Format", columns: "Columns", stop: Callable[[], bool]) -> "Iterator[Input]":
+def _input(
+    format_: "Format", columns: "Columns", task: "Task", stop: Callable[[], bool]
+) -> "Iterator[Input]":
     """The texts to predict; `stop` is asked while standard input makes wait."""
+    from trainer.data.columns import Row
     from trainer.data.rows import Remarks
-    from trainer.prediction.inputs import Input, Text, Waiting, read
+    from trainer.prediction.inputs import Given, Input, Waiting, read
 
     remarks = Remarks()
     if _TEXTS.value:
-        texts = [Text(i, text) for i, text in enumerate(_TEXTS.value)]
-        yield Input(iter(texts), len(texts), " texts", lambda count: count)
+        texts = enumerate(_TEXTS.value)
+        given = (Given(i, Row(task.cells_of(text), i, "--texts")) for i, text in texts)
+        yield Input(given, len(_TEXTS.value), " texts", lambda count: count)
         return
     if not _INPUT.value:
         if sys.stdin.isatty():
             program.say(f"Reads {format_.kind} from standard input; Ctrl-D ends it")
         waiting = io.BufferedReader(Waiting(sys.stdin.fileno(), stop))
-        rows = read(waiting, format_, columns, "standard input", remarks)
+        rows = read(waiting, format_, columns, task, "standard input", remarks=remarks)
         try:
             yield Input(rows, None, " texts", lambda count: count)
         finally:
@@ -186,7 +191,7 @@ def _input(format_: "Format", columns: "Columns", stop: Callable[[], bool]) -> "
                 return new
 
             size = path.stat().st_size
-            rows = read(file, format_, columns, f"file {path}", remarks)
+            rows = read(file, format_, columns, task, f"file {path}", remarks=remarks)
             try:
                 yield Input(rows, size, "B", progress)
             finally:
@@ -219,25 +224,6 @@ def _check_flags() -> None:
         raise UserError(f"--page={_page_file()} is --output or --input: name another file")
     if _EXPLAIN.value and not _page_file().parent.is_dir():
         raise UserError(f"--page={_page_file()}: there is no such folder")
-
-
-def _threshold(trained: "TrainedModel") -> float | None:
-    """The value of --threshold."""
-    value = _THRESHOLD.value
-    if not value:
-        return None
-    if len(trained.id2label) != 2:
-        raise UserError(f"--threshold is for two classes, the run has {len(trained.id2label)}")
-    with contextlib.suppress(ValueError):
-        if 0 <= float(value) <= 1:
-            return float(value)
-    found = trained.calibration.thresholds if trained.calibration else {}
-    if value not in found:
-        raise UserError(
-            f"--threshold={value!r} is no number in [0, 1], and no threshold that validation gave:"
-            f" {', '.join(found) or 'none'}"
-        )
-    return found[value].value
 
 
 def _page_file() -> Path:

@@ -9,7 +9,6 @@ launch.local, or with TF_CONFIG, or with --hosts=a:2222,b:2222 --index=0 and 1: 
 """
 
 import contextlib
-import math
 import os
 import shlex
 import sys
@@ -27,6 +26,7 @@ from trainer.runtime.workers import LOST, SILENCE_SECONDS, Lost, Workers
 
 if TYPE_CHECKING:
     from trainer.loop import Loop
+    from trainer.run import Run
     from trainer.storage.workdir import Workdir
 
 _WORKDIR = program.define_path(
@@ -167,10 +167,10 @@ def _train(workers: Workers, secret: str, signals: program.Signals, lock_seconds
 
 def _run(loop: "Loop", signals: program.Signals) -> int:
     """Trains to the end, or to a signal or failure; returns the exit status."""
-    from trainer.imports import packages
     from trainer.loop import NotFinite
     from trainer.monitor.monitor import Monitor
     from trainer.runtime.watchdog import Watchdog
+    from trainer.trust import packages
 
     config, workdir, workers = loop.config, loop.run.workdir, loop.run.workers
     monitor = Monitor(
@@ -197,7 +197,7 @@ def _run(loop: "Loop", signals: program.Signals) -> int:
     try:
         result = loop.train(monitor, stop)
         monitor.finish(result)
-        monitor.summary(_summary(workdir, result, packages(config)))
+        monitor.summary(_summary(loop.run, result, packages(config)))
         status = 0
     except Interrupted:
         monitor.message(f"Saved at step {loop.step}: the same command goes on from there")
@@ -216,35 +216,23 @@ def _run(loop: "Loop", signals: program.Signals) -> int:
 
 
 def _summary(
-    workdir: "Workdir", result: Mapping[str, Any], trusted: Sequence[str]
+    run: "Run", result: Mapping[str, Any], trusted: Sequence[str]
 ) -> list[tuple[str, str]]:
     """How the run ended, and the commands that follow from it.
 
     Args:
-      workdir, result: of the run.
+      run: the run. result: what result.json holds.
       trusted: packages of the user's own that the settings name.
     """
-    from trainer.evaluation.calibration import temperature_note
     from trainer.storage.contents import SCORES
 
-    reported = SCORES["test"] in result["sha256"] and result["temperature"] is not None
-    test, calibrated = result["test"], result["test_calibration_error"]["after"]
-    note = temperature_note(result["temperature"])
-    at = (
-        ""
-        if note or not math.isfinite(calibrated)
-        else f", {calibrated:.4f} at temperature {result['temperature']:.3f}"
-    )
+    workdir = run.workdir
+    reported = SCORES["test"] in result["sha256"]
     where = f"--workdir={shlex.quote(str(workdir.path))}"
     where = " ".join([where, *(f"--trust={shlex.quote(each)}" for each in trusted)])
     board = shlex.quote(str(workdir.path / "tensorboard"))
     return [
-        (
-            "Test",
-            f"accuracy {test['accuracy']:.4f} on {test['examples']:,} examples, calibration error"
-            f" {test['calibration_error']:.4f}{at}",
-        ),
-        *([("Calibration", note)] if note else []),
+        *run.task.summary(result),
         ("Look", f"tensorboard --logdir={board}"),
         ("Evaluate", f"python -m launch.evaluate {where} --split=test"),
         ("Predict", f'python -m launch.predict {where} --texts "…"'),

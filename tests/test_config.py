@@ -27,7 +27,7 @@ from trainer.config import (
     validate,
     without_effect,
 )
-from trainer.data.labels import Distinct
+from trainer.tasks.labels import Distinct
 from trainer.errors import UserError
 from trainer.storage import contents, fields
 

@@ -15,7 +15,7 @@ import tiny
 from trainer.config import Objective, Optimizer, Phase
 from trainer.errors import UserError
 from trainer.models.random import drop_share, keep_mask, random_scope
-from trainer.objectives.losses import make_loss
+from trainer.tasks.losses import make_loss
 from trainer.step import STEP_METRICS
 from trainer.tasks.classification import Masking
 from trainer.tasks.task import Task

@@ -6,19 +6,20 @@ define a run must be equal when it is resumed; `differences` lists those that ar
 """
 
 import dataclasses
-import math
 import re
 import typing
 from dataclasses import dataclass, field
 
+from trainer import settings
 from trainer.errors import UserError, printable, shown
-from trainer.storage.paths import local, not_unicode
+from trainer.storage.paths import local
+from trainer.tasks import stored
+from trainer.tasks.classification import Classification
+from trainer.tasks.task import Task, check_columns
 
 # Upper bounds of counts that need no memory of their own, and of what float32 can hold.
 MANY, LARGE = 10**12, 1e38
-MAX_CLASSES = 5_000  # of data, a run, a report: a confusion matrix has the square of it
 FILES = ("train", "validation", "test")  # fields of Data: paths, where its source is "files"
-LONGEST_TEXT = 4000  # characters of a text field
 SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
 DECIDED_BY_PRETRAINED = (
     *("width", "depth", "heads", "ffn_width", "activation", "norm", "positions", "position_scale"),
@@ -29,132 +30,92 @@ COMMUNICATION = ("auto", "ring", "nccl")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "float64")
 
 
-def _one_of(*values: str, default: str | None = None) -> typing.Any:
-    """A text field that takes one of `values`; the first is the default unless one is named."""
-    return field(default=default or values[0], metadata={"choices": values})
-
-
-def _number(default: float, low: float, high: float) -> typing.Any:
-    """A number field bounded by `low` <= value <= `high`."""
-    return field(default=default, metadata={"low": low, "high": high})
-
-
-def _path() -> typing.Any:
-    """A path of this machine, or what else the comment says; empty by default."""
-    return field(default="", metadata={"path": True})
-
-
 def _rate() -> typing.Any:
     """A dropout rate; -1: the pretrained model's, or else 0.1."""
     return field(default=-1.0, metadata={"low": 0.0, "high": 0.95, "unset": -1.0})
 
 
-def _how(
-    default: typing.Any, low: float | None = None, high: float | None = None, **more: typing.Any
-) -> typing.Any:
-    """A field that says how a run is executed, not what it computes: it may change on resume."""
-    bounds = {} if low is None else {"low": low, "high": high}
-    return field(default=default, metadata={"how": True, **bounds, **more})
-
-
-def _here(*bounds: typing.Any, **more: typing.Any) -> typing.Any:
-    """Like `_how`, and may differ between workers."""
-    return _how(*bounds, here=True, **more)
-
-
-def _numbers(low: float, high: float, most: int = 1000) -> typing.Any:
-    """A field of at most `most` numbers, each within the bounds; empty by default."""
-    return field(default=(), metadata={"low": low, "high": high, "most": most})
-
-
-def _texts(most: int) -> typing.Any:
-    """A field of at most `most` texts; empty by default."""
-    return field(default=(), metadata={"most": most})
-
-
 @dataclass
 class Data:
-    """The texts and labels, and how they are cut."""
+    """Where the rows are, and how their texts are cut; `task` says which columns it reads."""
 
-    source: str = _one_of("tfds", "files")
+    source: str = settings.one_of("tfds", "files")
     name: str = "imdb_reviews"  # TFDS dataset, with its config after a slash ("glue/mrpc")
-    data_dir: str = _here("", path=True)  # of prepared TFDS datasets; empty: TFDS's own default
+    data_dir: str = settings.here("", path=True)  # of prepared TFDS datasets; empty: TFDS's own
     train: str = "train"  # a split (tfds) or the path of a .csv, .tsv, .jsonl or .gz file (files)
     validation: str = ""  # a split or file of its own; empty: cut from train by text hash
-    validation_share: float = _number(0.1, 0.0, 0.9)  # of train, where validation is empty
+    validation_share: float = settings.number(0.1, 0.0, 0.9)  # of train, where validation is empty
     test: str = "test"
-    text: str = "text"  # feature or column names
-    text_pair: str = ""  # a second text, for sentence pairs
-    label: str = "label"
-    labels: tuple[str, ...] = _texts(MAX_CLASSES)  # in the order of the ids; empty: sorted
-    quoting: str = _one_of("suffix", "minimal", "none")  # of cells; suffix: .csv minimal, .tsv none
-    max_length: int = _number(384, 8, 65_536)  # tokens, special ones included
-    cut: str = _one_of("head+tail", "head", "tail")  # which part of a long text is kept
-    buckets: int = _number(8, 1, 64)  # how many fixed lengths batches are padded to
+    format: str = settings.one_of("suffix", "csv", "tsv", "jsonl", "columns")  # of files
+    header: bool = True  # CSV and TSV name their columns; else their names are 0, 1, …
+    quoting: str = settings.one_of("suffix", "minimal", "none")  # suffix: .csv minimal, .tsv none
+    max_length: int = settings.number(384, 8, 65_536)  # tokens, special ones included
+    cut: str = settings.one_of("head+tail", "head", "tail")  # which part of a long text is kept
+    buckets: int = settings.number(8, 1, 64)  # how many fixed lengths batches are padded to
 
 
 @dataclass
 class Tokenizer:
     """A subword tokenizer trained on the training split, or a pretrained one."""
 
-    kind: str = _one_of("wordpiece", "bpe", "unigram")
-    vocab_size: int = _number(8000, 32, 1_000_000)
+    kind: str = settings.one_of("wordpiece", "bpe", "unigram")
+    vocab_size: int = settings.number(8000, 32, 1_000_000)
     lowercase: bool = True
-    pretrained: str = _here("", path=True)  # hub name or folder; when set, nothing is trained
+    pretrained: str = settings.here(
+        "", path=True
+    )  # hub name or folder; when set, nothing is trained
 
 
 @dataclass
 class Model:
     """The encoder and its head. A factory of your own reads the fields it needs."""
 
-    pretrained: str = _path()  # hub name or folder; its config decides: docs/use/bert.md
+    pretrained: str = settings.path()  # hub name or folder; its config decides: docs/use/bert.md
     factory: str = "trainer.models.network:build"  # "package.module:function"
-    width: int = _number(128, 1, 65_536)
-    depth: int = _number(1, 0, 256)  # Transformer blocks
-    heads: int = _number(4, 1, 1024)
-    ffn_width: int = _number(256, 1, 262_144)
-    activation: str = _one_of("gelu", "relu", "silu", "gelu_tanh")
-    norm: str = _one_of("post", "pre")
-    positions: str = _one_of("sinusoidal", "learned", "none")
-    position_scale: float = _number(1.0, 0.0, 1e6)  # of sinusoids, against new token vectors
+    width: int = settings.number(128, 1, 65_536)
+    depth: int = settings.number(1, 0, 256)  # Transformer blocks
+    heads: int = settings.number(4, 1, 1024)
+    ffn_width: int = settings.number(256, 1, 262_144)
+    activation: str = settings.one_of("gelu", "relu", "silu", "gelu_tanh")
+    norm: str = settings.one_of("post", "pre")
+    positions: str = settings.one_of("sinusoidal", "learned", "none")
+    position_scale: float = settings.number(
+        1.0, 0.0, 1e6
+    )  # of sinusoids, against new token vectors
     embedding_norm: bool = True  # layer norm after the embeddings, as BERT has it
     causal: bool = False
-    attention_window: int = _number(0, 0, 65_536)  # tokens seen to either side of a token; 0: all
-    head: str = _one_of("mean+max", "mean", "max", "cls", "last", "native")  # native: pretrained's
-    head_width: int = _number(0, 0, 65_536)  # a dense layer before the logits; 0: none
+    attention_window: int = settings.number(
+        0, 0, 65_536
+    )  # tokens seen to either side of a token; 0: all
+    head: str = settings.one_of(
+        "mean+max", "mean", "max", "cls", "last", "native"
+    )  # native: pretrained's
+    head_width: int = settings.number(0, 0, 65_536)  # a dense layer before the logits; 0: none
     dropout: float = _rate()  # in 1/256; -1: the pretrained model's, or 0.1
     attention_dropout: float = _rate()
     embedding_dropout: float = _rate()
     head_dropout: float = _rate()
-    vocab_size: int = _number(0, 0, 10_000_000)  # 0: the tokenizer's
-    initial_run: str = _here("", path=True)  # workdir of an earlier run to take weights from
+    vocab_size: int = settings.number(0, 0, 10_000_000)  # 0: the tokenizer's
+    initial_run: str = settings.here(
+        "", path=True
+    )  # workdir of an earlier run to take weights from
     initial_patterns: tuple[str, ...] = ("encoder/.*",)  # which weights are taken from it
-
-
-@dataclass
-class Objective:
-    """The loss of a batch, and the metrics."""
-
-    loss: str = "cross_entropy"  # cross_entropy | focal | "package.module:function"
-    label_smoothing: float = _number(0.0, 0.0, 0.99)
-    class_weights: tuple[float, ...] = _numbers(0.0, 1e6, MAX_CLASSES)  # one a class; empty: all 1
-    focal_gamma: float = _number(2.0, 0.0, 1000.0)
-    mask_share: float = _number(0.0, 0.0, 0.95)  # of tokens masked while training, in 1/256
-    metrics: tuple[str, ...] = ()  # further metrics, each "package.module:function"
 
 
 @dataclass
 class Optimizer:
     """AdamW (Loshchilov & Hutter, 2019)."""
 
-    beta1: float = _number(0.9, 0.0, 0.9999999)
-    beta2: float = _number(0.999, 0.0, 0.9999999)
-    epsilon: float = _number(1e-8, 0.0, 1.0)
-    weight_decay: float = _number(0.01, 0.0, 1e6)  # decoupled; none on biases and norms
-    clip_norm: float = _number(1.0, 0.0, LARGE)  # of the global gradient; 0: no clipping
-    ema: float = _number(0.0, 0.0, 0.9999999)  # decay of averaged weights; 0: none
-    initial_loss_scale: float = _number(32768.0, 1.0, LARGE)  # mixed_float16 only
-    loss_scale_growth_steps: int = _number(2000, 1, 10**9)  # finite steps before the scale doubles
+    beta1: float = settings.number(0.9, 0.0, 0.9999999)
+    beta2: float = settings.number(0.999, 0.0, 0.9999999)
+    epsilon: float = settings.number(1e-8, 0.0, 1.0)
+    weight_decay: float = settings.number(0.01, 0.0, 1e6)  # decoupled; none on biases and norms
+    clip_norm: float = settings.number(1.0, 0.0, LARGE)  # of the global gradient; 0: no clipping
+    ema: float = settings.number(0.0, 0.0, 0.9999999)  # decay of averaged weights; 0: none
+    initial_loss_scale: float = settings.number(32768.0, 1.0, LARGE)  # mixed_float16 only
+    loss_scale_growth_steps: int = settings.number(
+        2000, 1, 10**9
+    )  # finite steps before the scale doubles
 
 
 @dataclass
@@ -163,14 +124,18 @@ class Phase:
 
     name: str = "all"
     train: tuple[str, ...] = (".*",)  # regular expressions, each matched on a whole parameter name
-    steps: int = _number(0, 0, MANY)  # give steps or epochs
-    epochs: float = _number(0.0, 0.0, 1e6)
-    learning_rate: float = _number(1e-3, 0.0, LARGE)  # the peak
-    warmup_steps: int = _number(0, 0, MANY)  # or give the share
-    warmup_share: float = _number(0.0, 0.0, 0.99)  # of the phase's steps
-    schedule: str = _one_of(*SCHEDULES, default="cosine")
-    layer_decay: float = _number(1.0, 1e-6, 1.0)  # factor on the rate for each layer further down
-    patience: int = _number(0, 0, 10**9)  # evaluations without a better one that end it; 0: never
+    steps: int = settings.number(0, 0, MANY)  # give steps or epochs
+    epochs: float = settings.number(0.0, 0.0, 1e6)
+    learning_rate: float = settings.number(1e-3, 0.0, LARGE)  # the peak
+    warmup_steps: int = settings.number(0, 0, MANY)  # or give the share
+    warmup_share: float = settings.number(0.0, 0.0, 0.99)  # of the phase's steps
+    schedule: str = settings.one_of(*SCHEDULES, default="cosine")
+    layer_decay: float = settings.number(
+        1.0, 1e-6, 1.0
+    )  # factor on the rate for each layer further down
+    patience: int = settings.number(
+        0, 0, 10**9
+    )  # evaluations without a better one that end it; 0: never
     cache_features: bool = False  # run a frozen encoder once, not in every epoch
 
 
@@ -178,33 +143,44 @@ class Phase:
 class Evaluation:
     """When validation is scored, and what is best."""
 
-    every_steps: int = _number(0, 0, MANY)  # or epochs; both 0: only at the end of a phase
-    every_epochs: float = _number(1.0, 0.0, 1e6)
-    metric: str = "accuracy"  # of validation, chooses the best weights
-    batch_size: int = _how(256, 1, 2**20)
-    precision_target: float = _how(0.95, 0.0, 1.0)  # of a threshold; two classes only
+    every_steps: int = settings.number(0, 0, MANY)  # or epochs; both 0: only at the end of a phase
+    every_epochs: float = settings.number(1.0, 0.0, 1e6)
+    metric: str = ""  # of validation, chooses the best weights; empty: the task's own
+    batch_size: int = settings.how(256, 1, 2**20)
 
 
 @dataclass
 class Runtime:
     """How the run is executed: only `precision` and `tf32` change what it computes."""
 
-    precision: str = _one_of(*PRECISIONS)
-    max_rows_per_device: int = _how(0, 0, 2**20)  # accumulates gradients above this; 0: never
-    recompute: bool = _how(False)  # blocks once more in the backward pass, for less memory
-    steps_per_call: int = _how(10, 1, 100_000)  # training steps on the device in one call
-    xla: str = _how("off", choices=XLA)  # compiles chains of elementwise operations, or the step
-    deterministic: bool = _how(True)  # TensorFlow's deterministic kernels
+    precision: str = settings.one_of(*PRECISIONS)
+    max_rows_per_device: int = settings.how(
+        0, 0, 2**20
+    )  # accumulates gradients above this; 0: never
+    recompute: bool = settings.how(False)  # blocks once more in the backward pass, for less memory
+    steps_per_call: int = settings.how(10, 1, 100_000)  # training steps on the device in one call
+    xla: str = settings.how(
+        "off", choices=XLA
+    )  # compiles chains of elementwise operations, or the step
+    deterministic: bool = settings.how(True)  # TensorFlow's deterministic kernels
     tf32: bool = False  # TensorFloat-32 matrix products on GPUs
-    memory_growth: bool = _how(True)  # take GPU memory as it is needed
-    gpus: tuple[int, ...] = _here((), 0, 1023)  # which GPUs; empty: all
-    cpu_devices: int = _how(0, 0, 64)  # logical CPU devices instead of GPUs; 0: off
-    intra_op_threads: int = _here(0, 0, 1024)  # 0: TensorFlow's choice
-    inter_op_threads: int = _here(0, 0, 1024)
-    communication: str = _how("auto", choices=COMMUNICATION)  # of workers: auto is NCCL on GPUs
-    pack_mebibytes: int = _how(0, 0, 65_536)  # of gradients at once; 0: 4 on CPUs, all on GPUs
-    hang_seconds: int = _how(1800, 0, 10**7)  # without progress, then the run is ended; 0: never
-    profile_steps: tuple[int, ...] = _how((), 1, MANY)  # first and last to profile; empty: none
+    memory_growth: bool = settings.how(True)  # take GPU memory as it is needed
+    gpus: tuple[int, ...] = settings.here((), 0, 1023)  # which GPUs; empty: all
+    cpu_devices: int = settings.how(0, 0, 64)  # logical CPU devices instead of GPUs; 0: off
+    intra_op_threads: int = settings.here(0, 0, 1024)  # 0: TensorFlow's choice
+    inter_op_threads: int = settings.here(0, 0, 1024)
+    communication: str = settings.how(
+        "auto", choices=COMMUNICATION
+    )  # of workers: auto is NCCL on GPUs
+    pack_mebibytes: int = settings.how(
+        0, 0, 65_536
+    )  # of gradients at once; 0: 4 on CPUs, all on GPUs
+    hang_seconds: int = settings.how(
+        1800, 0, 10**7
+    )  # without progress, then the run is ended; 0: never
+    profile_steps: tuple[int, ...] = settings.how(
+        (), 1, MANY
+    )  # first and last to profile; empty: none
 
 
 @dataclass
@@ -214,18 +190,20 @@ class Experiment:
     data: Data = field(default_factory=Data)
     tokenizer: Tokenizer = field(default_factory=Tokenizer)
     model: Model = field(default_factory=Model)
-    objective: Objective = field(default_factory=Objective)
+    task: Task = field(default_factory=Classification)
     optimizer: Optimizer = field(default_factory=Optimizer)
     phases: list[Phase] = field(default_factory=lambda: [Phase(epochs=3)])
     evaluation: Evaluation = field(default_factory=Evaluation)
     runtime: Runtime = field(default_factory=Runtime)
-    seed: int = _number(0, 0, 2**31 - 1)
-    global_batch_size: int = _number(64, 1, 2**20)
-    max_steps: int = _how(0, 0, MANY)  # cuts the run short, schedules unchanged; 0: no limit
-    log_every_steps: int = _how(10, 1, MANY)
-    histograms_every_steps: int = _how(200, 0, MANY)  # 0: none
-    save_every_steps: int = _how(200, 1, MANY)
-    keep_checkpoints: int = _how(2, 1, 10**6)
+    seed: int = settings.number(0, 0, 2**31 - 1)
+    global_batch_size: int = settings.number(64, 1, 2**20)
+    max_steps: int = settings.how(
+        0, 0, MANY
+    )  # cuts the run short, schedules unchanged; 0: no limit
+    log_every_steps: int = settings.how(10, 1, MANY)
+    histograms_every_steps: int = settings.how(200, 0, MANY)  # 0: none
+    save_every_steps: int = settings.how(200, 1, MANY)
+    keep_checkpoints: int = settings.how(2, 1, 10**6)
 
 
 def validate(config: Experiment) -> None:
@@ -234,8 +212,10 @@ def validate(config: Experiment) -> None:
     Raises:
       UserError: the first field that is wrong, its value, and what it may be.
     """
+    stranger = isinstance(config.task, stored.StoredTask)
     for path, spec, value in _walk(config):
-        _check_field(path, spec, value)
+        if not (stranger and path.startswith("config.task.")):
+            settings.check_field(path, spec, value)
     if not config.phases:
         raise UserError("config.phases is empty: give at least one trainer.config.Phase")
     if len(config.phases) > 1000:
@@ -281,19 +261,18 @@ def validate(config: Experiment) -> None:
         )
     if config.evaluation.every_steps and config.evaluation.every_epochs != Evaluation.every_epochs:
         raise UserError("give config.evaluation.every_steps or every_epochs, not both")
+    if not stranger:
+        config.task.validate()
+        check_columns(config.task)
     data = config.data
     if not data.validation and not data.validation_share:
         raise UserError(
             "config.data.validation is empty and config.data.validation_share is 0:"
             " name a validation split, or a share of train to cut one from"
         )
-    if data.labels and (len(data.labels) < 2 or len(set(data.labels)) < len(data.labels)):
-        raise UserError(
-            f"config.data.labels={data.labels!r}"[:200] + " must name each class once, at least two"
-        )
-    for name in ("train", "test", "text", "label"):
+    for name in ("train", "test"):
         if not getattr(data, name):
-            raise UserError(f"config.data.{name} is empty: name the split, file, feature or column")
+            raise UserError(f"config.data.{name} is empty: name the split or file")
 
 
 def expand_paths(config: Experiment) -> None:
@@ -343,7 +322,6 @@ def _check_model(model: Model) -> None:
 def _check_shares(config: Experiment) -> None:
     """Dropout and masks draw 8 random bits."""
     rates = {f"config.model.{k}": v for k, v in vars(config.model).items() if k.endswith("dropout")}
-    rates["config.objective.mask_share"] = config.objective.mask_share
     for path, rate in rates.items():
         if 0 < rate < 1 / 512:
             raise UserError(f"{path}={rate} is too small to act: shares are in 1/256")
@@ -397,11 +375,11 @@ def _unset(part: str, name: str) -> tuple[typing.Any, ...]:
 def _walk(
     node: typing.Any, path: str = "config"
 ) -> typing.Iterator[tuple[str, typing.Any, typing.Any]]:
-    """Yields (path, dataclass field, value) for every leaf."""
+    """Yields (path, (dataclass field, type), value) for every leaf."""
     hints = typing.get_type_hints(type(node))
     for spec in dataclasses.fields(node):
         value, at = getattr(node, spec.name), f"{path}.{spec.name}"
-        if spec.name == "phases":
+        if spec.name == "phases" and isinstance(node, Experiment):
             if not isinstance(value, (list, tuple)):
                 raise UserError(f"{at} must be a list of trainer.config.Phase, is {shown(value)}")
             for i, phase in enumerate(value):
@@ -416,55 +394,13 @@ def _walk(
             yield at, (spec, hints[spec.name]), value
 
 
-def _check_field(path: str, spec_and_type: tuple, value: typing.Any) -> None:
-    spec, kind = spec_and_type
-    if typing.get_origin(kind) is tuple:
-        inner = typing.get_args(kind)[0]
-        if not isinstance(value, tuple) or not all(_is(inner, v) for v in value):
-            raise UserError(f"{path} must be a tuple of {inner.__name__}, is {shown(value)}")
-        most = spec.metadata.get("most", 1000)
-        if len(value) > most:
-            raise UserError(f"{path} has {len(value):,} entries: give at most {most:,}")
-        for each in value:
-            _check_value(path, spec.metadata, each)
-        return
-    if not _is(kind, value):
-        raise UserError(f"{path} must be of type {kind.__name__}, is {shown(value)}")
-    choices = spec.metadata.get("choices")
-    if choices and value not in choices:
-        raise UserError(f"{path}={shown(value)} is not one of: {', '.join(choices)}")
-    _check_value(path, spec.metadata, value)
-
-
-def _check_value(path: str, metadata: typing.Mapping, value: typing.Any) -> None:
-    """One number or text against its bounds."""
-    if isinstance(value, str):
-        _check_text(path, value)
-        return
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{path}={value!r} must be a finite number")
-    low, high = metadata.get("low"), metadata.get("high")
-    if low is not None and not low <= value <= high and value != metadata.get("unset"):
-        raise UserError(f"{path}={shown(value)} must be between {low} and {high}")
-
-
-def _check_text(path: str, text: str) -> None:
-    if len(text) > LONGEST_TEXT:
-        raise UserError(f"{path} has {len(text):,} characters: give at most {LONGEST_TEXT:,}")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(f"{path}={shown(text)}: {not_unicode(text)}") from error
-    if "\0" in text:
-        raise UserError(f"{path}={shown(text)} holds a NUL character: leave it out")
-
-
-def _is(kind: type, value: typing.Any) -> bool:
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, kind)
+def _leaves(config: Experiment) -> dict[str, tuple[typing.Mapping, typing.Any]]:
+    """The metadata and value of every setting by its path; the class of the task is one."""
+    found = {path: (spec.metadata, value) for path, (spec, _), value in _walk(config)}
+    if isinstance(config.task, stored.StoredTask):
+        found = {p: leaf for p, leaf in found.items() if not p.startswith("config.task.")}
+        found |= {f"config.task.{name}": ({}, v) for name, v in config.task.fields.items()}
+    return found | {"config.task": ({}, stored.to_dict(config.task)[stored.CLASS])}
 
 
 def _check_pattern(path: str, pattern: str) -> None:
@@ -477,16 +413,26 @@ def _check_pattern(path: str, pattern: str) -> None:
 
 def to_dict(config: Experiment) -> dict[str, typing.Any]:
     """The whole tree as plain dicts, lists, numbers and texts, for config.json."""
-    return dataclasses.asdict(config)
+    return {**dataclasses.asdict(config), "task": stored.to_dict(config.task)}
 
 
-def from_dict(values: dict[str, typing.Any]) -> Experiment:
+def from_dict(values: dict[str, typing.Any], like: Experiment | None = None) -> Experiment:
     """The inverse of `to_dict`, from parsed JSON; `validate` checks the values.
+
+    Args:
+      values: parsed JSON.
+      like: settings whose task is the caller's own; any other task of a foreign class stays a
+        `StoredTask`.
 
     Raises:
       UserError: a field that is unknown or missing, or something else in the place of a group.
     """
-    return _build(Experiment, values, "config")
+    made: Experiment = _build(Experiment, values, "config")
+    task: typing.Any = made.task
+    if not isinstance(task, dict):
+        raise UserError("config.task must be an object with the fields of a task")
+    made.task = stored.from_dict(task, like.task if like else None)
+    return made
 
 
 def _build(kind: type, values: typing.Any, path: str) -> typing.Any:
@@ -500,7 +446,9 @@ def _build(kind: type, values: typing.Any, path: str) -> typing.Any:
     made = {}
     for name, value in values.items():
         hint, at = hints[name], f"{path}.{name}"
-        if dataclasses.is_dataclass(hint):
+        if hint is Task:
+            made[name] = value
+        elif dataclasses.is_dataclass(hint):
             made[name] = _build(typing.cast(type, hint), value, at)
         elif name == "phases":
             phases = value if isinstance(value, list) else []  # none: `validate` refuses it
@@ -517,8 +465,8 @@ def shared_fields(config: Experiment) -> dict[str, typing.Any]:
     here = {f"config.data.{name}" for name in FILES} if files else set()
     return {
         path: value
-        for path, (spec, _), value in _walk(config)
-        if not spec.metadata.get("here") and path not in here
+        for path, (metadata, value) in _leaves(config).items()
+        if not metadata.get("here") and path not in here
     }
 
 
@@ -526,23 +474,23 @@ def defining(config: Experiment) -> dict[str, bool | float | str]:
     """The settings that define a run, by path without "config.": what runs are compared by."""
     return {
         path.removeprefix("config."): ", ".join(map(str, value))
-        if isinstance(value, tuple)
+        if isinstance(value, (tuple, list))
         else value
-        for path, (spec, _), value in _walk(config)
-        if not spec.metadata.get("how")
+        for path, (metadata, value) in _leaves(config).items()
+        if not metadata.get("how")
     }
 
 
 def differences(old: Experiment, new: Experiment) -> list[str]:
     """The fields that define a run and are not equal, as "config.seed: 0 -> 1" lines."""
-    before, after = ({p: (s, v) for p, s, v in _walk(c)} for c in (old, new))
+    before, after = _leaves(old), _leaves(new)
     lines = []
     # A file may move: the fingerprint of its content is compared, not its path.
     moved = {f"config.data.{name}" for name in FILES}
     paths = moved if old.data.source == new.data.source == "files" else set()
     for path in sorted((before.keys() | after.keys()) - paths):
-        spec = (before.get(path) or after[path])[0][0]
+        metadata = (before.get(path) or after[path])[0]
         values = [side[path][1] if path in side else "absent" for side in (before, after)]
-        if values[0] != values[1] and not spec.metadata.get("how"):
+        if values[0] != values[1] and not metadata.get("how"):
             lines.append(f"{path}: {values[0]!r} -> {values[1]!r}")
     return lines

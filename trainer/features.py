@@ -14,10 +14,10 @@ from trainer.errors import Interrupted, UserError
 from trainer.models.fusion import fusing
 from trainer.phases import PhasePlan
 from trainer.step import own_rows
-from trainer.tasks.task import INPUTS
+from trainer.tasks.task import INPUTS, Task
 
 
-def check(phase: PhasePlan, model: keras.Model, mask_share: float) -> None:
+def check(phase: PhasePlan, model: keras.Model, task: Task) -> None:
     """Refuses a phase whose features would not be the same in every epoch.
 
     Raises:
@@ -33,10 +33,10 @@ def check(phase: PhasePlan, model: keras.Model, mask_share: float) -> None:
             f"{field} is for phases that train the head alone, this one trains {others[0]} too:"
             " leave it out"
         )
-    if mask_share:
+    if share := getattr(task, "mask_share", 0):
         raise UserError(
-            f"{field} cannot be with config.objective.mask_share={mask_share}, which masks other"
-            " words in every epoch: set that to 0"
+            f"{field} cannot be with config.task.mask_share={share}, which masks other words in"
+            " every epoch: set that to 0"
         )
 
 

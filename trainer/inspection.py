@@ -1,5 +1,7 @@
 """Looks into a model for TensorBoard: where it attends to, and the vectors it makes of texts."""
 
+import collections
+
 import numpy as np
 import tensorflow as tf
 
@@ -22,7 +24,7 @@ def attention(run: Run, split: str) -> list[Attention]:
     """
     if not isinstance(run.model, Network) or not run.model.encoder.blocks:
         return []
-    data, names = run.split(split), run.source.id2label
+    data = run.split(split)
     short = np.flatnonzero(np.isin(data.lengths, TOKENS))[:REVIEWS]
     if len(short) < REVIEWS:
         short = np.argsort(data.lengths, kind="stable")[:REVIEWS]
@@ -32,37 +34,39 @@ def attention(run: Run, split: str) -> list[Attention]:
         batch = {key: batch[key][:, : TOKENS[-1]] for key in INPUTS}
         _, layers = run.model.encoder(*(batch[key] for key in INPUTS), return_scores=True)
         scores = np.stack([tf.cast(layer, tf.float32).numpy()[0] for layer in layers])
-        prediction = int(tf.argmax(run.model(batch), -1)[0])
-        tokens = run.tokenizer.convert_ids_to_tokens(batch["input_ids"][0].numpy())
-        label = names[int(data.array("label")[row])]
-        found.append(Attention(tokens, scores, label, names[prediction]))
+        tokens = run.tokenizer.convert_ids_to_tokens(batch[INPUTS[0]][0].numpy())
+        answers = {n: a.numpy() for n, a in run.task.answers(batch, run.model(batch)).items()}
+        captions = run.task.captions(data.gold_of(np.array([row])), answers)
+        found.append(Attention(tokens, scores, {n: of for n, (of,) in captions.items()}))
     return found
 
 
 def vectors(run: Run, split: str) -> Vectors | None:
     """The pooled vectors of some evenly spaced texts; None for a model of another kind."""
-    if not isinstance(run.model, Network):
+    if not isinstance(run.model, Network) or run.task.per_token:
         return None
-    data, names = run.split(split), run.source.id2label
+    data = run.split(split)
     rows = np.unique(np.linspace(0, len(data) - 1, VECTORS).astype(np.int64))
     rows = rows[np.argsort(data.lengths[rows], kind="stable")]
 
     @tf.function(reduce_retracing=True, autograph=False)
     def score(batch):
         encoded, head = run.model.encode(batch), run.model.head
-        return tf.cast(head.features(encoded), tf.float32), tf.argmax(head(encoded), -1)
+        return tf.cast(head.features(encoded), tf.float32), run.task.answers(batch, head(encoded))
 
-    values, predictions = [], []
+    values: list[np.ndarray] = []
+    captions: dict[str, list[str]] = collections.defaultdict(list)
     for start in range(0, len(rows), _ROWS):
         part = rows[start : start + _ROWS]
         batch = data.gather(tf.constant(part), int(data.lengths[part].max()))
-        pooled, predicted = score({key: batch[key] for key in INPUTS})
+        pooled, answered = score({key: batch[key] for key in INPUTS})
         values.append(pooled.numpy())
-        predictions += predicted.numpy().tolist()
+        answers = {name: each.numpy() for name, each in answered.items()}
+        for name, of in run.task.captions(data.gold_of(part), answers).items():
+            captions[name] += of
     return Vectors(
         np.concatenate(values),
         run.texts(split, rows),
-        [names[label] for label in data.array("label")[rows]],
-        [names[i] for i in predictions],
         data.rows[rows].tolist(),
+        captions,
     )

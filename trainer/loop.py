@@ -17,11 +17,10 @@ import tensorflow as tf
 
 from trainer.errors import Interrupted, UserError
 from trainer.evaluation.report import Report, keep, make_report
-from trainer.evaluation.scores import too_large
+from trainer.evaluation.scores import better, too_large
 from trainer.features import check as check_features
 from trainer.inspection import attention, vectors
 from trainer.monitor.monitor import Monitor
-from trainer.objectives.metrics import better
 from trainer.parameter_samples import ParameterSamples
 from trainer.phases import PhasePlan, plan_phases
 from trainer.run import SHORTER, Run
@@ -56,7 +55,7 @@ class Loop:
         self.phases = plan_phases(config.phases, list(run.parameters), self.plan.steps_per_epoch)
         for phase in self.phases:
             if phase.settings.cache_features:
-                check_features(phase, run.model, config.objective.mask_share)
+                check_features(phase, run.model, run.task)
         with run.strategy.scope():
             self.state = TrainState(config.optimizer, config.runtime.precision, run.parameters)
         self.variables = run.weights() | self.state.variables()
@@ -76,8 +75,9 @@ class Loop:
     def _note(self, say: Callable[[str], None]) -> None:
         """Notes on wasteful settings, before they are fixed."""
         for split in SCORES:
-            size = len(self.run.split(split)), self.run.classes, self.run.evaluator.itemsize
-            if why := too_large(*size):
+            numbers = self.run.task.outputs + 2  # and a loss with its weight
+            size = len(self.run.split(split)) * (numbers * self.run.evaluator.itemsize + 16)
+            if why := too_large(size):
                 say(
                     f"Note: scores of {split} will not be kept: {why}; metrics are worked out as"
                     " ever" + ("" if split == "validation" else ", but launch.report needs them")
@@ -362,7 +362,8 @@ class Loop:
 
     def _evaluate(self) -> bool:
         """Scores validation, keeps the best weights; True if the phase should end early."""
-        position, metric = self.position, self.config.evaluation.metric
+        position, metric = self.position, self.run.metric
+        lower = metric in self.run.task.lower
         with self.monitor.throughput.part("evaluation"), self._averaged():
             report = make_report(self.run, "validation", self._score("validation"))
             if metric not in report.metrics:
@@ -375,10 +376,11 @@ class Loop:
             value = value if math.isfinite(value) else math.nan  # as a checkpoint keeps it
             new = Best(self.step, value)
             position.waited += 1
-            is_best = position.best is None or better(metric, value, position.best.value)
-            if position.phase_best is None or better(metric, value, position.phase_best.value):
+            is_best = position.best is None or better(lower, value, position.best.value)
+            if position.phase_best is None or better(lower, value, position.phase_best.value):
                 position.phase_best, position.waited = new, 0
-                meta = {"metric": metric, "value": value, "phase": position.phase}
+                meta = {"metric": metric, "lower_is_better": lower, "value": value}
+                meta["phase"] = position.phase
                 if self.run.workers.is_chief:
                     with self.monitor.throughput.part("checkpoint"):
                         self.run.workdir.best.save(self.step, self.run.weights(), meta)

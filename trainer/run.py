@@ -13,29 +13,27 @@ import tensorflow as tf
 from transformers import PreTrainedTokenizerFast
 
 from trainer import config as config_lib
-from trainer.data import labels
 from trainer.data.cache import TokenSplit, load_or_build
 from trainer.data.encode import plain_backend
 from trainer.data.pipeline import evaluation_dataset, train_dataset
 from trainer.data.plan import TrainPlan, bucket_lengths, evaluation_batches
 from trainer.data.progress import Progress
 from trainer.data.sources import open_source
-from trainer.data.tokenizers import load_tokenizer, make_tokenizer, vocabulary_size
+from trainer.data.tokenizers import Corpus, load_tokenizer, make_tokenizer, vocabulary_size
 from trainer.errors import UserError
 from trainer.evaluation.evaluator import Evaluator
 from trainer.features import FeatureExtractor
 from trainer.models import families, size
 from trainer.models.parameters import build_model, named_constants, named_parameters
 from trainer.models.pretrained import Pretrained, open_pretrained
-from trainer.objectives.metrics import known_metric
 from trainer.phases import match
 from trainer.runtime import devices
 from trainer.runtime.workers import Workers
 from trainer.storage.checkpoint import Store
 from trainer.storage.paths import without_globs
 from trainer.storage.workdir import Workdir
-from trainer.tasks.classification import Classification, Masking
-from trainer.tasks.task import Scores
+from trainer.tasks.stored import check_class
+from trainer.tasks.task import INPUTS, Scores
 
 SHORTER = "start another --workdir with a smaller config.data.max_length"
 # What an encoder computes, besides the shapes of its weights.
@@ -76,7 +74,8 @@ class Run:
         self.config, self.workdir, self.strategy = config, workdir, strategy
         self.workers = workers or Workers()
         self._cache_dir, self._progress = cache_dir, progress
-        known_metric(config.evaluation.metric, config.objective)
+        check_class(config.task)
+        self.metric = self._metric()
         self.rows_and_parts()
         fresh = not (workdir.checkpoints.steps() or workdir.best.steps())
         name = config.model.pretrained
@@ -90,14 +89,11 @@ class Run:
             derived = workdir.read()[1]
             self.pretrained = derived["pretrained"]
             self.pretrained_sha256 = derived["pretrained_sha256"]
-        before = workdir.read()[1]["id2label"] if workdir.started else None
+        before = workdir.read()[1]["facts"] if workdir.started else None
         self._links = contextlib.ExitStack()  # goes with this run
-        self.source = open_source(self._readable(config.data), before)
-        self.classes = len(self.source.id2label)
+        self.source = open_source(self._readable(config.data), config.task, before)
         self.tokenizer = self._make_tokenizer(pretrained, say)
-        masking = Masking.of(config.objective.mask_share, self.tokenizer)
-        target = config.evaluation.precision_target
-        self.task = Classification(config.objective, self.source.id2label, masking, target)
+        self.task = config.task.bound(self.source.facts, self.tokenizer)
         self._splits: dict[str, TokenSplit] = {}
         architecture = (
             families.architecture(self.pretrained, config.model, f"pretrained model {name!r}")
@@ -110,7 +106,7 @@ class Run:
                 f"Note: the tokenizer has {tokens} tokens, the pretrained model knows"
                 f" {architecture.vocab_size}: is it the model's own?"
             )
-        sizes = config, tokens, self.classes, architecture
+        sizes = config, tokens, self.task.outputs, architecture
         if weights:
             size.check_stored(size.shapes(*sizes), *weights, str(workdir.config_file))
         size.check(*sizes, trains=not weights)
@@ -122,11 +118,22 @@ class Run:
             self.constants = named_constants(self.model)
         if pretrained:
             native = config.model.head == "native"
-            pretrained.load(self.parameters, native, say, self.source.id2label)
+            names = self.source.facts.get("labels", ())
+            pretrained.load(self.parameters, native, say, names)
         if config.model.initial_run and fresh:
             self._take_weights(Workdir(Path(config.model.initial_run)), say)
         self._fuses = config.runtime.xla == "chains"
         self.evaluator = Evaluator(strategy, self.model, self.task, self._fuses)
+
+    def _metric(self) -> str:
+        """The metric that chooses the best weights."""
+        task, chosen = self.config.task, self.config.evaluation.metric
+        names = task.metric_names()
+        if chosen and chosen not in names:
+            raise UserError(
+                f"config.evaluation.metric={chosen!r} is not one of: {', '.join(names)}"
+            )
+        return chosen or task.metric
 
     def _readable(self, data: config_lib.Data) -> config_lib.Data:
         """The settings with a folder whose name TFDS takes for no pattern."""
@@ -147,7 +154,13 @@ class Run:
                 return load_tokenizer(pretrained.folder, say)
             except UserError as error:
                 raise UserError(f"{error}; or name one: --config.tokenizer.pretrained=") from error
-        return make_tokenizer(settings, self.source, self._cache_dir, self._progress, say)
+        texts = Corpus(self.source.fingerprint("train"), self._texts)
+        return make_tokenizer(settings, texts, self._cache_dir, self._progress, say)
+
+    def _texts(self) -> Iterator[str]:
+        """All texts of train, as a tokenizer is trained on them."""
+        for row in self.source.rows("train"):
+            yield from self.config.task.texts(row)
 
     def split(self, name: str) -> TokenSplit:
         """The tokens of "train", "validation" or "test"."""
@@ -155,8 +168,9 @@ class Run:
             self._splits[name] = load_or_build(
                 self.source,
                 name,
-                self.tokenizer,
-                self.config.data,
+                self.task,
+                tokenizer=self.tokenizer,
+                data=self.config.data,
                 cache_dir=self._cache_dir,
                 progress=self._progress,
             )
@@ -171,7 +185,7 @@ class Run:
         batch = split.gather(tf.constant(rows, tf.int64), int(lengths.max()))
         return [
             self.tokenizer.decode(ids[:length], skip_special_tokens=True)
-            for ids, length in zip(batch["input_ids"].numpy(), lengths, strict=True)
+            for ids, length in zip(batch[INPUTS[0]].numpy(), lengths, strict=True)
         ]
 
     def restore(self, store: Store, step: int) -> None:
@@ -228,7 +242,7 @@ class Run:
         return {
             "pretrained": self.pretrained,
             "pretrained_sha256": self.pretrained_sha256,
-            "id2label": self.source.id2label,
+            "facts": self.source.facts,
             "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest(),
             "data_fingerprint": {
                 name: self.source.fingerprint(name) for name in ("train", "validation", "test")
@@ -243,12 +257,12 @@ class Run:
         return {**notes, **derived, "run begun in the workdir": self.workdir.started}
 
     def describe(self, plan: TrainPlan) -> str:
-        """The data in a few lines: sizes, what was cut, how batches are padded, the classes.
+        """The data in a few lines: sizes, what was cut, how batches are padded, the labels.
 
         Raises:
-          UserError: a class has rows, but none to learn it from.
+          UserError: what is scored could not be learned.
         """
-        data, names = self.config.data, self.source.id2label
+        data = self.config.data
         splits = {name: self.split(name) for name in ("train", "validation", "test")}
         lines = [
             f"{name}: {len(split):,} examples, {split.cut_count:,} cut to {data.max_length}"
@@ -259,15 +273,14 @@ class Run:
             f"{plan.steps_per_epoch:,} batches of {self.config.global_batch_size} an epoch, padded"
             f" to {', '.join(map(str, plan.buckets))} tokens: {plan.padding:.1%} padding"
         )
-        counts = {n: np.bincount(s.array("label"), minlength=len(names)) for n, s in splits.items()}
-        if not self.workdir.started:
-            labels.check_learned(names, counts, self.source.cut)
-        lines.append(labels.table(names, counts))
+        golds = {name: split.gold for name, split in splits.items()}
+        said, told = self.task.about(golds, self.source.cut, fresh=not self.workdir.started)
+        lines += said
         remarks = {name: split.remarks for name, split in splits.items() if split.remarks}
         if self.source.cut:  # the rows of one file
             remarks.pop("validation", None)
         notes = [f"{name}: {remark}" for name, remark in remarks.items()]
-        notes += labels.notes(names, counts["train"], data.label)
+        notes += told
         return "\n".join([*lines, *(f"Note: {note}" for note in notes)])
 
     def plan(self) -> TrainPlan:
@@ -300,7 +313,7 @@ class Run:
           UserError: which, of which split, and why.
         """
         for name in ("validation", "test"):
-            chosen = self.config.evaluation.metric if name == "validation" else ""
+            chosen = self.metric if name == "validation" else ""
             self.task.check(self.split(name).gold, name, chosen)
 
     def train_batches(

@@ -9,7 +9,6 @@ from trainer import config as config_lib
 from trainer.data.encode import TextEncoder
 from trainer.data.tokenizers import vocabulary_size
 from trainer.errors import UserError
-from trainer.evaluation.calibration import Calibration, temperature_note
 from trainer.models import families, size
 from trainer.models.parameters import build_model, named_constants, named_parameters
 from trainer.storage.workdir import Workdir
@@ -40,8 +39,7 @@ class TrainedModel:
       step: of the weights.
       tokenizer, encoder: texts to token ids, as in training.
       model: takes a dict of int32 [B, T] tensors (input_ids, attention_mask, token_type_ids).
-      id2label: class names, in the order of their ids.
-      calibration: what was fitted on validation, or None.
+      task: bound to what it learned. fitted: what it fitted on validation, or None.
     """
 
     def __init__(
@@ -64,14 +62,14 @@ class TrainedModel:
         self.workdir, self.strategy = workdir, strategy
         self.config, self.derived = workdir.read_to_run(trusted)
         store, self.step = workdir.finished_weights()
-        self.id2label: list[str] = self.derived["id2label"]
         self.tokenizer = workdir.load_tokenizer()
+        self.task = self.config.task.bound(self.derived["facts"], self.tokenizer)
         data = self.config.data
         self.encoder = TextEncoder(self.tokenizer, data.max_length, data.cut)
         pretrained = self.derived["pretrained"]
         where = f"pretrained model {self.config.model.pretrained!r}"
         shape = families.architecture(pretrained, self.config.model, where) if pretrained else None
-        sizes = self.config, vocabulary_size(self.tokenizer), len(self.id2label), shape
+        sizes = self.config, vocabulary_size(self.tokenizer), self.task.outputs, shape
         # Before a table of that size is made.
         size.check_stored(size.shapes(*sizes), store, self.step, str(workdir.config_file))
         size.check(*sizes, trains=False)
@@ -80,26 +78,15 @@ class TrainedModel:
         weights = {f"model/{name}": v for name, v in named_parameters(self.model).items()}
         weights |= {f"constant/{name}": v for name, v in named_constants(self.model).items()}
         store.restore_weights(self.step, weights)
-        self.calibration = Calibration.load(workdir.calibration_file, len(self.id2label))
-        if self.calibration and self.calibration.step != self.step:
+        self.fitted = self.task.load_fitted(workdir.calibration_file)
+        if self.fitted and self.fitted.step != self.step:
             raise UserError(
                 f"{workdir.calibration_file} belongs to the weights of step"
-                f" {self.calibration.step}, the best ones are of step {self.step}: let the run end,"
+                f" {self.fitted.step}, the best ones are of step {self.step}: let the run end,"
                 " or delete that file"
             )
 
     @property
     def note(self) -> str:
-        """A note for the user of its probabilities; empty if there is none."""
-        if self.calibration:
-            return self.calibration.note
-        if not (result := self.workdir.result()):
-            return "not calibrated, as the run has not ended"
-        if result["temperature"] is None:
-            return temperature_note(None)
-        return f"not calibrated, as {self.workdir.calibration_file} is missing"
-
-    @property
-    def temperature(self) -> float:
-        """The divisor of logits; 1 where nothing was fitted, see `note`."""
-        return self.calibration.temperature if self.calibration else 1.0
+        """A note for the user of its predictions; empty if there is none."""
+        return self.task.note(self.fitted, self.workdir.result())

@@ -8,7 +8,7 @@ import tiny
 from trainer.config import Objective
 from trainer.errors import Interrupted
 from trainer.evaluation.evaluator import Evaluator
-from trainer.objectives.losses import make_loss
+from trainer.tasks.losses import make_loss
 from trainer.tasks.classification import Classification
 from trainer.tasks.task import Task
 

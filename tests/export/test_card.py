@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from sealing import DERIVED
 
 from trainer.config import Data, Experiment, Model
-from trainer.evaluation.calibration import Calibration
+from trainer.tasks.calibration import Calibration
 from trainer.export.card import Card, code, number, prose, words, write_card
 from trainer.storage.workdir import Workdir
 

@@ -7,9 +7,9 @@ import numpy as np
 from sealing import DERIVED, result
 
 from trainer import config
-from trainer.evaluation.calibration import Calibration
+from trainer.tasks.calibration import Calibration
 from trainer.evaluation.scores import Kept, WrongPrediction
-from trainer.objectives.metrics import classification_metrics
+from trainer.tasks.metrics import classification_metrics
 from trainer.storage import sealed
 from trainer.storage.disk import sha256_of
 

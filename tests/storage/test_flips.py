@@ -16,7 +16,7 @@ import tensorflow as tf
 from programs import contents
 
 from trainer.errors import UserError
-from trainer.evaluation.calibration import Calibration
+from trainer.tasks.calibration import Calibration
 from trainer.export.keras_file import NAME, to_keras
 from trainer.models.parameters import named_parameters
 from trainer.reports.finished import read_run

@@ -11,16 +11,17 @@ from transformers import PreTrainedTokenizerFast
 
 from trainer import config
 from trainer.data import store
-from trainer.data.encode import Encoded, TextEncoder, plain_backend
+from trainer.data.columns import Row
+from trainer.data.encode import TextEncoder, plain_backend
 from trainer.data.progress import Advance, Progress
-from trainer.data.sources import Example, Source
-from trainer.data.table import OF_ROWS, Array, Table, token_columns
+from trainer.data.sources import Source
+from trainer.data.table import OF_ROWS, Table, piece_columns
 from trainer.data.tokenizers import vocabulary_size
+from trainer.errors import UserError
+from trainer.tasks.task import Array, Piece, Task, encoding_of
 
-FORMAT = 3  # raise it when the files or the way they are made change
-CHUNK = 1000  # texts tokenised at once: enough to keep all cores busy, and little memory
-
-LABELS = {"label": Array("int32")}
+FORMAT = 4  # raise it when the files or the way they are made change
+CHUNK = 1000  # rows tokenised at once: enough to keep all cores busy, and little memory
 
 
 class TokenSplit(Table):
@@ -44,6 +45,8 @@ class TokenSplit(Table):
 def load_or_build(
     source: Source,
     split: str,
+    task: Task,
+    *,
     tokenizer: PreTrainedTokenizerFast,
     data: config.Data,
     cache_dir: Path,
@@ -51,70 +54,79 @@ def load_or_build(
 ) -> TokenSplit:
     """The tokens of "train", "validation" or "test": from `cache_dir`, or made and kept there.
 
+    Args:
+      source: of the rows.
+      split: its name.
+      task: bound to what was learned from the source; makes pieces of its rows.
+      tokenizer, data: how texts are cut into tokens.
+      cache_dir: folder of caches.
+      progress: shows how far it is.
+
     Raises:
       UserError: the split cannot be read, or the folder not written.
     """
     encoder = TextEncoder(tokenizer, data.max_length, data.cut)
     backend = plain_backend(tokenizer).to_str()
     key = store.key_of(
-        FORMAT, source.fingerprint(split), backend, encoder.pad_id, data.max_length, data.cut
+        FORMAT,
+        source.fingerprint(split),
+        encoding_of(task),
+        [backend, encoder.pad_id, data.max_length, data.cut],
     )
 
     def build(folder: Path) -> dict[str, object]:
         small = vocabulary_size(tokenizer) <= 2**16
         with progress(f"Tokenising {split}", None) as advance:
-            notes = _write(folder, source.examples(split), encoder, small, advance)
-            return {**notes, "remarks": source.remarks(split)}
+            notes = _write(folder, _pieces(source.rows(split), task, encoder), task, small, advance)
+            return {**notes, "pad_id": encoder.pad_id, "remarks": source.remarks(split)}
 
     what = f"token cache of {split}"
     folder, notes = store.open_or_build(cache_dir, f"tokens-{key}", what, build)
-    return TokenSplit(folder, notes, LABELS)
+    return TokenSplit(folder, notes, task.arrays())
+
+
+Chunk = tuple[list[Row], list[Piece]]
 
 
 def _write(
-    folder: Path, examples: Iterator[Example], encoder: TextEncoder, small: bool, advance: Advance
+    folder: Path, chunks: Iterator[Chunk], task: Task, small: bool, advance: Advance
 ) -> dict[str, object]:
     """Writes the arrays chunk by chunk, so that memory does not grow with the data."""
     dtype: np.dtype[Any] = np.dtype(np.uint16 if small else np.int32)
-    dtypes = _dtypes(LABELS) | {"tokens": dtype}
+    arrays = task.arrays()
+    dtypes = _dtypes(arrays) | {"tokens": dtype}
     files = {name: (folder / f"{name}.bin").open("wb") for name in dtypes}
     cut_count = empty_count = total = 0
     files["offsets"].write(np.zeros(1, np.int64).tobytes())
     try:
-        for chunk, encoded in _encoded(examples, encoder):
-            columns: dict[str, Any] = token_columns(encoded, dtype)
+        for rows, pieces in chunks:
+            columns: dict[str, Any] = piece_columns(pieces, arrays, dtype)
             columns["offsets"] = total + columns["offsets"][1:]
-            columns["rows"] = [example.id for example in chunk]
-            columns["label"] = [example.label for example in chunk]
+            columns["rows"] = [rows[piece.row].id for piece in pieces]
             total = int(columns["offsets"][-1])
             for name, values in columns.items():
                 files[name].write(np.asarray(values, dtypes[name]).tobytes())
-            cut_count += sum(each.cut for each in encoded)
-            empty_count += sum(not example.text.strip() for example in chunk)
-            advance(len(chunk))
+            cut_count += sum(piece.tokens.cut for piece in pieces)
+            empty_count += sum(not task.texts(row)[0].strip() for row in rows)
+            advance(len(rows))
     finally:
         for file in files.values():
             file.close()
-    return {
-        "cut_count": cut_count,
-        "empty_count": empty_count,
-        "pad_id": encoder.pad_id,
-        "dtype": dtype.name,
-    }
+    if not total:
+        raise UserError("no row is left of which tokens could be made: see config.task")
+    return {"cut_count": cut_count, "empty_count": empty_count, "dtype": dtype.name}
 
 
-def _encoded(
-    examples: Iterator[Example], encoder: TextEncoder
-) -> Iterator[tuple[list[Example], list[Encoded]]]:
-    """Chunks and their tokens; the next is encoded while one is written and another is read."""
+def _pieces(rows: Iterator[Row], task: Task, encoder: TextEncoder) -> Iterator[Chunk]:
+    """Chunks and their pieces; the next is encoded while one is written and another is read."""
 
-    def encode(chunk: list[Example]) -> list[Encoded]:
-        pairs = [example.pair for example in chunk if example.pair is not None]
-        return encoder.encode([example.text for example in chunk], pairs or None)
+    def encode(chunk: list[Row]) -> list[Piece]:
+        pieces = task.pieces(chunk, encoder)
+        return [p._replace(values=p.values | task.gold(chunk[p.row], p)) for p in pieces]
 
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
-        before: tuple[list[Example], concurrent.futures.Future] | None = None
-        while chunk := list(itertools.islice(examples, CHUNK)):
+        before: tuple[list[Row], concurrent.futures.Future] | None = None
+        while chunk := list(itertools.islice(rows, CHUNK)):
             ahead = chunk, thread.submit(encode, chunk)
             if before:
                 yield before[0], before[1].result()

@@ -5,60 +5,53 @@ no tab; an empty line ends a sentence. Lines that begin with "-DOCSTART-" part d
 word.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
+from trainer.data.columns import MAX_ITEMS
 from trainer.errors import UserError
 
 DOCUMENT = "-DOCSTART-"
 
 
-class Columns(NamedTuple):
-    """Places of a word and of its tag in a line, from 0; negative ones count from the end."""
-
-    word: int = 0
-    tag: int = -1
-
-
-class Sentence(NamedTuple):
-    """Words and their tags, as many of each, and the line of the first."""
-
-    line: int
-    words: list[str]
-    tags: list[str]
-
-
-def sentences(lines: Iterator[str], columns: Columns, title: str) -> Iterator[Sentence]:
-    """The sentences of a file that have a word.
+def sentences(
+    lines: Iterator[str], columns: Sequence[int], title: str
+) -> Iterator[list[list[str]]]:
+    """The sentences of a file that have a word: for each of `columns`, its cells.
 
     Args:
       lines: each with its end.
-      columns: which of a line's columns hold the word and its tag.
+      columns: places in a line, from 0; negative ones count from the end.
       title: what to call the file in a message.
 
     Raises:
       UserError: a line that has not these columns.
     """
-    made = Sentence(1, [], [])
+    made: list[list[str]] = [[] for _ in columns]
     for number, line in enumerate(lines, start=1):
         text = line.rstrip("\r\n")
         cells = text.split("\t") if "\t" in text else text.split(" ")
         if not text.strip() or cells[0] == DOCUMENT:
-            if made.words:
+            if made[0]:
                 yield made
-            made = Sentence(number + 1, [], [])
+            made = [[] for _ in columns]
             continue
         cells = [cell for cell in cells if cell] if "\t" not in text else cells
-        if not all(-len(cells) <= at < len(cells) for at in columns) or _same(columns, cells):
+        there = all(-len(cells) <= at < len(cells) for at in columns)
+        if not there or len({at % len(cells) for at in columns}) < len(columns):
             raise UserError(
-                f"{title}, line {number}: {len(cells)} columns, the word is in column"
-                f" {columns.word} and the tag in {columns.tag}: an empty line ends a sentence"
+                f"{title}, line {number}: {len(cells)} columns, {_listed(columns)} are asked for:"
+                " an empty line ends a sentence"
             )
-        made.words.append(cells[columns.word])
-        made.tags.append(cells[columns.tag].strip())
-    if made.words:
+        for held, at in zip(made, columns, strict=True):
+            held.append(cells[at].strip())
+        if len(made[0]) > MAX_ITEMS:
+            raise UserError(
+                f"{title}, line {number}: a sentence of over {MAX_ITEMS:,} words: an empty line"
+                " ends one"
+            )
+    if made[0]:
         yield made
 
 
-def _same(columns: Columns, cells: list[str]) -> bool:
-    return columns.word % len(cells) == columns.tag % len(cells)
+def _listed(columns: Sequence[int]) -> str:
+    return " and ".join(map(str, columns))

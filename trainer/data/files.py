@@ -1,52 +1,66 @@
-"""A user's own CSV, TSV and JSONL files, read row by row as UTF-8."""
+"""A user's own files, read row by row as UTF-8: CSV, TSV, JSONL, and columns of words."""
 
 import contextlib
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from trainer import config
-from trainer.data.labels import MAX_LENGTH
+from trainer.data import column_files
+from trainer.data.columns import LISTS, Column, Row, value_of
 from trainer.data.rows import (
     DELIMITERS,
+    Format,
     Remarks,
-    check_text,
     format_of,
+    lines,
     read,
     sha256,
     unpacked,
 )
-from trainer.data.sources import Records, Row
-from trainer.errors import UserError, shown
+from trainer.data.sources import Records
+from trainer.errors import UserError
 
 ENDINGS = (".csv", ".tsv", ".jsonl")
 
 
 class FileRecords:
-    """One file: a header and rows (.csv, .tsv), or one JSON object a line (.jsonl); or its .gz."""
+    """One file: rows under a header (.csv, .tsv), JSON objects (.jsonl), or columns of words.
 
-    def __init__(self, field: str, path: Path, columns: list[str], quoting: str):
-        self._path, self._columns = path, columns
+    Args:
+      field: of config.data, for messages.
+      path: of the file; it may be packed by gzip.
+      columns: those that are read.
+      data: says how it is written, where the ending does not.
+    """
+
+    def __init__(self, field: str, path: Path, columns: Sequence[Column], data: config.Data):
+        self._path, self._columns, self._header = path, list(columns), data.header
         self.title = f"file {path}"
         self._remarks = Remarks()
-        format_ = format_of(path.name, quoting)
+        kind = "" if data.format == "suffix" else data.format
+        words = any(column.kind in LISTS for column in columns)
+        format_ = format_of(path.name, data.quoting, kind)
+        if not kind and words and format_ and format_.kind == "text":
+            format_ = format_._replace(kind="columns")
         if not format_ or format_.kind == "text":
             raise UserError(
                 f"config.data.{field}={str(path)!r} must end in {', '.join(ENDINGS)}, or in one of"
-                " them and .gz: the ending says how to read it"
+                " them and .gz: the ending says how to read it, unless config.data.format does"
             )
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise UserError(f"{self.title} is no regular file: it must be read more than once")
-        self._format = format_
+        self._format: Format = format_
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """sha256 in hex of the unpacked bytes and of how they are read; the name does not count."""
         kind, quoted, _ = self._format
-        plain = " unquoted" if kind in DELIMITERS and not quoted else ""
-        return hashlib.sha256(f".{kind}{plain} {self.content}".encode()).hexdigest()
+        how = " unquoted" if kind in DELIMITERS and not quoted else ""
+        how += "" if self._header else " headless"
+        return hashlib.sha256(f".{kind}{how} {self.content}".encode()).hexdigest()
 
     @functools.cached_property
     def content(self) -> str:
@@ -67,10 +81,39 @@ class FileRecords:
     def rows(self) -> Iterator[Row]:
         """Raises UserError, with file and row, for what cannot be read."""
         self._remarks = Remarks()
+        typed = self._format.kind in ("jsonl", "columns")
         with self._open() as file:
-            rows = read(file, self._format, self._columns, self.title, self._remarks)
-            for number, cells in rows:
-                yield self._row(cells, number)
+            for number, cells in self._cells(file):
+                where = f"{self.title}, row {number}"
+                values = {
+                    column.key: value_of(column, cell, where, typed)
+                    for column, cell in zip(self._columns, cells, strict=True)
+                }
+                yield Row(values, number - 1, self.title)
+
+    def _cells(self, file: BinaryIO) -> Iterator[tuple[int, list[object]]]:
+        if self._format.kind == "columns":
+            places = [self._place(column) for column in self._columns]
+            found = column_files.sentences(lines(file, self.title), places, self.title)
+            return ((number, list(cells)) for number, cells in enumerate(found, start=1))
+        names = [column.name for column in self._columns]
+        return read(
+            file,
+            self._format,
+            names,
+            self.title,
+            remarks=self._remarks,
+            header=self._header,
+        )
+
+    def _place(self, column: Column) -> int:
+        try:
+            return int(column.name)
+        except ValueError as error:
+            raise UserError(
+                f"{column.field}={column.name!r}: {self.title} has columns without names: give the"
+                " column's number, from 0, or from the end, -1"
+            ) from error
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[BinaryIO]:
@@ -80,37 +123,17 @@ class FileRecords:
         except OSError as error:
             raise UserError(f"cannot read {self.title}: {error.strerror}") from error
 
-    def _row(self, cells: list[object], number: int) -> Row:
-        """Checks the cells of the columns text, label and, where there is one, the second text."""
-        text, label, *pair = cells
-        names = self._columns
-        where = f"{self.title}, row {number}"
-        if not isinstance(label, str) and type(label) is not int:
-            raise UserError(
-                f"{where}: label {names[1]!r} must be text or a whole number, is {shown(label)}"
-            )
-        name = str(label)
-        if not name.strip():
-            raise UserError(f"{where}: the label is empty")
-        if len(name) > MAX_LENGTH:
-            raise UserError(
-                f"{where}: a label of {len(name):,} characters, {shown(name)}: is {names[1]!r} the"
-                " column of labels? (config.data.label)"
-            )
-        texts = [
-            check_text(cell, column, number, self.title)
-            for column, cell in zip(names, (text, name, *pair), strict=True)
-        ]
-        return Row(texts[0], texts[2] if pair else None, texts[1])
 
-
-def open_records(data: config.Data) -> tuple[dict[str, Records], None]:
-    """The files of each split; their labels are what stands in train."""
-    columns = [data.text, data.label] + ([data.text_pair] if data.text_pair else [])
+def open_records(
+    data: config.Data, columns: Sequence[Column]
+) -> tuple[dict[str, Records], dict[str, Sequence[str]]]:
+    """The files of each split; a file has no names for its labels but those that stand in it."""
     records: dict[str, Records] = {}
+    folder = Path(data.data_dir).expanduser()
     for split in ("train", "validation", "test"):
-        if path := getattr(data, split):
-            records[split] = FileRecords(split, Path(path).expanduser(), columns, data.quoting)
+        if name := getattr(data, split):
+            path = Path(name).expanduser()
+            records[split] = FileRecords(split, folder / path, columns, data)
     for each in records.values():
         next(each.rows(), None)  # what is wrong with its name or header is said at the start
-    return records, None
+    return records, {}

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import gzip
 import hashlib
+import itertools
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,8 @@ from trainer.errors import UserError, shown
 from trainer.storage import strict_json
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
-KINDS = (*DELIMITERS, "jsonl", "text")
+KINDS = (*DELIMITERS, "jsonl", "text", "columns")
+ENDINGS = {"txt": "text", "conll": "columns", "iob": "columns", "bio": "columns"}
 MAX_LINE = 2**26  # bytes: what has no end so far is no text
 MAX_CELL = 2**24  # characters, of 4 bytes each while it is read: a quote was left open
 NAMES_SHOWN = 8  # columns, in a message
@@ -82,7 +84,7 @@ def format_of(name: str, quoting: str, kind: str = "") -> Format | None:
     name = name.lower()
     packed = name.endswith(".gz")
     _, dot, ending = name.removesuffix(".gz").rpartition(".")
-    kind = kind or {"txt": "text"}.get(ending, ending if dot else "")
+    kind = kind or ENDINGS.get(ending, ending if dot else "")
     if kind not in KINDS:
         return None
     quoted = kind in DELIMITERS and (kind == "csv" if quoting == "suffix" else quoting != "none")
@@ -123,7 +125,9 @@ def read(
     format_: Format,
     columns: list[str],
     title: str,
+    *,
     remarks: Remarks | None = None,
+    header: bool = True,
 ) -> Iterator[tuple[int, list[object]]]:
     """The cells of `columns` in every row; empty lines are no rows.
 
@@ -132,6 +136,8 @@ def read(
       format_: a header and rows (csv, tsv), or one JSON object a line (jsonl).
       title: what to call it in a message.
       remarks: told of all that is read.
+      header: whether the first row of CSV or TSV names the columns; else their names are their
+        numbers, from 0.
 
     Yields:
       The number of a row, from 1, and its cells: text, or in JSON any value.
@@ -141,7 +147,12 @@ def read(
     """
     if format_.kind == "jsonl":
         return _jsonl(file, columns, title)
-    return _table(file, format_, columns, title, remarks or Remarks())
+    remarks = remarks or Remarks()
+    quoted, delimiter = format_.quoted, DELIMITERS[format_.kind]
+    cut = _quoted(file, delimiter, title, remarks) if quoted else _plain(file, delimiter, title)
+    records = ((line, cells) for line, cells in cut if cells)
+    names = next(records, (0, []))[1] if header else None
+    return _table(records, columns, names, title, None if quoted else remarks)
 
 
 def lines(file: BinaryIO, title: str) -> Iterator[str]:
@@ -166,21 +177,6 @@ def lines(file: BinaryIO, title: str) -> Iterator[str]:
                 ) from error
 
 
-def check_text(cell: object, name: str, number: int, title: str) -> str:
-    """The cell, which must be text and valid Unicode."""
-    if not isinstance(cell, str):
-        raise UserError(f"{title}, row {number}: {name!r} must be text, is {shown(cell)}")
-    try:
-        cell.encode()
-    except UnicodeEncodeError as error:
-        half = ascii(cell[error.start])
-        raise UserError(
-            f"{title}, row {number}: {name!r} holds {half}, half of a surrogate pair"
-            " and no character: remove it, or write the whole pair"
-        ) from error
-    return cell
-
-
 def listed(names: Sequence[str], most: int = NAMES_SHOWN) -> str:
     """Names as a message lists them, cut if there are many or long ones."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
@@ -188,21 +184,33 @@ def listed(names: Sequence[str], most: int = NAMES_SHOWN) -> str:
 
 
 def _table(
-    file: BinaryIO, format_: Format, columns: list[str], title: str, remarks: Remarks
+    records: Iterator[tuple[int, list[str]]],
+    columns: list[str],
+    header: list[str] | None,
+    title: str,
+    plain: Remarks | None,
 ) -> Iterator[tuple[int, list[object]]]:
-    delimiter = DELIMITERS[format_.kind]
-    quoted = format_.quoted
-    all_ = _quoted(file, delimiter, title, remarks) if quoted else _plain(file, delimiter, title)
-    records = ((line, cells) for line, cells in all_ if cells)
-    _, header = next(records, (0, []))
+    """The cells of `columns` in records that are not empty.
+
+    Args:
+      records: the line where each ends, and its cells.
+      columns: their names.
+      header: the names of all columns; None: they are the numbers.
+      title: for messages.
+      plain: told of the cells where quotes are text; None where they are not.
+    """
+    if header is None:
+        first = next(records, (0, []))
+        header = [str(i) for i in range(len(first[1]))]
+        records = itertools.chain([first], records) if first[1] else records
     twice = [name for name, count in Counter(header).items() if count > 1 and name]
     if twice:  # unnamed columns are what spreadsheets leave at the end
         raise UserError(f"{title} has more than one column {shown(twice[0])}: rename or remove one")
-    in_quotes = not quoted and any(f'"{name}"' in header for name in columns)
+    in_quotes = plain and any(f'"{name}"' in header for name in columns)
     where = f"{title}, its quotes read as text (quoting=minimal)," if in_quotes else title
     at = [_column(header, name, where) for name in columns]
     hint = "quote the cells that hold a delimiter"
-    if not quoted:
+    if plain:
         hint = "if cells stand in quotes, read it with quoting=minimal; else mend the row"
     for number, (line, cells) in enumerate(records, start=1):
         if len(cells) != len(header):
@@ -210,8 +218,8 @@ def _table(
                 f"{title}, row {number} (line {line}): {len(cells)} cells"
                 f" under {len(header)} columns: {hint}"
             )
-        if not quoted:
-            remarks.plain(cells)
+        if plain:
+            plain.plain(cells)
         yield number, [cells[i] for i in at]
 
 

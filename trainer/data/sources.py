@@ -1,38 +1,21 @@
-"""Labelled texts, from TFDS or from files, split into train, validation and test.
+"""Rows from TFDS or from files, split into train, validation and test.
 
-A source reads the same examples in the same order every time, so that an example is known by its
-row number, and knows a fingerprint of what it read, so that everything made from it can be cached.
+A source reads the same rows in the same order every time, so that one is known by its number, and
+knows a fingerprint of what it read, so that everything made from it can be cached.
 """
 
 import hashlib
 import importlib
 import json
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from trainer import config
-from trainer.data.labels import Distinct
-from trainer.data.rows import listed
-from trainer.errors import UserError, shown
+from trainer.data.columns import Row
+from trainer.errors import UserError
+from trainer.tasks.task import Task
 
 SPLITS = ("train", "validation", "test")
-
-
-class Example(NamedTuple):
-    """One labelled text, or two."""
-
-    id: int  # its row, from 0, in the split or file that it was read from
-    text: str
-    pair: str | None
-    label: int
-
-
-class Row(NamedTuple):
-    """One row of a file or split; the label by its name."""
-
-    text: str
-    pair: str | None
-    label: str
 
 
 class Records(Protocol):
@@ -58,51 +41,45 @@ class Records(Protocol):
 
 
 class Source:
-    """Three splits of labelled texts.
+    """Three splits of rows.
 
     Attributes:
-      id2label: class names, in the order of their ids.
+      facts: what the task learned from the rows of train.
       cut: True if validation is a part of train.
     """
 
-    def __init__(self, data: config.Data, records: dict[str, Records], id2label: list[str]):
-        self.id2label = id2label
-        self._data = data
-        self._records = records
-        self._label_ids = {name: i for i, name in enumerate(id2label)}
+    def __init__(
+        self,
+        data: config.Data,
+        task: Task,
+        records: Mapping[str, Records],
+        facts: Mapping[str, Any],
+    ):
+        self.facts = facts
+        self._data, self._task, self._records = data, task, records
         self.cut = "validation" not in records
 
     def fingerprint(self, split: str) -> str:
-        """sha256 in hex of everything that determines the examples of `split`."""
-        data = self._data
-        what: list[object] = [
-            self._records_of(split).fingerprint,
-            [data.text, data.text_pair, data.label],
-            self.id2label,
-        ]
+        """sha256 in hex of everything that determines the rows of `split`."""
+        columns = [[column.key, column.name] for column in self._task.columns()]
+        what: list[object] = [self._records_of(split).fingerprint, columns, self.facts]
         if self._is_cut(split):
-            what.append([split, data.validation_share])
-        return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+            what.append([split, self._data.validation_share])
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
-    def examples(self, split: str) -> Iterator[Example]:
-        """Reads the examples of "train", "validation" or "test", always in the same order.
+    def rows(self, split: str) -> Iterator[Row]:
+        """Reads the rows of "train", "validation" or "test", always in the same order.
 
         Raises:
-          UserError: a row cannot be read, has a label that train has not, or there is none.
+          UserError: a row cannot be read, or there is none.
         """
         records = self._records_of(split)
         cut, count = self._is_cut(split), 0
-        for number, row in enumerate(records.rows()):
+        for row in records.rows():
             if cut and self._in_validation(row) != (split == "validation"):
                 continue
-            label = self._label_ids.get(row.label)
-            if label is None:
-                raise UserError(
-                    f"{records.title}, row {number + 1}: label {shown(row.label)} is not one of"
-                    f" the labels of train: {listed(self.id2label)}"
-                )
             count += 1
-            yield Example(number, row.text, row.pair, label)
+            yield row
         if not count:
             raise UserError(self._why_empty(split, records))
 
@@ -119,8 +96,8 @@ class Source:
         return self.cut and split in ("train", "validation")
 
     def _in_validation(self, row: Row) -> bool:
-        """By a hash of the text: a duplicate never stands on both sides."""
-        return text_share(row.text, row.pair) < self._data.validation_share
+        """By a hash of the texts: a duplicate never stands on both sides."""
+        return text_share(*self._task.texts(row)) < self._data.validation_share
 
     def _why_empty(self, split: str, records: Records) -> str:
         if self._is_cut(split):
@@ -131,19 +108,19 @@ class Source:
         return f"{records.title} is empty: it has no example for {split}"
 
 
-def text_share(text: str, pair: str | None = None) -> float:
-    """Where in [0, 1) a hash puts this text (or pair): the same text always at the same place."""
-    joined = text if pair is None else text + "\0" + pair
-    digest = hashlib.sha256(("validation\0" + joined).encode()).hexdigest()
+def text_share(*texts: str) -> float:
+    """Where in [0, 1) a hash puts these texts: the same ones always at the same place."""
+    digest = hashlib.sha256(("validation\0" + "\0".join(texts)).encode()).hexdigest()
     return int(digest[:16], 16) / 2**64
 
 
-def open_source(data: config.Data, labels_before: list[str] | None = None) -> Source:
-    """Opens the dataset or the files that the settings name; reads train's labels if it must.
+def open_source(data: config.Data, task: Task, facts: Mapping[str, Any] | None = None) -> Source:
+    """Opens the dataset or the files that the settings name; reads the rows of train if it must.
 
     Args:
       data: the settings.
-      labels_before: what they were when the run began: with the same fingerprint they are so now.
+      task: says which columns are read, and what is learned of them.
+      facts: what the task learned when the run began: with the same fingerprint it would now.
 
     Raises:
       UserError: data that is missing, cannot be read, has not the features or columns named, or
@@ -153,16 +130,13 @@ def open_source(data: config.Data, labels_before: list[str] | None = None) -> So
     kind = importlib.import_module(
         "trainer.data.files" if data.source == "files" else "trainer.data.tfds_records"
     )
-    records, labels = kind.open_records(data)
+    records: dict[str, Records]
+    known: dict[str, Sequence[str]]
+    records, known = kind.open_records(data, task.columns())
     _check_apart(data, records)
-    if labels is None:
-        labels = labels_before
-    if labels is None:
-        distinct = Distinct(records["train"].title, data.label, data.labels)
-        for row in records["train"].rows():
-            distinct.add(row.label)
-        labels = distinct.names()
-    return Source(data, records, labels)
+    if facts is None:
+        facts = task.learn(records["train"].rows(), records["train"].title, known)
+    return Source(data, task, records, facts)
 
 
 def _check_apart(data: config.Data, records: dict[str, Records]) -> None:

@@ -1,29 +1,15 @@
 """Rows of token ids and what belongs to them, gathered into padded batches: the one padding."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.encode import Encoded
+from trainer.tasks.task import ID, INPUTS, WEIGHT, Array, Piece
 
 Batch = dict[str, tf.Tensor]
 _ALIGNMENT = 64  # bytes that TensorFlow asks of a tensor's address
-
-
-class Array(NamedTuple):
-    """A column that a task adds to the text of each row.
-
-    Attributes:
-      dtype: NumPy's name of it.
-      axis: "" for one number a row, "input" for one a token.
-      pad: what stands at padding, of rows and of tokens.
-    """
-
-    dtype: str
-    axis: str = ""
-    pad: int = 0
 
 
 # What every table has, besides "tokens" [sum of lengths] and the arrays of its task.
@@ -57,22 +43,34 @@ class Table:
         self._columns = mapped_tensors(columns)
 
     @classmethod
-    def of(cls, encoded: Sequence[Encoded], pad_id: int) -> "Table":
-        """A table in memory of some texts without arrays of a task, for prediction."""
-        rows = np.arange(len(encoded), dtype=OF_ROWS["rows"])
-        return cls({**token_columns(encoded, np.int32), "rows": rows}, {}, pad_id)
+    def of(cls, pieces: Sequence[Piece], arrays: Mapping[str, Array], pad_id: int) -> "Table":
+        """A table in memory of some pieces, for prediction.
+
+        Args:
+          pieces: at least one.
+          arrays: what the pieces have values of; others of them are left out.
+          pad_id: token id of padding.
+        """
+        held = {name: array for name, array in arrays.items() if name in pieces[0].values}
+        columns = piece_columns(pieces, held, np.dtype(np.int32))
+        return cls({**columns, "rows": np.array([piece.row for piece in pieces])}, held, pad_id)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def array(self, name: str) -> np.ndarray:
-        """An array of the task, as it was given to the table."""
-        return self._host[name]
-
     @property
     def gold(self) -> dict[str, np.ndarray]:
-        """All arrays of the task, by name."""
-        return {name: self._host[name] for name in self._arrays}
+        """Arrays of the task by name, "rows" and "lengths": see `trainer.tasks.task.Gold`."""
+        arrays = {name: self._host[name] for name in self._arrays}
+        return {**arrays, "rows": self.rows, "lengths": self.lengths}
+
+    def gold_of(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The part of `gold` that is of some rows, int [K]."""
+        starts = self._host["offsets"]
+        places = [np.arange(starts[row], starts[row + 1]) for row in rows]
+        tokens = np.concatenate([np.zeros(0, np.int64), *places])
+        found = {n: self._host[n][tokens if a.axis else rows] for n, a in self._arrays.items()}
+        return {**found, "rows": self.rows[rows], "lengths": self.lengths[rows]}
 
     def gather_flat(self, rows: tf.Tensor) -> Batch:
         """The part of `gather` that has no length: no tokens, and no arrays of tokens."""
@@ -83,7 +81,7 @@ class Table:
             for name, array in self._arrays.items()
             if not array.axis
         }
-        return {**flat, "weight": tf.cast(real, tf.float32), "id": tf.where(real, rows, -1)}
+        return {**flat, WEIGHT: tf.cast(real, tf.float32), ID: tf.where(real, rows, -1)}
 
     def gather(self, rows: tf.Tensor, length: tf.Tensor | int) -> Batch:
         """A batch of `rows`, padded to `length`.
@@ -115,13 +113,12 @@ class Table:
             for name, array in self._arrays.items()
             if array.axis
         }
-        return {
-            "input_ids": tf.where(held, tokens, self._pad_id),
-            "attention_mask": tf.cast(held | (~real[:, None] & (place == 0)), tf.int32),
-            "token_type_ids": tf.cast(held & (place >= second[:, None]), tf.int32),
-            **of_tokens,
-            **self.gather_flat(rows),
-        }
+        inputs = (
+            tf.where(held, tokens, self._pad_id),
+            tf.cast(held | (~real[:, None] & (place == 0)), tf.int32),
+            tf.cast(held & (place >= second[:, None]), tf.int32),
+        )
+        return {**dict(zip(INPUTS, inputs, strict=True)), **of_tokens, **self.gather_flat(rows)}
 
     def _number(self, name: str, at: tf.Tensor) -> tf.Tensor:
         taken = self._take(name, at)
@@ -131,14 +128,29 @@ class Table:
         return tf.gather(self._columns.get_value()[name], at)
 
 
-def token_columns(encoded: Sequence[Encoded], dtype: Any) -> dict[str, np.ndarray]:
-    """The columns "tokens", of a type, "offsets" and "second" of a table of some texts."""
-    lengths = [len(each.ids) for each in encoded]
-    return {
-        "tokens": np.concatenate([each.ids for each in encoded]).astype(dtype),
+def piece_columns(
+    pieces: Sequence[Piece], arrays: Mapping[str, Array], dtype: np.dtype[Any]
+) -> dict[str, np.ndarray]:
+    """The columns of a table of some pieces, but for "rows".
+
+    Args:
+      pieces: with a value for each of the arrays.
+      arrays: by name.
+      dtype: of the tokens.
+    """
+    lengths = [len(piece.tokens.ids) for piece in pieces]
+    columns = {
+        "tokens": np.concatenate([piece.tokens.ids for piece in pieces]).astype(dtype),
         "offsets": np.cumsum([0, *lengths], dtype=OF_ROWS["offsets"]),
-        "second": np.array([each.second_start for each in encoded], OF_ROWS["second"]),
+        "second": np.array([piece.tokens.second_start for piece in pieces], OF_ROWS["second"]),
     }
+    for name, array in arrays.items():
+        values = [piece.values[name] for piece in pieces]
+        if array.axis:
+            columns[name] = np.concatenate([np.asarray(each, array.dtype) for each in values])
+        else:
+            columns[name] = np.array(values, array.dtype)
+    return columns
 
 
 def mapped_tensors(arrays: dict[str, np.ndarray]) -> tf.experimental.Optional:

@@ -7,7 +7,7 @@ import json
 import logging as std_logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,20 @@ from absl import logging
 from tensorflow_datasets.core.download import downloader
 
 from trainer import config
-from trainer.data import labels
+from trainer.data.columns import (
+    KINDS,
+    LABEL,
+    LISTS,
+    MAX_ITEMS,
+    NUMBER,
+    TEXT,
+    WORDS,
+    Column,
+    Row,
+    value_of,
+)
 from trainer.data.rows import listed
-from trainer.data.sources import Records, Row
+from trainer.data.sources import Records
 from trainer.data.tfds_features import only_known
 from trainer.errors import UserError
 
@@ -37,11 +48,12 @@ class TfdsRecords:
     def __init__(
         self,
         builder: tfds.core.DatasetBuilder,
-        data: config.Data,
+        columns: Sequence[Column],
         split: str,
-        names: list[str] | None,
+        names: Mapping[str, Sequence[str]],
     ):
-        self._builder, self._data, self._split, self._names = builder, data, split, names
+        self._builder, self._split = builder, split
+        self._columns, self._names = list(columns), names
         self.title = f"split {split!r} of {builder.info.full_name}"
         try:
             self._files = builder.info.splits[split].file_instructions
@@ -73,35 +85,36 @@ class TfdsRecords:
 
     def rows(self) -> Iterator[Row]:
         """Raises UserError, with split and row, for what cannot be read or has no label."""
-        data, number = self._data, 0
-        names = [data.text, data.label] + ([data.text_pair] if data.text_pair else [])
+        number = 0
         options = tf.data.Options()
         options.autotune.enabled = False  # its thread can hold up the end of an iterator for long
+        names = dict.fromkeys((column.name for column in self._columns), True)
         with _quiet():
-            batches = self._builder.as_dataset(
+            dataset = self._builder.as_dataset(
                 split=self._split,
-                decoders=tfds.decode.PartialDecoding(dict.fromkeys(names, True)),
+                decoders=tfds.decode.PartialDecoding(names),
                 read_config=tfds.ReadConfig(
                     interleave_cycle_length=1, try_autocache=False, options=options
                 ),
                 shuffle_files=False,
-            ).batch(READ_BATCH)
+            )
+        lists = any(column.kind in LISTS for column in self._columns)
+        batches = dataset.ragged_batch(READ_BATCH) if lists else dataset.batch(READ_BATCH)
         for batch in self._read(batches):
-            for cells in zip(*(batch[name] for name in names), strict=True):
+            for cells in zip(*(_items(batch[c.name]) for c in self._columns), strict=True):
                 number += 1
-                text, pair = (
-                    self._decode(c, number) if c is not None else None
-                    for c in (cells[0], cells[2] if data.text_pair else None)
-                )
-                assert text is not None
-                yield Row(text, pair, self._label(int(cells[1]), number))
+                values = {
+                    column.key: self._value(column, cell, number)
+                    for column, cell in zip(self._columns, cells, strict=True)
+                }
+                yield Row(values, number - 1, self.title)
 
-    def _read(self, batches: tf.data.Dataset) -> Iterator[dict[str, np.ndarray]]:
+    def _read(self, batches: tf.data.Dataset) -> Iterator[dict[str, Any]]:
         count = 0
         try:
             for batch in batches.as_numpy_iterator():
                 yield batch
-                count += len(batch[self._data.label])
+                count += len(_items(batch[self._columns[0].name]))
         except tf.errors.OpError as error:
             rows = f"rows {count + 1} to {count + READ_BATCH}"
             raise self._unreadable(f"{rows}: {_one_line(error)}") from error
@@ -112,47 +125,61 @@ class TfdsRecords:
             " dataset again"
         )
 
-    def _decode(self, text: bytes, number: int) -> str:
-        try:
-            return text.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{self.title}, row {number}: text is not UTF-8: {error}") from error
-
-    def _label(self, label: int, number: int) -> str:
-        names = self._names
+    def _value(self, column: Column, cell: Any, number: int) -> Any:
+        """A cell as a value of its column's kind."""
+        where = f"{self.title}, row {number}"
+        if column.kind in LISTS:
+            if len(cell) > MAX_ITEMS:
+                raise UserError(f"{where}: {len(cell):,} items in {column.name!r}")
+            kind = {WORDS: TEXT}.get(column.kind, LABEL)
+            return [self._value(column._replace(kind=kind), each, number) for each in cell]
+        if column.kind == TEXT:
+            try:
+                return cell.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise UserError(f"{where}: text is not UTF-8: {error}") from error
+        if column.kind == NUMBER:
+            return value_of(column, float(cell), where, typed=True)
+        names, label = self._names.get(column.key), int(cell)
         if names is None:
             return str(label)
         if not 0 <= label < len(names):
-            raise UserError(
-                f"{self.title}, row {number} has no label ({label}): name a split with labels"
-            )
+            raise UserError(f"{where} has no label ({label}): name a split with labels")
         return names[label]
 
 
-def open_records(data: config.Data) -> tuple[dict[str, Records], list[str] | None]:
-    """The records of each split, and the class names where the dataset knows them."""
+def _items(column: Any) -> Any:
+    """The cells of a batch's column, each a value or a list."""
+    return column.to_list() if hasattr(column, "to_list") else column
+
+
+def open_records(
+    data: config.Data, columns: Sequence[Column]
+) -> tuple[dict[str, Records], dict[str, Sequence[str]]]:
+    """The records of each split, and the names of labels by the key of their column."""
     builder = _prepared_builder(data)
-    _check_features(builder, data)
-    names = _class_names(builder, data.label)
+    _check_features(builder, columns)
+    known = {c.key: names for c in columns if (names := _label_names(builder, c)) is not None}
     records: dict[str, Records] = {
-        split: TfdsRecords(builder, data, getattr(data, split), names)
+        split: TfdsRecords(builder, columns, getattr(data, split), known)
         for split in ("train", "validation", "test")
         if getattr(data, split)
     }
-    return records, names and labels.reordered(names, data.labels, builder.info.full_name)
+    return records, known
 
 
-def _class_names(builder: tfds.core.DatasetBuilder, column: str) -> list[str] | None:
-    """The names of the classes; None where labels are whole numbers."""
-    feature = builder.info.features[column]
+def _label_names(builder: tfds.core.DatasetBuilder, column: Column) -> Sequence[str] | None:
+    """The names of the labels in a column; None where they are whole numbers, or it has none."""
+    feature = _inner(builder.info.features[column.name])
     if not isinstance(feature, tfds.features.ClassLabel) or feature.num_classes is None:
         return None
-    if not 2 <= feature.num_classes <= config.MAX_CLASSES:
-        raise UserError(
-            f"config.data.label={column!r} of {builder.info.full_name} has"
-            f" {feature.num_classes:,} classes: 2 to {config.MAX_CLASSES:,} can be told apart"
-        )
-    return list(feature.names)
+    # Names are generated where there are none: too many of them take all memory.
+    return feature.names if feature.num_classes <= 10**6 else [""] * feature.num_classes
+
+
+def _inner(feature: Any) -> Any:
+    """The feature of the items, of a sequence; or the feature itself."""
+    return feature.feature if isinstance(feature, tfds.features.Sequence) else feature
 
 
 def _prepared_builder(data: config.Data) -> tfds.core.DatasetBuilder:
@@ -189,24 +216,30 @@ def _prepared_builder(data: config.Data) -> tfds.core.DatasetBuilder:
     return builder
 
 
-def _check_features(builder: tfds.core.DatasetBuilder, data: config.Data) -> None:
+def _check_features(builder: tfds.core.DatasetBuilder, columns: Sequence[Column]) -> None:
     features = builder.info.features
-    for field in ("text", "text_pair", "label"):
-        name = getattr(data, field)
-        if name and name not in features:
+    for column in columns:
+        name = column.name
+        if name not in features:
             raise UserError(
-                f"config.data.{field}={name!r} is no feature of {builder.info.full_name};"
+                f"{column.field}={name!r} is no feature of {builder.info.full_name};"
                 f" its features: {listed(list(features))}"
             )
-        if not name:
-            continue
-        feature, dtype = features[name], np.dtype(features[name].np_dtype)
-        is_label = isinstance(feature, tfds.features.ClassLabel) or dtype.kind in "iu"
-        wanted = "a class label or whole number" if field == "label" else "text"
-        fits = is_label if field == "label" else not is_label and dtype.kind in "OSU"
-        if feature.shape != () or not fits:
-            kind = f"{feature!r}"[:80]
-            raise UserError(f"config.data.{field}={name!r} must be {wanted}, is {kind}")
+        feature, is_list = features[name], isinstance(features[name], tfds.features.Sequence)
+        inner = _inner(feature)
+        dtype = getattr(inner, "np_dtype", None)
+        kind = np.dtype(dtype).kind if dtype is not None and inner.shape == () else ""
+        is_label = isinstance(inner, tfds.features.ClassLabel) or kind in tuple("iu")
+        is_text = not is_label and kind in tuple("OSU")
+        fits = {
+            TEXT: is_text,
+            WORDS: is_text,
+            NUMBER: kind in tuple("iuf") and not isinstance(inner, tfds.features.ClassLabel),
+        }.get(column.kind, is_label)
+        if is_list != (column.kind in LISTS) or not fits:
+            raise UserError(
+                f"{column.field}={name!r} must be {KINDS[column.kind]}, is {f'{feature!r}'[:80]}"
+            )
 
 
 def _taken(part: Any) -> int:

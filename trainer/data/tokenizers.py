@@ -9,8 +9,9 @@ saved as one, so that the folder opens with transformers.AutoTokenizer with the 
 import importlib.util
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import tokenizers
 from tokenizers import Tokenizer
@@ -21,7 +22,6 @@ from trainer import config, hub
 from trainer.data import probe, store
 from trainer.data.encode import in_words, is_native
 from trainer.data.progress import Progress
-from trainer.data.sources import Source
 from trainer.data.tokenizer_folder import (
     FAMILIES,
     INPUTS,
@@ -43,14 +43,26 @@ COMPARED = (  # texts that two tokenizers are compared by
 Say = Callable[[str], None]
 
 
+class Corpus(NamedTuple):
+    """Texts to train a tokenizer on.
+
+    Attributes:
+      fingerprint: sha256 in hex of everything that determines them.
+      texts: reads them, always in the same order.
+    """
+
+    fingerprint: str
+    texts: Callable[[], Iterator[str]]
+
+
 def make_tokenizer(
     settings: config.Tokenizer,
-    source: Source,
+    corpus: Corpus,
     cache_dir: Path,
     progress: Progress,
     say: Say | None = None,
 ) -> PreTrainedTokenizerFast:
-    """The pretrained tokenizer that the settings name, or one trained on the split "train".
+    """The pretrained tokenizer that the settings name, or one trained on the corpus.
 
     Raises:
       UserError: no such pretrained tokenizer, or a vocabulary that is too small.
@@ -58,16 +70,10 @@ def make_tokenizer(
     if settings.pretrained:
         return load_tokenizer(settings.pretrained, say)
     made_by = [settings.kind, settings.vocab_size, settings.lowercase, tokenizers.__version__]
-    key = store.key_of(FORMAT, source.fingerprint("train"), made_by)
+    key = store.key_of(FORMAT, corpus.fingerprint, made_by)
 
     def build(folder: Path) -> dict[str, object]:
-        texts = (
-            text
-            for example in source.examples("train")
-            for text in (example.text, example.pair)
-            if text is not None
-        )
-        train_tokenizer(settings, texts, progress).save_pretrained(folder)
+        train_tokenizer(settings, corpus.texts(), progress).save_pretrained(folder)
         return {}
 
     folder, _ = store.open_or_build(cache_dir, f"tokenizer-{key}", "tokenizer", build)

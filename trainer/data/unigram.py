@@ -40,7 +40,8 @@ def train(words: dict[str, int], vocab_size: int, alphabet: list[str]) -> list[t
     """
     if not alphabet:
         raise UserError(
-            "no tokenizer can be trained: the texts of train are all empty: check config.data.text"
+            "no tokenizer can be trained: the texts of train are all empty: check the columns that"
+            " config.task names"
         )
     known = re.compile("[" + re.escape("".join(alphabet)) + "]+")
     parts: collections.Counter[str] = collections.Counter()

@@ -119,7 +119,7 @@ class Evaluator:
         for name, arrays in found.items():
             dtype = self._answers[name][1]
             kind = self._dtype if dtype.is_floating else dtype.as_numpy_dtype
-            made[name] = _joined(arrays)[order].astype(kind)
+            made[name] = joined_batches(arrays)[order].astype(kind)
         return made
 
 
@@ -128,7 +128,7 @@ def _row_sums(values):
     return values if values.shape.rank == 1 else tf.reduce_sum(values, axis=1)
 
 
-def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+def joined_batches(arrays: list[np.ndarray]) -> np.ndarray:
     """Batches one after the other, each padded with zeros to the longest second axis."""
     if arrays[0].ndim < 2:
         return np.concatenate(arrays)

@@ -1,90 +1,89 @@
-"""Scores of a finished run, example by example, kept for reports: DIR/scores/test.npz and so on."""
+"""Scores of a finished run, row by row, kept for reports: DIR/scores/test.npz and so on."""
 
 import dataclasses
 import hashlib
 import io
+import math
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from trainer.errors import UserError, shown
-from trainer.objectives.metrics import softmax
 from trainer.storage import fields, strict_json
 from trainer.storage.disk import replace_bytes, sha256_of
 from trainer.storage.plain import to_json
+from trainer.tasks.task import Examples, Scores, Task
 
 # Of the arrays of a file: 66,000 examples of a thousand classes. The report makes ten times that of
 # them at most: four arrays of float64 beside what was read.
 MAX_BYTES = 2**28
 _MAX_NOTES = 2**26  # bytes of the metrics and mistakes, and of the headers
-_MOST_WRONG = 1000
-# Kind of number and axes of each array; "notes" is JSON as bytes.
-_ARRAYS = {"ids": "i1", "labels": "i1", "logits": "f2", "losses": "f1", "lengths": "i1"}
-_DTYPES = {"i": ("int32", "int64"), "f": ("float32", "float64"), "u": ("uint8",)}
+_MOST_MISTAKES = 1000
+_MOST_ARRAYS = 100
+_GROUPS = ("gold", "losses", "weights", "answers")  # an array's name is "group.name"
+_NOTES = "notes"  # JSON as bytes
+_DTYPES = ("int8", "uint8", "int32", "int64", "float32", "float64")
 
 
-class WrongPrediction(NamedTuple):
-    """An example that the model got wrong."""
+class Mistake(NamedTuple):
+    """A row that the model got wrong: its place in the set, its row in the source, its text."""
 
+    row: int
+    id: int
     text: str
-    label: int
-    prediction: int
-    probability: float  # of the prediction
-    id: int | str  # the example's place in its split, or its own id
 
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """A split scored with the best weights, a row an example, in the order of the data.
+    """A split scored with the best weights.
 
     Attributes:
-      ids: int64 [N], the examples' rows in their source. labels: int32 [N].
-      logits: float [N, C]. losses: float [N]. lengths: int32 [N], tokens that the model was given.
+      gold: see `trainer.tasks.task.Gold`.
+      scores: of its rows.
       metrics: by name.
-      wrong: the mistakes that the model was surest of, with their texts.
+      mistakes: the worst, with their texts.
     """
 
-    ids: np.ndarray
-    labels: np.ndarray
-    logits: np.ndarray
-    losses: np.ndarray
-    lengths: np.ndarray
+    gold: dict[str, np.ndarray]
+    scores: Scores
     metrics: dict[str, Any]
-    wrong: list[WrongPrediction]
+    mistakes: list[Mistake]
 
-    def probabilities(self, temperature: float = 1.0) -> np.ndarray:
-        """float64 [N, C]."""
-        return softmax(self.logits / temperature)
+    @property
+    def examples(self) -> Examples:
+        """The mistakes, as tasks take them."""
+        rows, ids, texts = zip(*self.mistakes, strict=True) if self.mistakes else ((), (), ())
+        return Examples(np.array(rows, np.int64), ids, texts)
 
     @property
     def why_not(self) -> str:
         """Why nobody could read the file that `save` would write; empty if there is no reason."""
-        if not all(np.isfinite(each).all() for each in (self.logits, self.losses)):
+        arrays = self._arrays()
+        if not all(np.isfinite(a).all() for a in arrays.values() if a.dtype.kind == "f"):
             return "the model's outputs are not all finite"
-        examples, classes = self.logits.shape
-        return too_large(examples, classes, self.logits.itemsize)
+        return too_large(sum(array.nbytes for array in arrays.values()))
 
-    @property
-    def predictions(self) -> np.ndarray:
-        """int [N], the class with the largest logit."""
-        return self.logits.argmax(-1)
+    def _arrays(self) -> dict[str, np.ndarray]:
+        groups = {"gold": self.gold, **vars(self.scores)}
+        return {f"{g}.{name}": array for g, of in groups.items() for name, array in of.items()}
 
     def save(self, path: Path) -> str:
         """Writes one .npz file, whole or not at all; returns its sha256 in hex."""
         path.parent.mkdir(exist_ok=True)
-        arrays: Any = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
-        notes = {"metrics": self.metrics, "wrong": [row._asdict() for row in self.wrong]}
+        arrays: Any = {name: np.ascontiguousarray(a) for name, a in self._arrays().items()}
+        notes = {"metrics": self.metrics, "mistakes": [m._asdict() for m in self.mistakes]}
+        arrays[_NOTES] = np.frombuffer(to_json(notes).encode(), np.uint8)
         written = io.BytesIO()
-        text = np.frombuffer(to_json(notes).encode(), np.uint8)
-        np.savez_compressed(written, notes=text, **arrays)
+        np.savez_compressed(written, **arrays)
         replace_bytes(path, written.getvalue())
         return hashlib.sha256(written.getvalue()).hexdigest()
 
     @classmethod
-    def load(cls, path: Path, sha256: str, classes: int) -> "Kept":
-        """The inverse of `save` for a run of so many classes.
+    def load(cls, path: Path, sha256: str, task: Task) -> "Kept":
+        """The inverse of `save` for a run of the task.
 
         Raises:
           UserError: there is no such file, it is not what was written, or it holds what no
@@ -96,13 +95,20 @@ class Kept:
             if not path.is_file() or sha256_of(path) != sha256:
                 raise fields.Invalid("it is not what was written")
             arrays = _arrays(path)
-            notes = strict_json.as_object(arrays.pop("notes").tobytes())
+            notes = strict_json.as_object(arrays.pop(_NOTES).tobytes())
             metrics = fields.mapping(notes, "metrics")
             for name in metrics:
                 fields.number_or_nan(metrics, name)
-            wrong = [_wrong(row, classes) for row in fields.items(notes, "wrong", _MOST_WRONG)]
-            _check(arrays, classes)
-            return cls(**arrays, metrics=metrics, wrong=wrong)
+            groups: dict[str, dict[str, np.ndarray]] = {group: {} for group in _GROUPS}
+            for name, array in arrays.items():
+                group, _, key = name.partition(".")
+                groups[group][key] = array
+            gold = groups.pop("gold")
+            scores = Scores(**groups)
+            _check(gold, scores, task)
+            count = len(gold["rows"])
+            wrong = fields.items(notes, "mistakes", _MOST_MISTAKES)
+            return cls(gold, scores, metrics, [_mistake(row, count) for row in wrong])
         except UserError:
             raise
         except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds of their own
@@ -112,70 +118,75 @@ class Kept:
             ) from error
 
 
-def too_large(examples: int, classes: int, itemsize: int) -> str:
-    """Why the scores of so many examples are not kept; empty if they are.
-
-    Args:
-      itemsize: bytes of a logit.
-    """
-    size = examples * (itemsize * (classes + 1) + 3 * 8)
+def too_large(size: int) -> str:
+    """Why arrays of so many bytes are not kept; empty if they are."""
     if size <= MAX_BYTES:
         return ""
-    return (
-        f"{examples:,} examples of {classes:,} classes make {size:,} bytes, at most {MAX_BYTES:,}"
-        " are kept"
-    )
+    return f"they make {size:,} bytes, at most {MAX_BYTES:,} are kept"
+
+
+def better(lower: bool, new: float, old: float) -> bool:
+    """True if the metric `new` is better than `old`; `lower` says which way.
+
+    NaN is never better, and any number is better than NaN.
+    """
+    if math.isnan(new) or math.isnan(old):
+        return not math.isnan(new)
+    return new < old if lower else new > old
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a file, of which nothing is unpacked before its size is known."""
-    kinds = {"notes": "u1", **_ARRAYS}
     with zipfile.ZipFile(path) as archive:
         members = {member.filename: member for member in archive.infolist()}
-        if sorted(members) != sorted(f"{name}.npy" for name in kinds):
-            raise fields.Invalid(f"it must hold {', '.join(kinds)} and nothing else")
+        names = [name.removesuffix(".npy") for name in members]
+        groups = {name.partition(".")[0] for name in names}
+        if len(names) > _MOST_ARRAYS or groups - {*_GROUPS, _NOTES} or _NOTES not in names:
+            raise fields.Invalid(f"it must hold {', '.join(_GROUPS)}, {_NOTES} and nothing else")
         if sum(member.file_size for member in members.values()) > MAX_BYTES + _MAX_NOTES:
             raise fields.Invalid(f"its arrays are larger than {MAX_BYTES:,} bytes")
-        return {
-            name: _array(archive.read(members[f"{name}.npy"]), name, kind)
-            for name, kind in kinds.items()
-        }
+        return {name: _array(archive.read(f"{name}.npy"), name) for name in names}
 
 
-def _array(content: bytes, name: str, kind: str) -> np.ndarray:
+def _array(content: bytes, name: str) -> np.ndarray:
     """An array of a .npy file whose header claims just what follows it; never a pickle."""
     file = io.BytesIO(content)
     if np.lib.format.read_magic(file) != (1, 0):
         raise fields.Invalid(f"{name} is no array of this library's")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    fits = dtype.name in _DTYPES[kind[0]] and dtype.isnative and len(shape) == int(kind[1])
+    fits = dtype.name in _DTYPES and dtype.isnative and 1 <= len(shape) <= 3
     if not fits or fortran or min(shape, default=0) < 1:
         raise fields.Invalid(f"{name} is {dtype} of shape {shown(shape)}")
     flat = np.frombuffer(content, dtype, offset=file.tell())
     return flat.reshape(shape)
 
 
-def _check(arrays: dict[str, np.ndarray], classes: int) -> None:
+def _check(gold: Mapping[str, np.ndarray], scores: Scores, task: Task) -> None:
     """Raises Invalid for arrays that do not belong together, or values out of their range."""
-    count = len(arrays["labels"])
+    arrays, rows = task.arrays(), gold.get("rows", np.zeros(0))
+    lengths = gold.get("lengths", np.zeros(0))
+    if gold.keys() != {*arrays, "rows", "lengths"} or scores.losses.keys() != scores.weights.keys():
+        raise fields.Invalid(f"gold must hold {', '.join(arrays)}, rows and lengths")
+    if lengths.shape != rows.shape or rows.ndim != 1 or lengths.min() < 0:
+        raise fields.Invalid("rows and lengths do not belong together")
+    total = int(lengths.sum(dtype=np.int64))
     for name, array in arrays.items():
-        if array.shape != ((count, classes) if name == "logits" else (count,)):
-            raise fields.Invalid(f"{name} has shape {array.shape}, of {count} examples")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise fields.Invalid(f"{name} holds numbers that are not finite")
-    labels = arrays["labels"]
-    if labels.min() < 0 or labels.max() >= classes or arrays["lengths"].min() < 0:
-        raise fields.Invalid(f"a label is not one of {classes} classes, or a length is negative")
+        if len(gold[name]) != (total if array.axis else len(rows)):
+            raise fields.Invalid(f"{name} has shape {gold[name].shape}, of {len(rows)} rows")
+    for group in (scores.losses, scores.weights, scores.answers):
+        for name, values in group.items():
+            if len(values) != len(rows) or (group is not scores.answers and values.ndim != 1):
+                raise fields.Invalid(f"{name} has shape {values.shape}, of {len(rows)} rows")
+    for values in (*gold.values(), *(a for g in vars(scores).values() for a in g.values())):
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise fields.Invalid("a number is not finite")
+    task.check_kept(gold, scores)
 
 
-def _wrong(row: object, classes: int) -> WrongPrediction:
-    values = fields.mapping({"wrong": row}, "wrong")
-    if not isinstance(values.get("id"), str):
-        fields.integer(values, "id", low=-fields.INT64)
-    return WrongPrediction(
+def _mistake(row: object, count: int) -> Mistake:
+    values = fields.mapping({"mistake": row}, "mistake")
+    return Mistake(
+        fields.integer(values, "row", high=count - 1),
+        fields.integer(values, "id"),
         fields.text(values, "text"),
-        fields.integer(values, "label", high=classes - 1),
-        fields.integer(values, "prediction", high=classes - 1),
-        fields.number(values, "probability", 0, 1),
-        values["id"],
     )

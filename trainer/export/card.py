@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jinja2
 
 from trainer import config as config_lib
-from trainer.evaluation.calibration import Calibration
 from trainer.monitor.versions import versions
 from trainer.storage.workdir import Workdir
 from trainer.trained import TrainedModel
@@ -81,7 +80,8 @@ def write_card(card: Card, folder: Path, format_: str, no_texts: str = "") -> No
     settings = config_lib.defining(card.config)
     default = config_lib.defining(config_lib.Experiment())
     result = card.workdir.result() or {}
-    labels = card.derived["id2label"]
+    facts = card.derived["facts"]
+    labels = facts.get("labels", [])
     text = environment.get_template("card.md").render(
         name=card.workdir.path.resolve().name,
         format=format_,
@@ -93,7 +93,7 @@ def write_card(card: Card, folder: Path, format_: str, no_texts: str = "") -> No
         pretrained=card.config.model.pretrained,
         changed={k: v for k, v in settings.items() if default.get(k) != v},
         result=result,
-        calibration=Calibration.load(card.workdir.calibration_file, len(labels)),
+        calibration=card.config.task.bound(facts).load_fitted(card.workdir.calibration_file),
         no_texts=no_texts,
         load=_LOAD["ids" if no_texts else format_],
         versions={"trained": result.get("versions", {}), "exported": versions()},

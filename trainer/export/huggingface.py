@@ -78,7 +78,7 @@ def _config(
     """The pretrained model's config.json, with this run's labels."""
     dropped = ("num_labels", "torch_dtype", "_name_or_path", "auto_map")
     config = {k: v for k, v in derived["pretrained"].items() if k not in dropped}
-    labels = list(derived["id2label"])
+    labels = list(derived["facts"]["labels"])
     config |= {
         "architectures": [family.classifier],
         "dtype": "float32",

@@ -23,7 +23,7 @@ class Served(tf.Module):
 
     def __init__(self, trained: TrainedModel, tokenizer: wordpiece.GraphTokenizer | None):
         super().__init__()
-        self._model, self._temperature = trained.model, trained.temperature
+        self._model, self._task, self._fitted = trained.model, trained.task, trained.fitted
         self._tokenizer = tokenizer
         self.weights = [variable.value for variable in trained.model.variables]
         ids = {name: tf.TensorSpec([None, None], tf.int32, name) for name in INPUTS}
@@ -33,8 +33,8 @@ class Served(tf.Module):
 
     def _of_ids(self, input_ids, attention_mask, token_type_ids):
         inputs = dict(zip(INPUTS, (input_ids, attention_mask, token_type_ids), strict=True))
-        logits = self._model(inputs, training=False)
-        return {"probabilities": tf.nn.softmax(logits / self._temperature)}
+        answers = self._task.answers(inputs, self._model(inputs, training=False))
+        return self._task.serve(answers, self._fitted)
 
     def _of_texts(self, texts):
         assert self._tokenizer
@@ -54,7 +54,7 @@ def to_saved_model(trained: TrainedModel, output: Path) -> str:
     Raises:
       UserError: tensorflow-text is missing, or the folder cannot be written.
     """
-    why = "it takes pairs of texts" if trained.config.data.text_pair else ""
+    why = "it takes pairs of texts" if trained.task.pairs else ""
     why = why or wordpiece.why_not(trained.tokenizer)
     tokenizer = None if why else wordpiece.GraphTokenizer(trained.tokenizer, trained.encoder)
     served = Served(trained, tokenizer)
@@ -67,7 +67,7 @@ def to_saved_model(trained: TrainedModel, output: Path) -> str:
         tf.saved_model.save(served, str(folder), signatures)
         extra = folder / "assets.extra"
         extra.mkdir()
-        labels = json.dumps(trained.id2label, ensure_ascii=False)
+        labels = json.dumps(trained.derived["facts"].get("labels", []), ensure_ascii=False)
         (extra / LABELS).write_text(f"{labels}\n", encoding="utf-8")
         write_card(Card.of(trained), folder, "savedmodel", why)
     return why

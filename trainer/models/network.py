@@ -89,5 +89,5 @@ def build(config: config_lib.Experiment, vocab_size: int, classes: int) -> keras
       A model that takes a dict of int32 [B, T] tensors (`input_ids`, `attention_mask`,
       `token_type_ids`) and returns logits [B, classes].
     """
-    pairs = bool(config.data.text_pair)
+    pairs = config.task.pairs
     return Network(from_scratch(config.model, vocab_size, config.data.max_length, pairs), classes)

@@ -45,7 +45,7 @@ def _from_scratch(config: config_lib.Experiment, tokens: int) -> Architecture | 
     if model.factory != _NETWORK:
         return None
     vocabulary = max(model.vocab_size, tokens)
-    return from_scratch(model, vocabulary, data.max_length, bool(data.text_pair))
+    return from_scratch(model, vocabulary, data.max_length, config.task.pairs)
 
 
 def check(

@@ -4,7 +4,7 @@ Files beside the event file, as the plugin wants them: tab-separated vectors and
 projector_config.pbtxt that names them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,22 +20,22 @@ class Vectors(NamedTuple):
     """Pooled vectors of some texts.
 
     Attributes:
-      values: float [N, D]. texts: N. labels, predictions: N class names. ids: N.
+      values: float [N, D]. texts, ids: N.
+      captions: by name, N texts: of the labels, of what was answered.
     """
 
     values: np.ndarray
     texts: Sequence[str]
-    labels: Sequence[str]
-    predictions: Sequence[str]
     ids: Sequence[int]
+    captions: Mapping[str, Sequence[str]]
 
 
 def write(folder: Path, name: str, vectors: Vectors) -> None:
     """Writes the vectors of `name` ("validation") into a TensorBoard folder."""
     rows = ("\t".join(f"{value:.6g}" for value in row) for row in vectors.values)
     replace(folder / f"{name}_vectors.tsv", "".join(f"{row}\n" for row in rows))
-    columns = (vectors.labels, vectors.predictions, map(str, vectors.ids), vectors.texts)
-    lines = ["label\tprediction\tid\ttext"]
+    columns = (*vectors.captions.values(), map(str, vectors.ids), vectors.texts)
+    lines = ["\t".join([*vectors.captions, "id", "text"])]
     lines += ["\t".join(map(_cell, row)) for row in zip(*columns, strict=True)]
     replace(folder / f"{name}_metadata.tsv", "\n".join(lines) + "\n")
     config = ProjectorConfig()

@@ -19,12 +19,13 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 
+from trainer import drawing
 from trainer.evaluation.report import Report
 from trainer.monitor import figures, plugins, projector, tables
 from trainer.monitor.records import belongs, is_evaluation
 from trainer.storage.disk import sync
 from trainer.storage.plain import to_json
-from trainer.tasks.shown import Bars, Curve, Shown, Table
+from trainer.tasks.shown import Bars, Curve, Note, Points, Shown, Table
 
 _OURS = re.compile(r"events\.out\.tfevents\.\d{6}")  # a profiler may leave others beside them
 _CONFIG = "config"
@@ -132,18 +133,25 @@ class TensorBoard:
         self._writer.write(event.SerializeToString())
 
 
-def _drawn(split: str, shown: Shown, title: str) -> list[Summary]:
+def _drawn(split: str, shown: Shown, when: str) -> list[Summary]:
     """Its summaries, one or more: text, curves, pictures."""
-    name = f"evaluation/{split} {shown.name}"
+    name, title = f"evaluation/{split} {shown.name}", f"{when}: {shown.name}"
+    if isinstance(shown, Note):
+        return [text_pb(name, tables.escape(shown.text, 10_000))]
     if isinstance(shown, Table):
         return [text_pb(name, tables.table(shown))]
     if isinstance(shown, Curve):
         return [plugins.pr_curve(split, shown)]
-    if isinstance(shown, Bars):
-        return [plugins.image(name, figures.bars(shown, title))]
-    found = [text_pb(name, tables.matrix(shown))]
-    if len(shown.names) <= figures.LARGE:
-        found.append(plugins.image(f"{name} matrix", figures.matrix(shown, title)))
+    with drawing.styled():
+        if isinstance(shown, Bars):
+            picture = drawing.png(drawing.bars(shown, f"{when}: {shown.title}"))
+            return [plugins.image(name, picture)]
+        if isinstance(shown, Points):
+            return [plugins.image(name, drawing.png(drawing.points(shown, title)))]
+        found = [text_pb(name, tables.matrix(shown))]
+        if len(shown.names) <= drawing.LARGE:
+            picture = drawing.png(drawing.matrix(shown, title))
+            found.append(plugins.image(f"{name} matrix", picture))
     return found
 
 

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from trainer.errors import UserError
 from trainer.models.network import Network
-from trainer.prediction.inputs import Text
 from trainer.tasks.task import INPUTS
 from trainer.trained import TrainedModel
 
@@ -55,8 +54,10 @@ class Explainer:
                 f"--explain needs the encoder of this library, the model is of"
                 f" {trained.config.model.factory!r}: leave it out"
             )
-        if trained.config.data.text_pair:
+        if trained.task.pairs:
             raise UserError("--explain takes single texts, the model pairs: leave it out")
+        if trained.task.per_token:
+            raise UserError("--explain is for one answer a text, not a token: leave it out")
         self._trained, self._steps = trained, steps
         tokenizer = trained.tokenizer
         self._special = set(tokenizer.all_special_ids)
@@ -67,18 +68,18 @@ class Explainer:
             self._along_path, input_signature=[ids, ids, tf.TensorSpec([], tf.int32)]
         )
 
-    def explain(self, text: Text, label: int) -> Attribution:
-        """Attributes the prediction `label` (a class's place) of a text."""
-        (encoded,) = self._trained.encoder.encode([text.text])
+    def explain(self, text: str, output: int) -> Attribution:
+        """Attributes the prediction of a text whose output, one of C, is the largest."""
+        (encoded,) = self._trained.encoder.encode([text])
         ids = encoded.ids.astype(np.int32)
         blank = np.where(np.isin(ids, list(self._special)), ids, self._blank).astype(np.int32)
-        values, margin, base = self._integrate(ids, blank, label)
+        values, margin, base = self._integrate(ids, blank, output)
         tokens = self._trained.tokenizer.convert_ids_to_tokens(ids)
         error = float(abs(tf.reduce_sum(values) - (margin - base)))
-        spans = self._trained.encoder.spans(text.text)
+        spans = self._trained.encoder.spans(text)
         return Attribution(tokens, spans, values.numpy(), float(margin), error)
 
-    def _along_path(self, ids_T, blank_T, label):
+    def _along_path(self, ids_T, blank_T, output):
         table = self._trained.model.encoder.embeddings.tokens
         end_TD, begin_TD = (tf.cast(table(each), tf.float32) for each in (ids_T, blank_T))
         length = tf.shape(ids_T)[0]
@@ -90,21 +91,21 @@ class Explainer:
             vectors_BTD = begin_TD + part_B[:, None, None] * (end_TD - begin_TD)
             with tf.GradientTape() as tape:
                 tape.watch(vectors_BTD)
-                total = tf.reduce_sum(self._margins(vectors_BTD, ids_T, label))
+                total = tf.reduce_sum(self._margins(vectors_BTD, ids_T, output))
             sums_TD += tf.reduce_sum(tape.gradient(total, vectors_BTD), 0)
         values_T = tf.reduce_sum(sums_TD / self._steps * (end_TD - begin_TD), -1)
         ends = tf.stack([end_TD, begin_TD])
-        margins = self._margins(ends, ids_T, label)
+        margins = self._margins(ends, ids_T, output)
         return tf.ensure_shape(values_T, [None])[:length], margins[0], margins[1]
 
     @tf.autograph.experimental.do_not_convert
-    def _margins(self, vectors_BTD, ids_T, label):
-        """[B]: the label's logit less the mean of the others."""
+    def _margins(self, vectors_BTD, ids_T, output):
+        """[B]: the output's logit less the mean of the others."""
         rows = tf.shape(vectors_BTD)[0]
         ids_BT = tf.repeat(ids_T[None], rows, 0)
         whole = (ids_BT, tf.ones_like(ids_BT), tf.zeros_like(ids_BT))
         inputs = dict(zip(INPUTS, whole, strict=True))
         logits_BC = tf.cast(self._trained.model.logits_of_vectors(vectors_BTD, inputs), tf.float32)
-        own_B = logits_BC[:, label]
+        own_B = logits_BC[:, output]
         others = tf.cast(tf.shape(logits_BC)[1] - 1, tf.float32)
         return own_B - (tf.reduce_sum(logits_BC, -1) - own_B) / others

@@ -1,35 +1,35 @@
-"""Texts to predict, from lines of text, CSV, TSV or JSONL."""
+"""Rows to predict, from lines of text, CSV, TSV or JSONL."""
 
 import io
 import os
 import select
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 from trainer.data import rows
+from trainer.data.columns import TEXT, Row, check_text, value_of
 from trainer.errors import Interrupted, UserError, shown
+from trainer.tasks.task import Task
 
 MAX_CHARACTERS = 2**22  # of a text or pair: it is cut into tokens whole, at some 100 B each
 
 
-class Text(NamedTuple):
-    """One text, or two."""
+class Given(NamedTuple):
+    """A row to predict, and its id: its number from 0, or its own."""
 
     id: int | str
-    text: str
-    pair: str | None = None
+    row: Row
 
     @property
     def characters(self) -> int:
-        """How many there are in all."""
-        return len(self.text) + len(self.pair or "")
+        """How many there are in all its cells."""
+        return sum(len(part) for cell in self.row.values() for part in _parts(cell))
 
 
 class Columns(NamedTuple):
-    """Names of the columns."""
+    """Names of columns: those of the texts by the key of the task's column, and of the id."""
 
-    text: str
-    pair: str = ""  # of the second text; empty: there is none
+    texts: Mapping[str, str]
     id: str = ""  # empty: rows are numbered from 0
 
 
@@ -42,7 +42,7 @@ class Input(NamedTuple):
       progress: told how many texts were predicted; returns how much that was in `unit`.
     """
 
-    texts: Iterator[Text]
+    texts: Iterator[Given]
     size: int | None
     unit: str
     progress: Callable[[int], int]
@@ -73,10 +73,13 @@ def read(
     file: BinaryIO,
     format_: rows.Format,
     columns: Columns,
+    task: Task,
     title: str,
+    *,
     remarks: rows.Remarks | None = None,
-) -> Iterator[Text]:
-    """The texts of a file, in order.
+    header: bool = True,
+) -> Iterator[Given]:
+    """The rows of a file, in order.
 
     In "text" each line is one; "\\r\\n" ends a line too. Empty lines are texts.
 
@@ -84,8 +87,10 @@ def read(
       file: where to read from.
       format_: how it is written.
       columns: where the texts stand.
-      title: what to call it in a message.
+      task: what the texts are given to.
+      title: what to call the file in a message.
       remarks: told of all that is read.
+      header: whether a first row names the columns.
 
     Raises:
       UserError: a row that cannot be read, or is too long, with its number.
@@ -93,27 +98,41 @@ def read(
     file = rows.unpacked(file, format_)
     if format_.kind == "text":
         for number, line in enumerate(rows.lines(file, title)):
-            text = Text(number, line.removesuffix("\n").removesuffix("\r"))
-            yield _check_length(text, f"{title}, line {number + 1}")
+            cells = task.cells_of(line.removesuffix("\n").removesuffix("\r"))
+            where = f"{title}, line {number + 1}"
+            yield _check_length(Given(number, Row(cells, number, title)), where)
         return
-    names = [name for name in columns if name]
-    for number, cells in rows.read(file, format_, names, title, remarks):
-        values = dict(zip(names, cells, strict=True))
-        texts = [rows.check_text(values[name], name, number, title) for name in columns[:2] if name]
-        own = values[columns.id] if columns.id else number - 1
+    kinds = {column.key: column for column in task.text_columns}
+    names = list(columns.texts.values()) + ([columns.id] if columns.id else [])
+    found = rows.read(file, format_, names, title, remarks=remarks, header=header)
+    for number, read_ in found:
+        where = f"{title}, row {number}"
+        values: dict[str, Any] = {}
+        for key, cell in zip(columns.texts, read_, strict=False):
+            if kinds[key].kind != TEXT and isinstance(cell, str):
+                values |= task.cells_of(check_text(cell, f"{where}: {columns.texts[key]!r}"))
+            else:
+                column = kinds[key]._replace(name=columns.texts[key])
+                values[key] = value_of(column, cell, where, format_.kind == "jsonl")
+        own = read_[-1] if columns.id else number - 1
         if not isinstance(own, (int, str)) or isinstance(own, bool):
             raise UserError(
-                f"{title}, row {number}: id {columns.id!r} must be text or a whole number,"
-                f" is {shown(own)}"
+                f"{where}: id {columns.id!r} must be text or a whole number, is {shown(own)}"
             )
         if isinstance(own, str):
-            rows.check_text(own, columns.id, number, title)
-        yield _check_length(Text(own, *texts), f"{title}, row {number}")
+            check_text(own, f"{where}: {columns.id!r}")
+        yield _check_length(Given(own, Row(values, number - 1, title)), where)
 
 
-def _check_length(text: Text, where: str) -> Text:
-    if text.characters > MAX_CHARACTERS:
+def _check_length(given: Given, where: str) -> Given:
+    if given.characters > MAX_CHARACTERS:
         raise UserError(
-            f"{where}: a text of {text.characters:,} characters: cut it to {MAX_CHARACTERS:,}"
+            f"{where}: a text of {given.characters:,} characters: cut it to {MAX_CHARACTERS:,}"
         )
-    return text
+    return given
+
+
+def _parts(cell: Any) -> Sequence[str]:
+    if isinstance(cell, str):
+        return [cell]
+    return [part for part in cell if isinstance(part, str)] if isinstance(cell, list) else []

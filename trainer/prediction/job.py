@@ -1,16 +1,14 @@
-"""The texts of a file, predicted and written chunk by chunk."""
+"""The rows of a file, predicted and written chunk by chunk."""
 
 import json
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-import numpy as np
-
 from trainer.errors import Interrupted, UserError
 from trainer.prediction.attribution import Explainer
-from trainer.prediction.inputs import Text
+from trainer.prediction.inputs import Given
 from trainer.prediction.page import MOST, Explained
-from trainer.prediction.predictor import Predictor, chunks
+from trainer.prediction.predictor import Answered, Predictor, chunks
 
 
 class Sink(Protocol):
@@ -26,12 +24,11 @@ class Sink(Protocol):
 
 
 class Job:
-    """Predicts texts.
+    """Predicts rows.
 
     Args:
-      predictor: scores them.
-      threshold: for two classes, from which probability on it is the second one; None: the more
-        probable class.
+      predictor: gives the answers.
+      rule: what turns them into predictions, see `Task.rule`.
       explainer: adds attributions, if it is there.
       stop: asked between batches.
 
@@ -42,38 +39,38 @@ class Job:
     def __init__(
         self,
         predictor: Predictor,
-        threshold: float | None,
+        rule: Any,
         explainer: Explainer | None,
         stop: Callable[[], bool],
     ):
-        self._predictor, self._threshold = predictor, threshold
+        self._predictor, self._rule = predictor, rule
         self._explainer, self._stop = explainer, stop
-        self._names = predictor.trained.id2label
+        self._task = predictor.trained.task
         self.explained: list[Explained] = []
 
-    def run(self, texts: Iterator[Text], sink: Sink, advance: Callable[[int], None]) -> None:
+    def run(self, given: Iterator[Given], sink: Sink, advance: Callable[[int], None]) -> None:
         """Predicts what `sink` has not got yet.
 
         Args:
-          texts: from the first on, whatever is done.
+          given: the rows from the first on, whatever is done.
           sink: takes the lines.
-          advance: told after every chunk how many texts it had.
+          advance: told after every chunk how many rows it had.
 
         Raises:
           Interrupted: a signal came; whole lines are written.
-          UserError: a text cannot be read, what is done belongs to other texts or another model, or
+          UserError: a row cannot be read, what is done belongs to other rows or another model, or
             a line cannot be written.
         """
         number = 0
-        for chunk in chunks(texts):
+        for chunk in chunks(given):
             done = max(sink.done - number, 0)
-            if done <= len(chunk):  # all of it is scored, so that each text has the same company
-                rows = self._predictor.probabilities(chunk)
-                pairs = list(zip(chunk, rows, strict=True))
+            if done <= len(chunk):  # all of it is scored: results depend slightly on the batch
+                answered = self._predictor.run([each.row for each in chunk])
+                pairs = list(zip(chunk, answered, strict=True))
                 if done:
                     sink.check(self._line(*pairs[done - 1]))
-                for text, row in pairs[done:]:
-                    sink.write(self._line(text, row))
+                for each, answers in pairs[done:]:
+                    sink.write(self._line(each, answers))
             number += len(chunk)
             advance(len(chunk))
         if sink.done > number:
@@ -82,21 +79,17 @@ class Job:
                 " the same texts as before"
             )
 
-    def _line(self, text: Text, row: np.ndarray) -> str:
-        label = int(row.argmax() if self._threshold is None else row[1] >= self._threshold)
-        probabilities = [float(f"{value:.9g}") for value in row]
-        line: dict[str, Any] = {
-            "id": text.id,
-            "label": self._names[label],
-            "probabilities": probabilities,
-        }
-        if self._explainer:
+    def _line(self, given: Given, answered: Answered) -> str:
+        row = given.row
+        line = {"id": given.id, **self._task.line(row, *answered, self._rule)}
+        if self._explainer and (what := self._task.explained(line)):
             if self._stop():
                 raise Interrupted
-            found = self._explainer.explain(text, label)
+            output, name, share = what
+            (text,) = self._task.texts(row)
+            found = self._explainer.explain(text, output)
             pairs = zip(found.tokens, found.values.tolist(), strict=True)
             line["attributions"] = [[token, float(f"{value:.6g}")] for token, value in pairs]
             if len(self.explained) < MOST:
-                explained = Explained(text.id, text.text, self._names[label], row[label], found)
-                self.explained.append(explained)
+                self.explained.append(Explained(given.id, text, name, share, found))
         return json.dumps(line, ensure_ascii=False)

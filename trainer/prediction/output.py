@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -11,7 +11,6 @@ from trainer.errors import UserError
 from trainer.storage import strict_json
 
 _BLOCK = 2**20  # bytes
-_FIELDS = {"id", "label", "probabilities"}
 _BEGIN = b'{"id": '  # of every line
 
 
@@ -22,14 +21,19 @@ class Output:
       done: how many lines it has.
     """
 
-    def __init__(self, path: Path, resume: bool):
+    def __init__(self, path: Path, resume: bool, fields: Collection[str]):
         """Opens a new file, or goes on after the last whole line of one; a half one is removed.
+
+        Args:
+          path: of the file.
+          resume: whether there may be one.
+          fields: what each line has besides "id".
 
         Raises:
           UserError: it is there already and shall not be resumed, is no file of predictions, or
             cannot be written.
         """
-        self._path, self.done = path, 0
+        self._path, self.done, self._fields = path, 0, {"id", *fields}
         self._is_new = not path.exists()
         self._last_line = b""
         with _told(f"--output={path}"):
@@ -59,7 +63,7 @@ class Output:
             ours = _BEGIN.startswith(self._file.read(len(_BEGIN)))
         if ours and self._last_line:
             try:
-                ours = strict_json.as_object(self._last_line).keys() >= _FIELDS
+                ours = strict_json.as_object(self._last_line).keys() >= self._fields
             except strict_json.InvalidJson:
                 ours = False
         if not ours:  # nothing of another file is removed

@@ -16,7 +16,7 @@ class Explained(NamedTuple):
 
     id: int | str
     text: str
-    label: str
+    name: str
     probability: float
     attribution: Attribution
 

@@ -1,17 +1,18 @@
-"""Probabilities of texts from a trained model, in bounded memory."""
+"""Answers of a trained model, in bounded memory."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.encode import Encoded
+from trainer.data.columns import Row
 from trainer.data.table import Table
-from trainer.errors import Interrupted, UserError
-from trainer.objectives.metrics import softmax
-from trainer.prediction.inputs import MAX_CHARACTERS, Text
+from trainer.errors import Interrupted
+from trainer.evaluation.evaluator import joined_batches
+from trainer.prediction.inputs import MAX_CHARACTERS, Given
 from trainer.runtime.devices import local_replicas
-from trainer.tasks.task import INPUTS
+from trainer.tasks.task import ID, INPUTS, WEIGHT, Piece
 from trainer.trained import TrainedModel
 
 # A chunk has at most so many: its texts are tokenised at once, and scored sorted by length.
@@ -22,9 +23,9 @@ BATCH_TOKENS = 2**13
 _MULTIPLE = 8  # of lengths
 
 
-def chunks(texts: Iterator[Text]) -> Iterator[list[Text]]:
+def chunks(texts: Iterator[Given]) -> Iterator[list[Given]]:
     """Runs of texts. Where they end depends on the texts only, not on where one begins to score."""
-    chunk: list[Text] = []
+    chunk: list[Given] = []
     characters = 0
     for text in texts:
         full = len(chunk) == CHUNK_TEXTS or characters + text.characters > CHUNK_CHARACTERS
@@ -37,8 +38,20 @@ def chunks(texts: Iterator[Text]) -> Iterator[list[Text]]:
         yield chunk
 
 
+class Answered(NamedTuple):
+    """What a model answers to a row.
+
+    Attributes:
+      pieces: the row as the model was given it.
+      answers: of its pieces, by name, see `Task.answers`.
+    """
+
+    pieces: list[Piece]
+    answers: dict[str, np.ndarray]
+
+
 class Predictor:
-    """Scores texts on all devices of a model's strategy.
+    """Gives rows to a model on all devices of its strategy.
 
     Args:
       trained: the model.
@@ -47,34 +60,30 @@ class Predictor:
 
     def __init__(self, trained: TrainedModel, stop: Callable[[], bool] = lambda: False):
         self.trained, self._stop = trained, stop
-        spec = tf.TensorSpec([None, None], tf.int32)
-        self._logits = tf.function(
-            self._all_rows, input_signature=[dict.fromkeys(INPUTS, spec)], autograph=False
-        )
+        self._answers: Any = None  # compiled for the first batch
 
-    def probabilities(self, texts: Sequence[Text]) -> np.ndarray:
-        """float64 [N, C], calibrated, in the order of the texts.
+    def run(self, rows: Sequence[Row]) -> list[Answered]:
+        """The answers to rows, in their order.
 
         Raises:
           Interrupted: `stop` said so.
-          UserError: the model's outputs for a text are not finite.
+          UserError: a row that the task cannot take.
         """
-        pairs = [text.pair for text in texts if text.pair is not None]
-        encoded = self.trained.encoder.encode([text.text for text in texts], pairs or None)
-        logits = self.logits(encoded)
-        odd = np.flatnonzero(~np.isfinite(logits).all(-1))
-        if len(odd):
-            raise UserError(
-                f"the model's outputs for the text with id {texts[odd[0]].id!r} are not finite: its"
-                " weights are too large, or damaged"
-            )
-        return softmax(logits / self.trained.temperature)
+        task, encoder = self.trained.task, self.trained.encoder
+        pieces = task.pieces(rows, encoder)
+        found = self._of_pieces(Table.of(pieces, task.arrays(), encoder.pad_id))
+        places: list[list[int]] = [[] for _ in rows]
+        for at, piece in enumerate(pieces):
+            places[piece.row].append(at)
+        return [
+            Answered([pieces[at] for at in of], {name: each[of] for name, each in found.items()})
+            for of in places
+        ]
 
-    def logits(self, encoded: Sequence[Encoded]) -> np.ndarray:
-        """float [N, C] of encoded texts."""
-        table = Table.of(encoded, self.trained.encoder.pad_id)
+    def _of_pieces(self, table: Table) -> dict[str, np.ndarray]:
+        """The answers to the rows of a table, longest first, so that batches are well filled."""
         lengths, order = table.lengths, np.argsort(-table.lengths, kind="stable")
-        found: list[np.ndarray] = []
+        found: list[dict[str, np.ndarray]] = []
         start = 0
         while start < len(order):
             if self._stop():
@@ -83,13 +92,17 @@ class Predictor:
             longest = min(longest, self.trained.config.data.max_length)
             rows = order[start : start + max(1, BATCH_TOKENS // longest)]
             batch = table.gather(self._filled(rows), longest)
-            batch = {name: batch[name] for name in INPUTS}
-            found.append(self._logits(batch).numpy()[: len(rows)])
+            del batch[WEIGHT], batch[ID]
+            answers = self._compiled(batch)(batch)
+            found.append({name: each.numpy()[: len(rows)] for name, each in answers.items()})
             start += len(rows)
-        logits = np.concatenate(found)
-        back = np.empty_like(logits)
-        back[order] = logits
-        return back
+        return {name: _in_order([each[name] for each in found], order) for name in found[0]}
+
+    def _compiled(self, batch: dict[str, tf.Tensor]) -> Any:
+        if self._answers is None:
+            spec = {n: tf.TensorSpec([None] * t.shape.rank, t.dtype) for n, t in batch.items()}
+            self._answers = tf.function(self._all_rows, input_signature=[spec], autograph=False)
+        return self._answers
 
     def _filled(self, rows: np.ndarray) -> tf.Tensor:
         """The rows int [B], and padding (-1) so that each replica has as many."""
@@ -99,7 +112,7 @@ class Predictor:
     def _all_rows(self, batch):
         strategy = self.trained.strategy
         per_replica = strategy.run(self._own_rows, args=(batch,))
-        return strategy.gather(per_replica, axis=0)
+        return {name: strategy.gather(each, axis=0) for name, each in per_replica.items()}
 
     def _own_rows(self, batch):
         strategy = self.trained.strategy
@@ -107,4 +120,13 @@ class Predictor:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         start = tf.cast(replica, tf.int32) * rows
         own = {name: tensor[start : start + rows] for name, tensor in batch.items()}
-        return self.trained.model(own, training=False)
+        inputs = {name: own[name] for name in INPUTS}
+        return self.trained.task.answers(own, self.trained.model(inputs, training=False))
+
+
+def _in_order(parts: list[np.ndarray], order: np.ndarray) -> np.ndarray:
+    """Arrays of batches in one, put back into the order of the rows."""
+    joined = joined_batches(parts)
+    back = np.empty_like(joined)
+    back[order] = joined
+    return back

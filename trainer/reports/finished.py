@@ -8,12 +8,12 @@ import numpy as np
 
 from trainer.config import Experiment
 from trainer.errors import UserError
-from trainer.evaluation.calibration import Calibration, temperature_note
 from trainer.evaluation.scores import MAX_BYTES, Kept
 from trainer.monitor.metrics_log import read_records
 from trainer.storage.contents import LOG, SCORES
 from trainer.storage.disk import sha256_of
 from trainer.storage.workdir import Workdir
+from trainer.tasks.task import Task
 
 
 class Curve(NamedTuple):
@@ -29,7 +29,8 @@ class FinishedRun(NamedTuple):
     Attributes:
       name: of its folder, with those above that tell it from other runs.
       config: its settings. derived: what followed from them and the data.
-      result: result.json. calibration: of validation. test: the scores of the test split.
+      result: result.json. task: bound to what it learned. fitted: what it fitted on validation.
+      test: the scores of the test split.
       curves: every metric by name ("train/loss"), as metrics.jsonl has them.
     """
 
@@ -37,14 +38,10 @@ class FinishedRun(NamedTuple):
     config: Experiment
     derived: Mapping[str, Any]
     result: Mapping[str, Any]
-    calibration: Calibration
+    task: Task
+    fitted: Any
     test: Kept
     curves: Mapping[str, Curve]
-
-    @property
-    def labels(self) -> list[str]:
-        """Class names, in the order of their ids."""
-        return self.derived["id2label"]
 
     @property
     def phases(self) -> list[int]:
@@ -92,13 +89,11 @@ def read_run(folder: Path, trusted: Collection[str] = ()) -> FinishedRun:
             f"--workdir={folder} holds a run that has not ended: let it end first, the command that"
             " began it goes on"
         )
-    classes = len(derived["id2label"])
-    calibration = Calibration.load(workdir.calibration_file, classes)
-    if result["temperature"] is None:
-        raise UserError(f"--workdir={folder}: {temperature_note(None)}: there is nothing to report")
-    if not calibration:
-        raise UserError(f"{workdir.calibration_file} is missing: restore it from a backup")
-    if calibration.step != result["best_step"]:
+    task = config.task.bound(derived["facts"])
+    fitted = task.load_fitted(workdir.calibration_file)
+    if not fitted and (note := task.note(None, result)):
+        raise UserError(f"--workdir={folder}: {note}: there is nothing to report")
+    if fitted and fitted.step != result["best_step"]:
         raise UserError(f"{workdir.calibration_file} and {workdir.result_file} are of two runs")
     digests = result["sha256"]
     if SCORES["test"] not in digests:
@@ -106,14 +101,15 @@ def read_run(folder: Path, trusted: Collection[str] = ()) -> FinishedRun:
             f"--workdir={folder} holds no scores of its test examples, of which a report is made:"
             f" they were over {MAX_BYTES:,} bytes, or not all finite"
         )
-    test = Kept.load(folder / SCORES["test"], digests[SCORES["test"]], classes)
+    test = Kept.load(folder / SCORES["test"], digests[SCORES["test"]], task)
     curves = _curves(folder / LOG, digests[LOG])
     return FinishedRun(
         folder.resolve().name,
         config=config,
         derived=derived,
         result=result,
-        calibration=calibration,
+        task=task,
+        fitted=fitted,
         test=test,
         curves=curves,
     )

@@ -11,13 +11,11 @@ import numpy as np
 from trainer import config as config_lib
 from trainer.errors import UserError
 from trainer.evaluation import statistics
-from trainer.evaluation.calibration import reliability
-from trainer.objectives.metrics import confusion_matrix
 from trainer.reports import charts
 from trainer.reports.finished import FinishedRun
+from trainer.tasks import shown as forms
 
-_LARGE = 30  # classes above which a confusion matrix is too large to be drawn
-_METRICS = ("loss", "precision", "recall", "f1", "auc")
+_LONGEST = 400  # characters of a text
 
 
 class Pair(NamedTuple):
@@ -42,6 +40,7 @@ def render(runs: Sequence[FinishedRun]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = lambda value: f"{100 * value:.2f}\N{NO-BREAK SPACE}%"
+    environment.filters["cell"] = _cell
     environment.filters["points"] = lambda value: f"{100 * value:+.2f}".replace("-", "\u2212")
     return environment.get_template("report.html").render(
         title=" · ".join(run.name for run in runs),
@@ -61,10 +60,13 @@ def compare(runs: Sequence[FinishedRun]) -> list[Pair]:
                 f"{one.name} and {two.name} were not scored on the same test examples: compare runs"
                 " on the same test split"
             )
-    right = {id(run): run.test.predictions == run.test.labels for run in runs}
+    found = [run.task.correct(run.test.gold, run.test.scores) for run in runs]
+    right = [each for each in found if each is not None]
+    if len(right) < len(runs):
+        return []
     pairs = [
-        Pair(one.name, two.name, statistics.compare(right[id(one)], right[id(two)]))
-        for one, two in itertools.combinations(runs, 2)
+        Pair(runs[i].name, runs[j].name, statistics.compare(right[i], right[j]))
+        for i, j in itertools.combinations(range(len(runs)), 2)
     ]
     adjusted = statistics.holm([pair.found.p for pair in pairs])
     return [
@@ -76,11 +78,9 @@ def compare(runs: Sequence[FinishedRun]) -> list[Pair]:
 def _same_test(one: FinishedRun, two: FinishedRun) -> bool:
     """By the fingerprint too: other texts may have the same numbers."""
     prints = {run.derived["data_fingerprint"]["test"] for run in (one, two)}
-    return (
-        len(prints) == 1
-        and np.array_equal(one.test.ids, two.test.ids)
-        and np.array_equal(one.test.labels, two.test.labels)
-    )
+    mine, its = ({**run.test.gold, "lengths": np.zeros(0)} for run in (one, two))
+    same = mine.keys() == its.keys() and all(np.array_equal(mine[n], its[n]) for n in mine)
+    return len(prints) == 1 and same
 
 
 def differing(runs: Sequence[FinishedRun]) -> dict[str, list[str]]:
@@ -93,45 +93,58 @@ def differing(runs: Sequence[FinishedRun]) -> dict[str, list[str]]:
 
 def _section(run: FinishedRun) -> dict[str, Any]:
     """Everything that the page says of a run."""
-    test, names = run.test, run.labels
-    temperature = run.calibration.temperature
-    plain, calibrated = test.probabilities(), test.probabilities(temperature)
-    before, after = (reliability(test.labels, each) for each in (plain, calibrated))
-    right = test.predictions == test.labels
-    matrix = confusion_matrix(test.labels, test.predictions, len(names))
-    versions = run.result["versions"]
+    test, task = run.test, run.task
+    right = task.correct(test.gold, test.scores)
+    share = None
+    if right is not None:
+        interval = statistics.proportion(int(right.sum()), len(right))
+        share = {"name": task.correct_name, "value": float(right.mean()), "interval": interval}
+    hidden = ("examples", share["name"] if share else "")
+    shown = task.show(test.gold, test.scores, test.examples, run.fitted)
     environment = {key: run.result[key] for key in ("replicas", "parameters", "skipped_steps")}
     return {
         "name": run.name,
         "result": run.result,
-        "metrics": {name: test.metrics[name] for name in _METRICS if name in test.metrics},
-        "count": len(right),
-        "accuracy": float(right.mean()),
-        "interval": statistics.proportion(int(right.sum()), len(right)),
-        "before": before.error,
-        "after": after.error,
-        "temperature": temperature,
-        "temperature_note": run.calibration.note,
+        "share": share,
+        "metrics": {name: v for name, v in test.metrics.items() if name not in hidden},
+        "count": test.metrics["examples"],
         "curves": _curves(run),
-        "confusion": charts.confusion(matrix, names) if len(names) <= _LARGE else "",
-        "precision_recall": charts.precision_recall(test.labels, calibrated, names),
-        "reliability": [
-            charts.reliability(before, f"Before: error {before.error:.4f}"),
-            charts.reliability(after, f"After: error {after.error:.4f}"),
-        ],
-        "thresholds": [
-            statistics.at_threshold(name, each.value, test.labels, calibrated[:, 1])
-            for name, each in run.calibration.thresholds.items()
-        ],
-        "precision_target": run.calibration.precision_target,
-        "by_length": statistics.by_length(test.lengths, test.labels, calibrated),
-        "by_label": statistics.by_label(test.labels, test.predictions, names),
-        "labels": names,
-        "wrong": test.wrong,
+        "shown": _blocks(shown),
         "config": json.dumps(config_lib.to_dict(run.config), indent=2, ensure_ascii=False),
         "data": run.derived["data_fingerprint"],
-        "environment": {**environment, **versions},
+        "environment": {**environment, **run.result["versions"]},
     }
+
+
+def _blocks(shown: Sequence[forms.Shown]) -> list[dict[str, Any]]:
+    """What a task shows, in order: tables, notes, and charts side by side."""
+    found: list[dict[str, Any]] = []
+    for kind, group in itertools.groupby(shown, _kind):
+        held = list(group)
+        if kind == "table" or kind == "note":
+            found += [{"kind": kind, **each._asdict()} for each in held]
+        else:
+            curves: list[forms.Shown] = [e for e in held if isinstance(e, forms.Curve)]
+            single: list[list[forms.Shown]] = [
+                [each] for each in held if not isinstance(each, forms.Curve)
+            ]
+            charts_ = [charts.chart(each) for each in [*single, *([curves] if curves else [])]]
+            found.append({"kind": kind, "charts": [svg for svg in charts_ if svg]})
+    return found
+
+
+def _cell(value: str | int | float) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return value if len(value) <= _LONGEST else f"{value[: _LONGEST - 1]}…"
+
+
+def _kind(shown: forms.Shown) -> str:
+    if isinstance(shown, forms.Table):
+        return "table"
+    return "note" if isinstance(shown, forms.Note) else "charts"
 
 
 def _curves(run: FinishedRun) -> list[str]:
@@ -141,7 +154,7 @@ def _curves(run: FinishedRun) -> list[str]:
         (
             "Validation",
             "share",
-            {name: f"validation/{name}" for name in ("accuracy", "f1", "auc")},
+            {name: f"validation/{name}" for name in run.task.metric_names() if name != "loss"},
         ),
         ("Learning rate", "rate", {"rate": "train/learning_rate"}),
         (
@@ -154,5 +167,5 @@ def _curves(run: FinishedRun) -> list[str]:
     for title, ylabel, metrics in wanted:
         lines = {name: run.curves[key] for name, key in metrics.items() if key in run.curves}
         if lines:
-            found.append(charts.curves(lines, title, ylabel, run.phases))
+            found.append(charts.steps(lines, title, ylabel, run.phases))
     return found

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from trainer.config import MAX_CLASSES
 from trainer.storage import fields
 
 # Where derived holds the sha256 of each file of tokenizer/, by its path there.
@@ -33,11 +32,7 @@ def derived(values: Mapping[str, Any]) -> dict[str, Any]:
             fields.mapping(found, name)
     if found["pretrained_sha256"] is not None:
         _digests(found, "pretrained_sha256")
-    labels = fields.items(found, "id2label", MAX_CLASSES)
-    if not all(isinstance(label, str) for label in labels):
-        raise fields.Invalid("id2label must hold texts")
-    if len(labels) < 2 or len(set(labels)) < len(labels):
-        raise fields.Invalid("id2label must hold two or more names, each once")
+    fields.mapping(found, "facts")
     fields.text(found, "tokenizer")
     fingerprints = fields.mapping(found, "data_fingerprint")
     for split in SPLITS:
@@ -58,12 +53,7 @@ def result(values: dict[str, Any]) -> dict[str, Any]:
         for name in metrics:
             fields.number_or_nan(metrics, name)
         fields.integer(metrics, "examples", low=1)
-        for name in ("loss", "accuracy", "calibration_error"):
-            fields.number_or_nan(metrics, name)
-    errors = fields.mapping(values, "test_calibration_error")
-    for name in ("before", "after"):
-        fields.number_or_nan(errors, name, 0, 1)
-    fields.number_or_nan(values, "temperature", low=0)  # null: nothing was calibrated
+        fields.number_or_nan(metrics, "loss")
     fields.integer(values, "steps")
     fields.integer(values, "best_step", high=values["steps"])
     for name, low in (("skipped_steps", 0), ("parameters", 0), ("replicas", 1)):

@@ -16,8 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from trainer import config as config_lib
 from trainer.data.tokenizers import load_tokenizer
 from trainer.errors import UserError
-from trainer.imports import OTHER_VERSION, check_trusted
-from trainer.objectives.metrics import better
+from trainer.evaluation.scores import better
 from trainer.runtime.meeting import SECRET_FILE
 from trainer.runtime.workers import Workers
 from trainer.storage import contents, fields, sealed
@@ -25,6 +24,8 @@ from trainer.storage.checkpoint import DamagedCheckpoint, Store, newest_whole
 from trainer.storage.contents import TOKENIZER_FILES
 from trainer.storage.disk import check_place, replace, sha256_of
 from trainer.storage.writing import why_not_written
+from trainer.tasks.stored import StoredTask
+from trainer.trust import OTHER_VERSION, check_trusted
 
 TOKEN = ".token"  # what the chief writes and every worker must read, for a moment
 DERIVED = "derived"  # the key in config.json of what follows from the settings and the data
@@ -79,15 +80,20 @@ class Workdir:
                     f"--workdir={self.path} is not empty and holds no run: choose an empty folder"
                 )
             return
-        different = config_lib.differences(self.read()[0], config)
+        different = config_lib.differences(self.read(config)[0], config)
         if different:
             raise UserError(
                 f"--workdir={self.path} holds another run ({'; '.join(different)}): use its"
                 " settings, or another --workdir"
             )
 
-    def read(self) -> tuple[config_lib.Experiment, dict[str, Any]]:
-        """The run's settings, and what followed from them (fingerprints, label names).
+    def read(
+        self, like: config_lib.Experiment | None = None
+    ) -> tuple[config_lib.Experiment, dict[str, Any]]:
+        """The run's settings, and what followed from them (fingerprints, facts).
+
+        Args:
+          like: see `config_lib.from_dict`.
 
         Raises:
           UserError: there is no run, or its config.json is not what a run of this version wrote.
@@ -96,8 +102,9 @@ class Workdir:
             values = sealed.read(self.config_file)
             derived = contents.derived(values)
             del values[DERIVED]
-            config = config_lib.from_dict(values)
+            config = config_lib.from_dict(values, like)
             config_lib.validate(config)
+            config.task.check_facts(derived["facts"])
             return config, derived
         except FileNotFoundError as error:
             raise UserError(
@@ -124,6 +131,9 @@ class Workdir:
         """
         config, derived = self.read()
         check_trusted(config, trusted, str(self.config_file))
+        if isinstance(config.task, StoredTask):
+            config.task = config.task.imported()
+            config_lib.validate(config)
         return config, derived
 
     def load_tokenizer(self) -> PreTrainedTokenizerFast:
@@ -332,7 +342,9 @@ class Workdir:
           UserError: it is not what was written.
         """
         try:
-            return contents.result(sealed.read(self.result_file))
+            result = contents.result(sealed.read(self.result_file))
+            self.read()[0].task.check_results(result)
+            return result
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -351,14 +363,14 @@ class Workdir:
         for step in self.best.steps():
             try:
                 meta = self.best.verify(step)
-                metric = fields.text(meta, "metric")
+                lower = fields.flag(meta, "lower_is_better")
                 value = fields.number_or_nan(meta, "value")
             except (DamagedCheckpoint, fields.Invalid) as error:
                 raise UserError(
                     f"weights that validation chose are damaged ({error}): restore"
                     f" {self.best.path(step)} from a backup, or delete it to do without them"
                 ) from error
-            if chosen is None or better(metric, value, chosen[1]):
+            if chosen is None or better(lower, value, chosen[1]):
                 chosen = step, value
         if chosen:
             return self.best, chosen[0]

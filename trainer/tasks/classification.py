@@ -1,99 +1,131 @@
 """Classification: one label a text or pair of texts."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import tensorflow as tf
-from transformers import PreTrainedTokenizerFast
 
-from trainer.config import Objective
-from trainer.errors import UserError
-from trainer.evaluation.calibration import Calibration, reliability
-from trainer.models.random import keep_mask
-from trainer.objectives.losses import make_loss
-from trainer.objectives.metrics import (
+from trainer import settings
+from trainer.data.columns import LABEL, TEXT, Row
+from trainer.data.rows import listed
+from trainer.errors import UserError, shown
+from trainer.lazy import tf
+from trainer.storage import fields
+from trainer.tasks import labels as classes
+from trainer.tasks import parts
+from trainer.tasks.calibration import Calibration, Reliability, reliability, temperature_note
+from trainer.tasks.losses import FOCAL_GAMMA, make_loss
+from trainer.tasks.masking import Masking
+from trainer.tasks.metrics import (
+    METRICS,
     check_metrics,
     classification_metrics,
     confusion_matrix,
     own_metrics,
     softmax,
 )
-from trainer.tasks.shown import Bars, Curve, Matrix, Shown, Table
-from trainer.tasks.task import Batch, Examples, Gold, Scores, Task
+from trainer.tasks.shown import Bars, Curve, Matrix, Note, Shown, Table
+from trainer.tasks.task import WEIGHT, Array, Examples, Gold, Piece, Scores, Task
+
+if TYPE_CHECKING:
+    from trainer.tasks.task import Batch
 
 
-@dataclass(frozen=True)
-class Masking:
-    """Replaces a share of the input tokens while training (word dropout).
-
-    Attributes:
-      share: of the real tokens, special ones left out.
-      mask_id: what they are replaced by.
-      special_ids: tokens that are never replaced.
-    """
-
-    share: float
-    mask_id: int
-    special_ids: tuple[int, ...]
-
-    @classmethod
-    def of(cls, share: float, tokenizer: PreTrainedTokenizerFast) -> "Masking | None":
-        """The masking of a share of the tokens; None for a share of 0.
-
-        Raises:
-          UserError: the tokenizer has no mask token.
-        """
-        if not share:
-            return None
-        if tokenizer.mask_token_id is None:
-            raise UserError(
-                "config.objective.mask_share needs a tokenizer with a mask token: set it to 0, or"
-                " choose another tokenizer"
-            )
-        return cls(share, tokenizer.mask_token_id, tuple(sorted(tokenizer.all_special_ids)))
-
-    def __call__(self, batch: Batch) -> Batch:
-        """The batch with other input_ids [B, T]."""
-        ids = batch["input_ids"]
-        special = tf.reduce_any(ids[..., None] == tf.constant(self.special_ids, ids.dtype), -1)
-        kept = keep_mask(tf.shape(ids), self.share) | special
-        return {**batch, "input_ids": tf.where(kept, ids, self.mask_id)}
-
-
+@dataclass
 class Classification(Task):
     """Learns the label of each row.
 
-    Gold has "label" int32 [N], answers have "logits" float [N, C].
-
-    Args:
-      objective: loss, class weights, further metrics.
-      names: of the C classes, in the order of their ids.
-      masking: replaces some input tokens while training, or None.
-      precision_target: of the second threshold that is fitted, with two classes.
-
-    Raises:
-      UserError: the objective's loss or metrics cannot be had, or do not fit the classes.
+    Gold has "label" int32 [N], answers have "logits" float [N, C]. The facts are the class names,
+    "labels", in the order of their ids.
     """
 
-    def __init__(
-        self,
-        objective: Objective,
-        names: Sequence[str],
-        masking: Masking | None = None,
-        precision_target: float = 0.95,
-    ):
-        self._objective, self._names = objective, list(names)
-        self._loss = make_loss(objective, len(names))
-        self._masking, self._precision_target = masking, precision_target
+    metric: ClassVar[str] = "accuracy"
+
+    text: str = settings.column(TEXT, "text")
+    text_pair: str = settings.column(TEXT)  # a second text, for sentence pairs
+    label: str = settings.column(LABEL, "label")
+    labels: tuple[str, ...] = settings.texts(classes.MAX_CLASSES)  # by id; empty: sorted
+    loss: str = settings.code("cross_entropy")  # cross_entropy | focal | "package.module:function"
+    label_smoothing: float = settings.number(0.0, 0.0, 0.99)
+    class_weights: tuple[float, ...] = settings.numbers(0.0, 1e6, classes.MAX_CLASSES)  # or all 1
+    focal_gamma: float = settings.number(FOCAL_GAMMA, 0.0, 1000.0)
+    mask_share: float = settings.number(0.0, 0.0, 0.95)  # of tokens masked in training, in 1/256
+    metrics: tuple[str, ...] = settings.code(())  # further ones, each "package.module:function"
+    precision_target: float = settings.how(0.95, 0.0, 1.0)  # of a threshold; two classes only
+
+    # The rows
+
+    def validate(self) -> None:
+        names = self.labels
+        if names and (len(names) < 2 or len(set(names)) < len(names)):
+            raise UserError(
+                f"config.task.labels={names!r}"[:200] + " must name each class once, at least two"
+            )
+        if 0 < self.mask_share < 1 / 512:
+            raise UserError(
+                f"config.task.mask_share={self.mask_share} is too small to act: shares are in 1/256"
+            )
+
+    def learn(
+        self, rows: Iterator[Row], title: str, known: Mapping[str, Sequence[str]]
+    ) -> dict[str, Any]:
+        if "label" in known:
+            names = known["label"]
+            if not 2 <= len(names) <= classes.MAX_CLASSES:
+                raise UserError(
+                    f"config.task.label={self.label!r} of {title} has {len(names):,} classes: 2 to"
+                    f" {classes.MAX_CLASSES:,} can be told apart"
+                )
+            return {"labels": classes.reordered(names, self.labels, title)}
+        distinct = classes.Distinct(title, self.label, self.labels)
+        for row in rows:
+            distinct.add(row["label"])
+        return {"labels": distinct.names()}
+
+    def check_facts(self, facts: Mapping[str, Any]) -> None:
+        names = fields.items(facts, "labels", classes.MAX_CLASSES)
+        if not all(isinstance(name, str) for name in names):
+            raise fields.Invalid("labels must hold texts")
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise fields.Invalid("labels must hold two or more names, each once")
+
+    def start(self) -> None:
+        self.names: list[str] = list(self.facts["labels"])
+        self._ids = {name: i for i, name in enumerate(self.names)}
+        self._loss = make_loss(self, len(self.names))
+        self._own = own_metrics(self.metrics)
+        self._masking = Masking.of(self.mask_share, self.tokenizer)
+
+    def arrays(self) -> dict[str, Array]:
+        return {"label": Array("int32")}
+
+    def gold(self, row: Row, piece: Piece) -> dict[str, Any]:
+        label = self._ids.get(row["label"])
+        if label is None:
+            raise UserError(
+                f"{row.where}: label {shown(row['label'])} is not one of the labels of train:"
+                f" {listed(self.names)}"
+            )
+        return {"label": label}
+
+    # The model
+
+    @property
+    def outputs(self) -> int:
+        return len(self.names)
+
+    # In the graph
 
     def prepare(self, batch: Batch) -> Batch:
         return self._masking(batch) if self._masking else batch
 
     def weights(self, batch: Batch) -> dict[str, tf.Tensor]:
-        return {"loss": self._loss.example_weights(batch["label"], batch["weight"])}
+        return {"loss": self._loss.example_weights(batch["label"], batch[WEIGHT])}
 
     def losses(self, batch: Batch, outputs: Any) -> dict[str, tf.Tensor]:
         return {"loss": self._loss.example_losses(batch["label"], outputs)}
@@ -101,60 +133,147 @@ class Classification(Task):
     def answers(self, batch: Batch, outputs: Any) -> dict[str, tf.Tensor]:
         return {"logits": outputs}
 
-    def check(self, gold: Gold, split: str, chosen: str) -> None:
-        check_metrics(gold["label"], self._names, self._objective, split, chosen)
+    def serve(
+        self, answers: Mapping[str, tf.Tensor], fitted: Calibration | None
+    ) -> dict[str, tf.Tensor]:
+        return {"probabilities": tf.nn.softmax(answers["logits"] / _temperature(fitted))}
 
-    def metrics(self, gold: Gold, scores: Scores) -> dict[str, Any]:
+    # The judgement of a set
+
+    def metric_names(self) -> list[str]:
+        return [*METRICS, *own_metrics(self.metrics)]
+
+    def about(
+        self, sets: Mapping[str, Gold], cut: bool, fresh: bool = True
+    ) -> tuple[list[str], list[str]]:
+        count = len(self.names)
+        counts = {name: np.bincount(gold["label"], minlength=count) for name, gold in sets.items()}
+        if fresh:
+            classes.check_learned(self.names, counts, cut)
+        table = classes.table(self.names, counts)
+        return [table], classes.notes(self.names, counts["train"], self.label)
+
+    def check_kept(self, gold: Gold, scores: Scores) -> None:
+        labels, logits, count = gold["label"], scores.answers.get("logits"), len(self.names)
+        if logits is None or logits.shape != (len(labels), count) or labels.ndim != 1:
+            raise fields.Invalid(f"logits of {count} classes are needed")
+        if labels.dtype.kind != "i" or labels.min() < 0 or labels.max() >= count:
+            raise fields.Invalid(f"a label is not one of {count} classes")
+
+    def check(self, gold: Gold, split: str, chosen: str) -> None:
+        weights, own = self.class_weights, self._own
+        check_metrics(gold["label"], self.names, split, chosen, class_weights=weights, own=own)
+
+    def judge(self, gold: Gold, scores: Scores) -> dict[str, Any]:
         labels, logits = gold["label"], scores.answers["logits"]
         found = classification_metrics(
             labels,
             logits,
             scores.weights["loss"],
             scores.mean_losses("loss"),
-            own_metrics(self._objective),
-            names=self._names,
+            self._own,
+            names=self.names,
         )
         return {**found, "calibration_error": reliability(labels, softmax(logits)).error}
 
-    def mistakes(self, gold: Gold, scores: Scores) -> np.ndarray:
-        logits = scores.answers["logits"]
-        wrong = np.flatnonzero(logits.argmax(-1) != gold["label"])
-        return wrong[np.argsort(-softmax(logits).max(-1)[wrong], kind="stable")]
+    def correct(self, gold: Gold, scores: Scores) -> np.ndarray:
+        right: np.ndarray = scores.answers["logits"].argmax(-1) == gold["label"]
+        return right
 
-    def show(self, gold: Gold, scores: Scores, mistakes: Examples) -> list[Shown]:
-        """The mistakes, the confusions, precision against recall, and calibration.
+    def mistakes(self, gold: Gold, scores: Scores) -> np.ndarray:
+        """Those that the model was surest of first."""
+        wrong = np.flatnonzero(~self.correct(gold, scores))
+        sure = softmax(scores.answers["logits"]).max(-1)[wrong]
+        return wrong[np.argsort(-sure, kind="stable")]
+
+    def captions(self, gold: Gold, answers: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
+        predictions = answers["logits"].argmax(-1)
+        return {
+            "label": [self.names[i] for i in gold["label"]],
+            "prediction": [self.names[i] for i in predictions],
+        }
+
+    def show(
+        self, gold: Gold, scores: Scores, mistakes: Examples, fitted: Calibration | None = None
+    ) -> list[Shown]:
+        """The confusions, precision against recall, calibration, parts, and the mistakes.
 
         The curve is that of class 1, or with more than two classes of each.
         """
-        names, labels, logits = self._names, gold["label"], scores.answers["logits"]
-        probabilities, predictions = softmax(logits), logits.argmax(-1)
+        names, labels, logits = self.names, gold["label"], scores.answers["logits"]
+        plain, predictions = softmax(logits), logits.argmax(-1)
+        calibrated = softmax(logits / fitted.temperature) if fitted else plain
         wrong = [
-            (id_, names[labels[i]], names[predictions[i]], float(probabilities[i].max()), text)
+            (id_, names[labels[i]], names[predictions[i]], float(plain[i].max()), text)
             for i, id_, text in zip(*mistakes, strict=True)
         ]
-        bins = reliability(labels, probabilities)
+        head = ("id", "label", "prediction", "probability", "text")
         return [
-            Table("wrong predictions", ("id", "label", "prediction", "probability", "text"), wrong),
             Matrix("confusion", confusion_matrix(labels, predictions, len(names)), names),
             *(
-                Curve(names[i], labels == i, probabilities[:, i])
+                Curve(names[i], labels == i, calibrated[:, i])
                 for i in ([1] if len(names) == 2 else range(len(names)))
             ),
-            Bars(
-                "reliability",
-                f"calibration error {bins.error:.4f}",
-                xlabel="confidence",
-                ylabel="accuracy",
-                heights=bins.accuracy,
-                counts=bins.counts,
-                means=bins.confidence,
-            ),
+            _reliability("reliability", reliability(labels, plain)),
+            *(self._calibrated(fitted, labels, plain, calibrated) if fitted else []),
+            _by_length(gold["lengths"], labels, calibrated),
+            _by_label(labels, predictions, names),
+            Table("wrong predictions", head, wrong),
         ]
 
+    def _calibrated(
+        self,
+        fitted: Calibration,
+        labels: np.ndarray,
+        plain: np.ndarray,
+        calibrated: np.ndarray,
+    ) -> list[Shown]:
+        """What the temperature and the thresholds, fitted on validation, give on this set."""
+        before, after = (reliability(labels, each) for each in (plain, calibrated))
+        becomes = "becomes" if after.error <= before.error else "rises to"
+        why = f". Yet {fitted.note}" if fitted.note else ", which was fitted on validation."
+        found: list[Shown] = [
+            _reliability("reliability, calibrated", after),
+            Note(
+                "calibration",
+                f"The expected calibration error here, {before.error:.4f}, {becomes}"
+                f" {after.error:.4f} when logits are divided by the temperature"
+                f" {fitted.temperature:.3f}{why}",
+            ),
+        ]
+        if fitted.thresholds:
+            rows: list[Any] = [
+                tuple(parts.at_threshold(name, each.value, labels, calibrated[:, 1]))
+                for name, each in fitted.thresholds.items()
+            ]
+            name = f"thresholds on the probability of {self.names[1]}, chosen on validation"
+            found.append(Table(name, ("chosen by", "threshold", "precision", "recall", "F1"), rows))
+        return found
+
     def fit(self, step: int, gold: Gold, scores: Scores) -> Calibration | None:
-        return Calibration.fit(
-            step, gold["label"], scores.answers["logits"], self._precision_target
-        )
+        labels, logits = gold["label"], scores.answers["logits"]
+        return Calibration.fit(step, labels, logits, self.precision_target)
+
+    def load_fitted(self, path: Path) -> Calibration | None:
+        return Calibration.load(path, len(self.names))
+
+    def note(self, fitted: Calibration | None, result: Mapping[str, Any] | None) -> str:
+        if fitted:
+            return fitted.note
+        if result is None:
+            return "not calibrated, as the run has not ended"
+        if result["temperature"] is None:
+            return temperature_note(None)
+        return "not calibrated, as calibration.json is missing"
+
+    def check_results(self, values: Mapping[str, Any]) -> None:
+        errors = fields.mapping(values, "test_calibration_error")
+        for name in ("before", "after"):
+            fields.number_or_nan(errors, name, 0, 1)
+        fields.number_or_nan(values, "temperature", low=0)  # null: nothing was calibrated
+        for split in ("validation", "test"):
+            for name in ("accuracy", "calibration_error"):
+                fields.number_or_nan(fields.mapping(values, split), name)
 
     def results(self, fitted: Calibration | None, gold: Gold, scores: Scores) -> dict[str, Any]:
         temperature = fitted.temperature if fitted else None
@@ -164,3 +283,103 @@ class Classification(Task):
             for name, each in (("before", 1.0), ("after", temperature))
         }
         return {"temperature": temperature, "test_calibration_error": errors}
+
+    def summary(self, result: Mapping[str, Any]) -> list[tuple[str, str]]:
+        test, temperature = result["test"], result["temperature"]
+        error = result["test_calibration_error"]["after"]
+        note = temperature_note(temperature)
+        at = ""
+        if not note and math.isfinite(error):
+            at = f", {error:.4f} at temperature {temperature:.3f}"
+        said = (
+            f"accuracy {test['accuracy']:.4f} on {test['examples']:,} examples, calibration error"
+            f" {test['calibration_error']:.4f}{at}"
+        )
+        return [("Test", said), *([("Calibration", note)] if note else [])]
+
+    # Predictions
+
+    line_fields: ClassVar[tuple[str, ...]] = ("label", "probabilities")
+
+    def rule(self, fitted: Calibration | None, threshold: str) -> Rule:
+        if not threshold:
+            return Rule(_temperature(fitted))
+        if len(self.names) != 2:
+            raise UserError(f"--threshold is for two classes, the run has {len(self.names)}")
+        try:
+            value = float(threshold)
+        except ValueError:
+            value = math.nan
+        if 0 <= value <= 1:
+            return Rule(_temperature(fitted), value)
+        found = fitted.thresholds if fitted else {}
+        if threshold not in found:
+            raise UserError(
+                f"--threshold={threshold!r} is no number in [0, 1], and no threshold that"
+                f" validation gave: {', '.join(found) or 'none'}"
+            )
+        return Rule(_temperature(fitted), found[threshold].value)
+
+    def line(
+        self, row: Row, pieces: Sequence[Piece], answers: Mapping[str, np.ndarray], rule: Rule
+    ) -> dict[str, Any]:
+        (probabilities,) = softmax(answers["logits"].astype(np.float64) / rule.temperature)
+        if not np.isfinite(probabilities).all():
+            raise UserError(
+                f"the model's outputs for {row.where} are not finite: its weights are too large, or"
+                " damaged"
+            )
+        threshold = rule.threshold
+        at = probabilities.argmax() if threshold is None else probabilities[1] >= threshold
+        return {
+            "label": self.names[int(at)],
+            "probabilities": [float(f"{value:.9g}") for value in probabilities],
+        }
+
+    def explained(self, line: Mapping[str, Any]) -> tuple[int, str, float] | None:
+        at = self._ids[line["label"]]
+        return at, line["label"], line["probabilities"][at]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The way from logits to a label.
+
+    Attributes:
+      temperature: logits are divided by it before the softmax.
+      threshold: for two classes, from which probability on it is the second one; None: the more
+        probable class.
+    """
+
+    temperature: float = 1.0
+    threshold: float | None = None
+
+
+def _reliability(name: str, bins: Reliability) -> Bars:
+    return Bars(
+        name,
+        f"calibration error {bins.error:.4f}",
+        xlabel="confidence",
+        ylabel="accuracy",
+        heights=bins.accuracy,
+        counts=bins.counts,
+        means=bins.confidence,
+    )
+
+
+def _by_length(lengths: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> Table:
+    head = ("tokens", "examples", "accuracy", "from", "to", "calibration error")
+    rows = [
+        (each.name, each.examples, each.accuracy, *each.interval, each.calibration_error)
+        for each in parts.by_length(lengths, labels, probabilities)
+    ]
+    return Table("by length", head, rows)
+
+
+def _by_label(labels: np.ndarray, predictions: np.ndarray, names: Sequence[str]) -> Table:
+    rows: list[Any] = [tuple(each) for each in parts.by_label(labels, predictions, names)]
+    return Table("by label", ("label", "examples", "precision", "recall", "F1"), rows)
+
+
+def _temperature(fitted: Calibration | None) -> float:
+    return fitted.temperature if fitted else 1.0

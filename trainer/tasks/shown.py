@@ -1,6 +1,7 @@
-"""Tables, matrices, curves and bars: the forms in which a task shows a judged set.
+"""Tables, matrices, curves, bars and points: the forms in which a task shows a judged set.
 
-A task says what is in them; TensorBoard's pages draw them. Names become parts of tags.
+A task says what is in them; `trainer.drawing` draws them for TensorBoard's pages and for reports.
+Names become parts of tags and headings.
 """
 
 from collections.abc import Sequence
@@ -55,4 +56,21 @@ class Bars(NamedTuple):
     means: np.ndarray
 
 
-Shown = Table | Matrix | Curve | Bars
+class Points(NamedTuple):
+    """Pairs of numbers, float [N] each, against the diagonal: a label and what was predicted."""
+
+    name: str
+    xlabel: str
+    ylabel: str
+    x: np.ndarray
+    y: np.ndarray
+
+
+class Note(NamedTuple):
+    """Some sentences."""
+
+    name: str
+    text: str
+
+
+Shown = Table | Matrix | Curve | Bars | Points | Note

@@ -1,24 +1,72 @@
-"""The contract of a task: what is learned from a batch, and how a whole set is judged.
+"""The contract of a task: what is learned from a row, and how a whole set is judged.
 
-A task is made of pure functions. It sees no strategy, tape, optimizer, flag or file: exact
-gradients, phases, precision, accumulation, resuming and distribution are the step's and the loop's,
-for all tasks alike.
+A task is a dataclass: its fields are its settings (`config.task`), its methods are pure functions.
+It sees no strategy, tape, optimizer, flag or file: exact gradients, phases, precision,
+accumulation, resuming and distribution are the step's and the loop's, for all tasks alike.
+docs/own_task.md builds one from nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-import tensorflow as tf
 
+from trainer.data.columns import KINDS, TEXT, WORDS, Column, Row
+from trainer.errors import UserError
+from trainer.lazy import tf
 from trainer.tasks.shown import Shown
 
-Batch = dict[str, tf.Tensor]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import keras
+    from transformers import PreTrainedTokenizerFast
+
+    from trainer.data.encode import Encoded, TextEncoder
+    from trainer.models.architecture import Architecture
+
+Batch = dict[str, Any]
+"""Tensors by name."""
 Gold = Mapping[str, np.ndarray]
-"""Arrays that a task has of the N rows of a set, [N] or [sum of lengths], on the host."""
+"""Arrays of the N rows of a set on the host: those of `Task.arrays`, [N] or, with an axis of
+tokens, [sum of lengths]; "rows" int64 [N], of the source; "lengths" int32 [N], in tokens."""
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")  # the keys of a batch that models take
+WEIGHT, ID = "weight", "id"  # float32 [B], 0 for a padding row; int64 [B], -1 for one
+
+
+class Array(NamedTuple):
+    """A column that a task adds to the tokens of each row.
+
+    Attributes:
+      dtype: NumPy's name of it.
+      axis: "" for one number a row, "input" for one a token.
+      pad: what stands at padding, of rows and of tokens.
+    """
+
+    dtype: str
+    axis: str = ""
+    pad: float = 0
+
+
+class Piece(NamedTuple):
+    """A row of the cache, made of a row of the data or of a part of one.
+
+    Attributes:
+      row: which of the given rows it is made of.
+      tokens: its tokens.
+      values: by the name of an array: a number, or one for each token.
+    """
+
+    row: int
+    tokens: Encoded
+    values: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -41,6 +89,13 @@ class Scores:
         weights = self.weights[name]
         return np.divide(self.losses[name], weights, np.zeros_like(weights), where=weights > 0)
 
+    def mean_loss(self) -> float:
+        """The objective of the whole set: the sum of the mean of each loss."""
+        return sum(
+            float(np.sum(self.losses[n], dtype=np.float64) / np.sum(w, dtype=np.float64))
+            for n, w in self.weights.items()
+        )
+
 
 class Examples(NamedTuple):
     """Some rows of a set.
@@ -55,20 +110,153 @@ class Examples(NamedTuple):
     texts: Sequence[str]
 
 
-class Fitted(Protocol):
-    """Values that a task fits on validation when the run is over: a temperature, thresholds."""
-
-    def save(self, path: Path) -> None:
-        """Writes it as sealed JSON, whole or not at all."""
-
-
+@dataclass
 class Task:
     """A task: what is learned from a batch, and how a whole set is judged.
 
-    A batch holds INPUTS, int32 [B, T], weight float32 [B] (0 for a padding row), and what the task
-    itself put there. `prepare`, `weights`, `losses` and `answers` run in the graph, on a part of
-    the rows of a global batch; the others on the host, on a whole set, in NumPy.
+    A batch holds INPUTS, int32 [B, T], WEIGHT, ID, and the task's arrays. `prepare`, `weights`,
+    `losses` and `answers` run in the graph, on a part of the rows of a global batch; the others on
+    the host, in NumPy.
+
+    Attributes:
+      metric: chooses the best weights, unless config.evaluation.metric names another.
+      lower: metrics of which a lower value is better.
+      per_token: whether the model gives outputs for each token, [B, T, C], or each row, [B, C].
+      facts: what `learn` found, kept with the run; empty before `bound`.
+      tokenizer: the run's; None before `bound`.
     """
+
+    metric: ClassVar[str] = "loss"
+    lower: ClassVar[tuple[str, ...]] = ("loss",)
+    per_token: ClassVar[bool] = False
+    facts: ClassVar[Any] = {}
+    tokenizer: ClassVar[Any] = None
+
+    # Before a run: settings, and what they mean for the data.
+
+    def validate(self) -> None:
+        """Checks the settings against each other; each alone is checked before.
+
+        Raises:
+          UserError: what is wrong.
+        """
+
+    def columns(self) -> list[Column]:
+        """The columns that it reads: its fields made by `settings.column`, unless they are ""."""
+        return [
+            Column(spec.name, getattr(self, spec.name), spec.metadata["column"])
+            for spec in dataclasses.fields(self)
+            if "column" in spec.metadata and getattr(self, spec.name)
+        ]
+
+    @property
+    def text_columns(self) -> list[Column]:
+        """Those of the columns that a model reads, and that a row to predict has."""
+        return [column for column in self.columns() if column.kind in (TEXT, WORDS)]
+
+    def cells_of(self, text: str) -> dict[str, Any]:
+        """The cells of a row of which a plain text is given.
+
+        Raises:
+          UserError: a text is not enough.
+        """
+        columns = self.text_columns
+        if len(columns) != 1 or columns[0].kind != TEXT:
+            raise UserError(
+                "the model takes more than a text: give the rows as columns, --input or --format"
+                " csv, tsv or jsonl"
+            )
+        return {columns[0].key: text}
+
+    @property
+    def pairs(self) -> bool:
+        """True if a row has two texts, so that tokens have types."""
+        return len(self.text_columns) > 1
+
+    def texts(self, row: Row) -> list[str]:
+        """The texts of a row: a tokenizer is trained on them, and equal ones are one example."""
+        cells = [row[column.key] for column in self.text_columns]
+        return [cell if isinstance(cell, str) else " ".join(cell) for cell in cells]
+
+    def learn(
+        self, rows: Iterator[Row], title: str, known: Mapping[str, Sequence[str]]
+    ) -> dict[str, Any]:
+        """Facts of the training rows that the task needs; JSON can hold them.
+
+        Args:
+          rows: read if they are asked for.
+          title: what is read, for a message.
+          known: by a column's key, names that the dataset has for its labels, in order.
+
+        Raises:
+          UserError: nothing can be learned from these rows.
+        """
+        return {}
+
+    def check_facts(self, facts: Mapping[str, Any]) -> None:
+        """Checks facts that come from a file, and may be damaged.
+
+        Raises:
+          trainer.storage.fields.Invalid: `learn` would give no such facts.
+        """
+
+    def bound(
+        self, facts: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast | None = None
+    ) -> Self:
+        """The task of one run. Raises UserError where `start` does."""
+        made = copy.copy(self)
+        vars(made).update(facts=facts, tokenizer=tokenizer)
+        made.start()
+        return made
+
+    def start(self) -> None:
+        """Makes what the methods below share, and checks the settings against the facts.
+
+        Raises:
+          UserError: they do not fit.
+        """
+
+    # The rows
+
+    def arrays(self) -> dict[str, Array]:
+        """What a row of the cache holds besides its tokens."""
+        raise NotImplementedError
+
+    def pieces(self, rows: Sequence[Row], encoder: TextEncoder) -> list[Piece]:
+        """Rows of the cache, in order, and what is known of them without labels.
+
+        By default one of each row, of its one or two texts.
+
+        Raises:
+          UserError: a row that cannot be used.
+        """
+        firsts, *more = zip(*(self.texts(row) for row in rows), strict=True)
+        encoded = encoder.encode(list(firsts), list(more[0]) if more else None)
+        return [Piece(i, tokens, {}) for i, tokens in enumerate(encoded)]
+
+    def gold(self, row: Row, piece: Piece) -> dict[str, Any]:
+        """The values of the arrays that `pieces` did not give, of a piece of the row.
+
+        Raises:
+          UserError: a label that cannot be used.
+        """
+        return {}
+
+    # The model
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the model gives for a row, or for a token."""
+        raise NotImplementedError
+
+    def head(self, architecture: Architecture) -> keras.layers.Layer | None:
+        """A head of the task's own, called with (vectors [B, T, D], inputs, training).
+
+        None: the one that config.model.head says.
+        """
+        return None
+
+    # In the graph
 
     def prepare(self, batch: Batch) -> Batch:
         """The batch as it is trained on: with masked words, noise, a teacher's outputs.
@@ -102,6 +290,45 @@ class Task:
         """
         raise NotImplementedError
 
+    def serve(self, answers: Mapping[str, tf.Tensor], fitted: Any) -> dict[str, tf.Tensor]:
+        """What a SavedModel answers."""
+        return dict(answers)
+
+    # On the host: the judgement of a set
+
+    def metric_names(self) -> list[str]:
+        """The metrics that can choose the best weights.
+
+        Raises:
+          UserError: one of the user's own cannot be had.
+        """
+        return ["loss"]
+
+    def about(
+        self, sets: Mapping[str, Gold], cut: bool, fresh: bool = True
+    ) -> tuple[list[str], list[str]]:
+        """Says what the rows of train, validation and test hold.
+
+        Args:
+          sets: by name, "train" among them.
+          cut: whether validation is a part of train.
+          fresh: whether the run begins: one that goes on is not refused any more.
+
+        Returns:
+          Lines to print at the start, and notes on what looks like a mistake.
+
+        Raises:
+          UserError: what is scored could not be learned.
+        """
+        return [], []
+
+    def check_kept(self, gold: Gold, scores: Scores) -> None:
+        """Checks arrays that come from a file, and may be damaged; their lengths are checked.
+
+        Raises:
+          trainer.storage.fields.Invalid: no evaluation gives these.
+        """
+
     def check(self, gold: Gold, split: str, chosen: str) -> None:
         """Refuses a set that could not be judged, before hours are spent on training.
 
@@ -114,25 +341,173 @@ class Task:
           UserError: which metric, and why.
         """
 
-    def metrics(self, gold: Gold, scores: Scores) -> dict[str, Any]:
-        """Metrics of a set by name, and "examples", how many rows it has."""
+    def judge(self, gold: Gold, scores: Scores) -> dict[str, Any]:
+        """Metrics of a set by name, and "examples", how many rows of the data it has."""
         raise NotImplementedError
+
+    correct_name: ClassVar[str] = "accuracy"  # of the share of rows that are right
+
+    def correct(self, gold: Gold, scores: Scores) -> np.ndarray | None:
+        """True for each row that is right, bool [N]: what reports compare runs by.
+
+        None: rows are not right or wrong.
+        """
+        return None
 
     def mistakes(self, gold: Gold, scores: Scores) -> np.ndarray:
-        """Rows that the model got wrong, int [K], those that it was surest of first."""
+        """Rows that the model got wrong, int [K], the worst first."""
         raise NotImplementedError
 
-    def show(self, gold: Gold, scores: Scores, mistakes: Examples) -> list[Shown]:
-        """Tables and figures of a set for TensorBoard, the given mistakes among them."""
+    def captions(self, gold: Gold, answers: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
+        """A word or two for each of some rows: of its label, of what was answered.
+
+        Args:
+          gold: arrays of those rows alone.
+          answers: of those rows.
+        """
+        return {}
+
+    def show(
+        self, gold: Gold, scores: Scores, mistakes: Examples, fitted: Any = None
+    ) -> list[Shown]:
+        """Tables and figures of a set, the given mistakes among them.
+
+        Args:
+          gold, scores: of the set.
+          mistakes: those to show.
+          fitted: what `fit` gave, when the run is over.
+        """
         return []
 
     def fit(self, step: int, gold: Gold, scores: Scores) -> Fitted | None:
         """Fits on validation what predictions need besides the weights of `step`; or None."""
         return None
 
+    def load_fitted(self, path: Path) -> Any:
+        """Reads what `Fitted.save` wrote; None where there is no such file.
+
+        Raises:
+          UserError: it was damaged.
+        """
+        return None
+
+    def note(self, fitted: Any, result: Mapping[str, Any] | None) -> str:
+        """What a user of its predictions should know; empty for nothing.
+
+        Args:
+          fitted: of `load_fitted`.
+          result: result.json; None: the run has not ended.
+        """
+        return ""
+
+    def check_results(self, values: Mapping[str, Any]) -> None:
+        """Checks what `results` gave, in a result.json that may be damaged.
+
+        Raises:
+          trainer.storage.fields.Invalid: it would give no such values.
+        """
+
     def results(self, fitted: Any, gold: Gold, scores: Scores) -> dict[str, Any]:
         """Further entries of result.json: what was fitted, and what it gives on the test set."""
         return {}
+
+    def summary(self, result: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """What is said of a run that ended: titles, and a line each.
+
+        Args:
+          result: what result.json holds.
+        """
+        test = result["test"]
+        names = dict.fromkeys((self.metric, "loss"))
+        said = ", ".join(f"{name} {test[name]:.4f}" for name in names if name in test)
+        return [("Test", f"{said} on {test['examples']:,} examples")]
+
+    # On the host: predictions
+
+    line_fields: ClassVar[tuple[str, ...]] = ()  # what each prediction has, for a file of them
+
+    def rule(self, fitted: Any, threshold: str) -> Any:
+        """What turns answers into predictions.
+
+        Args:
+          fitted: of `load_fitted`.
+          threshold: the user's choice; empty: none.
+
+        Raises:
+          UserError: the choice does not fit this task.
+        """
+        if threshold:
+            raise UserError("--threshold is for two classes: leave it out")
+        return fitted
+
+    def line(
+        self, row: Row, pieces: Sequence[Piece], answers: Mapping[str, np.ndarray], rule: Any
+    ) -> dict[str, Any]:
+        """A prediction as an object of JSON, without its id.
+
+        Args:
+          row: the row; it has no labels.
+          pieces: of `pieces` for it.
+          answers: by name, one for each piece; an axis of tokens may be too long.
+          rule: of `rule`.
+
+        Raises:
+          UserError: the answers are not finite.
+        """
+        raise NotImplementedError
+
+    def explained(self, line: Mapping[str, Any]) -> tuple[int, str, float] | None:
+        """The output that a prediction is of, its name and its share; None: nothing to explain."""
+        return None
+
+
+class Fitted:
+    """Values that a task fits on validation when the run is over: a temperature, thresholds."""
+
+    def save(self, path: Path) -> None:
+        """Writes it as sealed JSON, whole or not at all."""
+        raise NotImplementedError
+
+
+def class_path(task: Task) -> str:
+    """The import path of a task's class, "package.module:Class"."""
+    return f"{type(task).__module__}:{type(task).__qualname__}"
+
+
+def encoding_of(task: Task) -> list[Any]:
+    """Everything of a task that decides what `pieces` and `gold` make; JSON can hold it.
+
+    A class of the user's own counts by its source: who changes it gets other rows.
+    """
+    path, code = class_path(task), ""
+    if path.partition(".")[0] != __name__.partition(".")[0]:
+        with contextlib.suppress(OSError, TypeError):
+            code = inspect.getsource(inspect.getmodule(type(task)) or type(task))
+    held = {
+        spec.name: getattr(task, spec.name)
+        for spec in dataclasses.fields(task)
+        if "column" in spec.metadata or "encodes" in spec.metadata or code
+    }
+    return [path, code, held, task.facts]
+
+
+def check_columns(task: Task) -> None:
+    """Refuses a column of an unknown kind, or one that is named twice.
+
+    Raises:
+      UserError: which.
+    """
+    names: dict[str, str] = {}
+    for column in task.columns():
+        if column.kind not in KINDS:
+            raise UserError(f"{column.field} is of an unknown kind {column.kind!r}: {[*KINDS]}")
+        if column.name in names:
+            raise UserError(
+                f"{column.field}={column.name!r} is {names[column.name]} too: name another column"
+            )
+        names[column.name] = column.field
+    if not task.text_columns:
+        raise UserError(f"config.task of {class_path(task)} has no column of text or words")
 
 
 def weighted_sums(task: Task, batch: Batch, outputs: Any) -> list[tuple[tf.Tensor, tf.Tensor]]:

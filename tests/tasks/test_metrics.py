@@ -8,7 +8,7 @@ import sklearn.metrics as sk
 
 from trainer.config import Objective
 from trainer.errors import UserError
-from trainer.objectives import metrics as m
+from trainer.tasks import metrics as m
 
 
 def _data(classes: int, rows: int = 500) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.data.conftest import write_csv
 from trainer import config
-from trainer.data import labels, sources
+from trainer.tasks import labels, sources
 from trainer.errors import UserError
 
 

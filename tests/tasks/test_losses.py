@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from trainer.config import Objective
 from trainer.errors import UserError
-from trainer.objectives.losses import make_loss
+from trainer.tasks.losses import make_loss
 
 CLASSES = 4
 FOCAL = {"loss": "focal"}

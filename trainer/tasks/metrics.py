@@ -8,12 +8,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import sklearn.metrics
 from absl import logging
 
-from trainer.config import Objective
 from trainer.errors import UserError
 from trainer.imports import blamed_on, load
+from trainer.lazy import sklearn_metrics
 
 METRICS = ("loss", "accuracy", "precision", "recall", "f1", "auc")
 _NAMED = 10  # classes that a warning names
@@ -57,7 +56,7 @@ def classification_metrics(
     logits = np.asarray(logits, np.float64)
     predictions = logits.argmax(axis=-1)
     weights = np.ones(count) if weights is None else np.asarray(weights, np.float64)
-    precision, recall, f1, _ = sklearn.metrics.precision_recall_fscore_support(
+    precision, recall, f1, _ = sklearn_metrics.precision_recall_fscore_support(
         labels, predictions, average="binary" if classes == 2 else "macro", zero_division=0
     )
     metrics = {
@@ -89,51 +88,47 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) 
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
-def own_metrics(objective: Objective) -> dict[str, Metric]:
-    """The metrics that `objective` names by import path, each under its function's name.
+def own_metrics(paths: Sequence[str]) -> dict[str, Metric]:
+    """The metrics of these import paths, each under its function's name.
 
     Raises:
       UserError: a path that does not load, or a name that is taken.
     """
     found: dict[str, Metric] = {}
-    for path in objective.metrics:
+    for path in paths:
         name = path.rpartition(":")[2]
         if name in (*METRICS, "examples", "calibration_error", *found):
-            raise UserError(f"config.objective.metrics: {path!r}: the name {name!r} is taken")
-        found[name] = _blamed(load(path, "config.objective.metrics"), path)
+            raise UserError(f"config.task.metrics: {path!r}: the name {name!r} is taken")
+        found[name] = _blamed(load(path, "config.task.metrics"), path)
     return found
 
 
 def _blamed(function: Metric, path: str) -> Metric:
     def metric(labels: np.ndarray, probabilities: np.ndarray) -> float:
-        with blamed_on(path, "config.objective.metrics"):
+        with blamed_on(path, "config.task.metrics"):
             return float(function(labels, probabilities))
 
     return metric
 
 
-def known_metric(name: str, objective: Objective) -> None:
-    """Checks that `name` is a metric that can choose the best weights.
-
-    Raises:
-      UserError: it is not; the message lists those that are.
-    """
-    names = (*METRICS, *own_metrics(objective))
-    if name not in names:
-        raise UserError(f"config.evaluation.metric={name!r} is not one of: {', '.join(names)}")
-
-
 def check_metrics(
-    labels: np.ndarray, names: Sequence[str], objective: Objective, split: str, chosen: str
+    labels: np.ndarray,
+    names: Sequence[str],
+    split: str,
+    chosen: str,
+    *,
+    class_weights: Sequence[float] = (),
+    own: Mapping[str, Metric] | None = None,
 ) -> None:
     """Checks that a split can be scored, with made up probabilities.
 
     Args:
       labels: int [N], of the split's examples.
       names: of the classes.
-      objective: whose own metrics are computed once, and whose class weights "loss" has.
       split: its name.
       chosen: the metric that chooses the best weights on this split; empty: none does.
+      class_weights: those that "loss" has, one a class, or none.
+      own: further metrics by name, from `own_metrics`: each is computed once.
 
     Raises:
       UserError: the chosen metric would have no value, or the same whatever was predicted; or a
@@ -145,10 +140,9 @@ def check_metrics(
         why = f"{split} has examples of {names[present[0]]!r} only"
     if chosen in ("precision", "recall", "f1") and len(names) == 2 and 1 not in present:
         why = f"it is that of {names[1]!r}, of which {split} has no example"
-    counts = np.asarray(objective.class_weights, np.float32)  # as the loss has them
+    counts = np.asarray(class_weights, np.float32)  # as the loss has them
     if chosen == "loss" and len(counts) and not counts[present].any():
-        why = f"config.objective.class_weights gives every example of {split} the weight 0"
-    own = own_metrics(objective)
+        why = f"config.task.class_weights gives every example of {split} the weight 0"
     if own:
         drawn = np.random.Generator(np.random.Philox(0)).random((len(labels), len(names)))
         values = {name: float(function(labels, softmax(drawn))) for name, function in own.items()}
@@ -159,16 +153,6 @@ def check_metrics(
             f"config.evaluation.metric={chosen!r} cannot choose the best weights: {why}; choose"
             " another metric, or give other data for validation"
         )
-
-
-def better(metric_name: str, new: float, old: float) -> bool:
-    """True if `new` is better than `old`: lower for "loss", higher for all others.
-
-    NaN is never better, and any number is better than NaN.
-    """
-    if math.isnan(new) or math.isnan(old):
-        return not math.isnan(new)
-    return new < old if metric_name == "loss" else new > old
 
 
 def _auc(labels: np.ndarray, logits: np.ndarray, names: Sequence[str]) -> float | None:
@@ -182,14 +166,14 @@ def _auc(labels: np.ndarray, logits: np.ndarray, names: Sequence[str]) -> float 
         return None
     if logits.shape[1] == 2:
         # The difference of the logits ranks as the probability does, which rounds to 1 above 37.
-        return float(sklearn.metrics.roc_auc_score(labels, logits[:, 1] - logits[:, 0]))
+        return float(sklearn_metrics.roc_auc_score(labels, logits[:, 1] - logits[:, 0]))
     absent = np.setdiff1d(np.arange(logits.shape[1]), present)
     if len(absent):
         said = _quoted(names, absent)
         logging.warning("auc is the mean over the classes that occur: none has label %s", said)
     scores = softmax(logits)
     return float(
-        np.mean([sklearn.metrics.roc_auc_score(labels == c, scores[:, c]) for c in present])
+        np.mean([sklearn_metrics.roc_auc_score(labels == c, scores[:, c]) for c in present])
     )
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.optimize
-import sklearn.metrics
 
 from trainer.errors import UserError, shown
-from trainer.objectives.metrics import softmax
+from trainer.lazy import sklearn_metrics
 from trainer.storage import fields, sealed
+from trainer.tasks.metrics import softmax
+from trainer.tasks.task import Fitted
 
 BINS = 15  # of confidence, each of the same width, as Guo et al. have them
 # ln T is looked for in between: a model is never so far off unless its scores mean nothing.
@@ -71,6 +71,8 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
     Args:
       labels: int [N]. logits: float [N, C], all finite.
     """
+    import scipy.optimize  # which takes half a second
+
     logits = np.asarray(logits, np.float64)
     if (logits.argmax(-1) == labels).all():
         return 1.0
@@ -115,7 +117,7 @@ def thresholds(
     """
     if len(np.unique(labels)) < 2:
         return {}
-    precision, recall, values = sklearn.metrics.precision_recall_curve(labels, probabilities)
+    precision, recall, values = sklearn_metrics.precision_recall_curve(labels, probabilities)
     precision, recall = precision[:-1], recall[:-1]  # the last point has no threshold
     f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
 
@@ -130,7 +132,7 @@ def thresholds(
 
 
 @dataclasses.dataclass(frozen=True)
-class Calibration:
+class Calibration(Fitted):
     """Values fitted on the validation split with the best weights.
 
     Attributes:

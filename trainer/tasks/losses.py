@@ -4,16 +4,28 @@ A step's loss is sum(weight × loss) / sum(weight) over the global batch, so not
 mean: `Loss` gives the two factors, and whoever holds the whole batch divides.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
-import tensorflow as tf
-
-from trainer.config import Objective
 from trainer.errors import UserError
 from trainer.imports import blamed_on, load
+from trainer.lazy import tf
 
-ExampleLosses = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+if TYPE_CHECKING:
+    ExampleLosses = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+FOCAL_GAMMA = 2.0
+
+
+class Settings(Protocol):
+    """The settings of a loss of classes: see `trainer.tasks.classification.Classification`."""
+
+    loss: str
+    label_smoothing: float
+    focal_gamma: float
+    class_weights: tuple[float, ...]
 
 
 class Loss:
@@ -32,7 +44,7 @@ class Loss:
         losses = self._function(labels, _wide(logits))
         if losses.shape.rank != 1:
             raise UserError(
-                f"config.objective.loss must return one loss per example, shape [B]:"
+                f"config.task.loss must return one loss per example, shape [B]:"
                 f" it returned shape {losses.shape}"
             )
         return losses
@@ -50,35 +62,35 @@ class Loss:
         return weights * tf.gather(tf.constant(self._class_weights, weights.dtype), labels)
 
 
-def make_loss(objective: Objective, classes: int) -> Loss:
-    """The loss that `objective` names, for `classes` classes.
+def make_loss(settings: Settings, classes: int) -> Loss:
+    """The loss that the settings name, for `classes` classes.
 
     Raises:
       UserError: an unknown loss, class weights that do not fit, or a setting without effect.
     """
-    _check_class_weights(objective.class_weights, classes)
-    smoothing, gamma = objective.label_smoothing, objective.focal_gamma
-    if objective.loss != "cross_entropy" and smoothing:
+    _check_class_weights(settings.class_weights, classes)
+    smoothing, gamma = settings.label_smoothing, settings.focal_gamma
+    if settings.loss != "cross_entropy" and smoothing:
         raise UserError(
-            f"config.objective.label_smoothing={smoothing} has no effect on"
-            f" config.objective.loss={objective.loss!r}: leave it at 0"
+            f"config.task.label_smoothing={smoothing} has no effect on"
+            f" config.task.loss={settings.loss!r}: leave it at 0"
         )
-    if objective.loss != "focal" and gamma != Objective.focal_gamma:
+    if settings.loss != "focal" and gamma != FOCAL_GAMMA:
         raise UserError(
-            f"config.objective.focal_gamma={gamma} has no effect on"
-            f" config.objective.loss={objective.loss!r}: leave it out"
+            f"config.task.focal_gamma={gamma} has no effect on"
+            f" config.task.loss={settings.loss!r}: leave it out"
         )
-    if objective.loss == "cross_entropy":
-        return Loss(_cross_entropy(smoothing), objective.class_weights)
-    if objective.loss == "focal":
-        return Loss(_focal(gamma), objective.class_weights)
-    if ":" not in objective.loss:
+    if settings.loss == "cross_entropy":
+        return Loss(_cross_entropy(smoothing), settings.class_weights)
+    if settings.loss == "focal":
+        return Loss(_focal(gamma), settings.class_weights)
+    if ":" not in settings.loss:
         raise UserError(
-            f"config.objective.loss={objective.loss!r} is not one of: cross_entropy, focal,"
+            f"config.task.loss={settings.loss!r} is not one of: cross_entropy, focal,"
             ' or an import path "package.module:function"'
         )
-    loss = Loss(load(objective.loss, "config.objective.loss"), objective.class_weights)
-    with blamed_on(objective.loss, "config.objective.loss"):  # before hours are spent on it
+    loss = Loss(load(settings.loss, "config.task.loss"), settings.class_weights)
+    with blamed_on(settings.loss, "config.task.loss"):  # before hours are spent on it
         shapes = (tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, classes], tf.float32))
         probe = tf.function(loss.example_losses, shapes, autograph=False)  # as the step calls it
         probe(tf.zeros([2], tf.int32), tf.zeros([2, classes]))
@@ -136,10 +148,10 @@ def _check_class_weights(weights: tuple[float, ...], classes: int) -> None:
         return
     if len(weights) != classes:
         raise UserError(
-            f"config.objective.class_weights has {len(weights)} values, the data {classes} classes:"
+            f"config.task.class_weights has {len(weights)} values, the data {classes} classes:"
             " give one a class"
         )
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
         raise UserError(
-            f"config.objective.class_weights={weights} must be finite, not negative, and not all 0"
+            f"config.task.class_weights={weights} must be finite, not negative, and not all 0"
         )

@@ -7,7 +7,7 @@ import pytest
 from sealing import reseal
 
 from trainer.errors import UserError
-from trainer.evaluation.calibration import (
+from trainer.tasks.calibration import (
     Calibration,
     Reliability,
     fit_temperature,
@@ -15,7 +15,7 @@ from trainer.evaluation.calibration import (
     temperature_note,
     thresholds,
 )
-from trainer.objectives.metrics import softmax
+from trainer.tasks.metrics import softmax
 from trainer.storage import sealed
 
 

@@ -7,11 +7,10 @@ from decimal import Decimal
 
 import numpy as np
 
-from trainer.config import MAX_CLASSES
 from trainer.data.rows import listed
 from trainer.errors import UserError, shown
 
-MAX_LENGTH = 1_000  # characters of a label: a longer one is a text
+MAX_CLASSES = 5_000  # of data, a run, a report: a confusion matrix has the square of it
 FEW = 3  # rows of train below which a class is named
 _SHARED = 50  # classes from which on most must have more than one row
 _MOST, _LAST = 20, 5  # classes that the table shows, and how many of them are the rarest
@@ -24,7 +23,7 @@ class Distinct:
     Args:
       title: what is read.
       column: what the labels' column is called.
-      asked: config.data.labels; empty: whatever is there.
+      asked: config.task.labels; empty: whatever is there.
     """
 
     def __init__(self, title: str, column: str, asked: Sequence[str]):
@@ -44,7 +43,7 @@ class Distinct:
         if self._asked and label not in self._asked:
             raise UserError(
                 f"{self._title}, row {self._rows}: label {shown(label)} is not in"
-                f" config.data.labels: {listed(self._asked)}"
+                f" config.task.labels: {listed(self._asked)}"
             )
         self._found.add(label)
         if len(self._found) > MAX_CLASSES:
@@ -59,7 +58,7 @@ class Distinct:
         count = len(self._found)
         if missing := [name for name in self._asked if name not in self._found]:
             raise UserError(
-                f"{self._title} has no row of label {shown(missing[0])}, which config.data.labels"
+                f"{self._title} has no row of label {shown(missing[0])}, which config.task.labels"
                 " lists: take it out, or give examples of it"
             )
         if count < 2:
@@ -71,7 +70,7 @@ class Distinct:
     def _too_many(self) -> UserError:
         return UserError(
             f"{self._title} has {len(self._found):,} distinct labels in {self._rows:,} rows: is"
-            f" {shown(self._column)} the column of labels? (config.data.label; at most"
+            f" {shown(self._column)} the column of labels? (config.task.label; at most"
             f" {MAX_CLASSES:,} classes)"
         )
 
@@ -84,7 +83,7 @@ def in_order(names: Collection[str]) -> list[str]:
 
 
 def reordered(names: Sequence[str], asked: Sequence[str], title: str) -> list[str]:
-    """The names that a dataset gives its classes, in the order of config.data.labels.
+    """The names that a dataset gives its classes, in the order of config.task.labels.
 
     Raises:
       UserError: they are not the same names.
@@ -92,7 +91,7 @@ def reordered(names: Sequence[str], asked: Sequence[str], title: str) -> list[st
     if asked and sorted(asked) != sorted(names):
         different = sorted(set(asked) ^ set(names))
         raise UserError(
-            f"config.data.labels must list each class of {title} once, {shown(different[0])} is"
+            f"config.task.labels must list each class of {title} once, {shown(different[0])} is"
             f" not in both: its classes are {listed(names)}"
         )
     return list(asked or names)

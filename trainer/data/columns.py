@@ -1,0 +1,140 @@
+"""Cells of rows: the kinds of columns that tasks have, and values of each kind."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from trainer.errors import UserError, shown
+
+TEXT, LABEL, NUMBER = "text", "label", "number"
+LABELS, WORDS, TAGS = "labels", "words", "tags"
+KINDS = {
+    TEXT: "text",
+    LABEL: "a label: text or a whole number",
+    NUMBER: "a number",
+    LABELS: "a list of labels",
+    WORDS: "a list of words",
+    TAGS: "a list of tags, one a word",
+}
+LISTS = (LABELS, WORDS, TAGS)
+MAX_LABEL = 1_000  # characters of a label: a longer one is a text
+MAX_ITEMS = 100_000  # of a list in one cell
+
+
+class Column(NamedTuple):
+    """A column of the data that a task reads.
+
+    Attributes:
+      key: the task's field that names it, and its key in a Row.
+      name: what the file or dataset calls it.
+      kind: one of KINDS.
+    """
+
+    key: str
+    name: str
+    kind: str
+
+    @property
+    def field(self) -> str:
+        """The setting that names it, for a message."""
+        return f"config.task.{self.key}"
+
+
+class Row(dict[str, Any]):
+    """The cells of a row by the keys of their columns.
+
+    A TEXT or LABEL is a str, a NUMBER a float, the others are lists of str.
+
+    Attributes:
+      id: its number in the split or file that it was read from, from 0.
+      title: of that split or file, for a message.
+    """
+
+    def __init__(self, cells: Mapping[str, Any], id_: int, title: str):
+        super().__init__(cells)
+        self.id, self.title = id_, title
+
+    @property
+    def where(self) -> str:
+        """Where it stands, for a message: "file train.csv, row 7"."""
+        return f"{self.title}, row {self.id + 1}"
+
+
+def value_of(column: Column, cell: object, where: str, typed: bool) -> Any:
+    """A cell of a file as a value of its column's kind.
+
+    Args:
+      column: where it stands.
+      cell: what was read.
+      where: the row, for a message.
+      typed: whether the file has types of its own (JSON), so that a number is no text.
+
+    Raises:
+      UserError: it is none of its kind.
+    """
+    name, kind = column.name, column.kind
+    if kind == TEXT:
+        return check_text(cell, f"{where}: {name!r}")
+    if kind == LABEL:
+        return _label(cell, column, where)
+    if kind == NUMBER:
+        return _number(cell, f"{where}: {name!r}", typed)
+    if not isinstance(cell, list):
+        hint = "" if typed else ": in CSV and TSV a cell is text, so write the rows as JSONL"
+        raise UserError(f"{where}: {name!r} must be {KINDS[kind]}, is {shown(cell)}{hint}")
+    if len(cell) > MAX_ITEMS:
+        raise UserError(f"{where}: {name!r} has {len(cell):,} items: at most {MAX_ITEMS:,}")
+    if kind == WORDS:
+        return [_word(each, f"{where}: {name!r}") for each in cell]
+    return [_label(each, column, where) for each in cell]
+
+
+def check_text(cell: object, what: str) -> str:
+    """The cell, which must be text and valid Unicode; `what` it is, for a message."""
+    if not isinstance(cell, str):
+        raise UserError(f"{what} must be text, is {shown(cell)}")
+    try:
+        cell.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(cell[error.start])
+        raise UserError(
+            f"{what} holds {half}, half of a surrogate pair"
+            " and no character: remove it, or write the whole pair"
+        ) from error
+    return cell
+
+
+def _word(cell: object, what: str) -> str:
+    word = check_text(cell, what)
+    if not word.strip():
+        raise UserError(f"{what} holds an empty word: leave it out, with its tag")
+    return word
+
+
+def _label(cell: object, column: Column, where: str) -> str:
+    name, what = column.name, "label" if column.kind != TAGS else "tag"
+    if not isinstance(cell, str) and type(cell) is not int:
+        raise UserError(
+            f"{where}: {what} {name!r} must be text or a whole number, is {shown(cell)}"
+        )
+    label = check_text(str(cell), f"{where}: {name!r}")
+    if not label.strip():
+        raise UserError(f"{where}: the {what} is empty")
+    if len(label) > MAX_LABEL:
+        raise UserError(
+            f"{where}: a {what} of {len(label):,} characters, {shown(label)}: is {name!r} the"
+            f" column of {what}s? ({column.field})"
+        )
+    return label
+
+
+def _number(cell: object, what: str, typed: bool) -> float:
+    text = cell if isinstance(cell, str) and not typed and "_" not in cell else ""
+    number = cell if isinstance(cell, (int, float)) and not isinstance(cell, bool) else text
+    try:
+        value = float(number)
+    except (ValueError, OverflowError):
+        value = math.nan
+    if not math.isfinite(value) or abs(value) > 1e30:
+        raise UserError(f"{what} must be a finite number, is {shown(cell)}")
+    return value
