@@ -22,7 +22,7 @@ from absl import flags
 from launch import main as program
 from trainer import config as config_lib
 from trainer.errors import UserError
-from trainer.objectives.metrics import classification_metrics
+from trainer.tasks.metrics import classification_metrics
 from trainer.storage import sealed
 
 PATTERN = r"\w+|[^\w\s]"  # a word, or one mark
