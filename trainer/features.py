@@ -33,6 +33,10 @@ def check(phase: PhasePlan, model: keras.Model, task: Task) -> None:
             f"{field} is for phases that train the head alone, this one trains {others[0]} too:"
             " leave it out"
         )
+    if task.per_token:
+        raise UserError(
+            f"{field} is for one answer a text, this task has one a token: leave it out"
+        )
     if share := getattr(task, "mask_share", 0):
         raise UserError(
             f"{field} cannot be with config.task.mask_share={share}, which masks other words in"

@@ -177,16 +177,21 @@ class Run:
         return self._splits[name]
 
     def texts(self, name: str, rows: np.ndarray) -> list[str]:
-        """The texts of the examples `rows`, int [N], as the model is given them: their tokens."""
+        """The texts of the rows `rows` of a split, int [N], as the model is given them."""
+        decode = self.tokenizer.decode
+        return [decode(ids, skip_special_tokens=True) for ids in self._ids(name, rows)]
+
+    def tokens(self, name: str, rows: np.ndarray) -> list[list[str]]:
+        """The tokens of the rows `rows` of a split, int [N], special ones included."""
+        return [self.tokenizer.convert_ids_to_tokens(ids) for ids in self._ids(name, rows)]
+
+    def _ids(self, name: str, rows: np.ndarray) -> list[np.ndarray]:
         if not len(rows):
             return []
         split = self.split(name)
         lengths = split.lengths[rows]
         batch = split.gather(tf.constant(rows, tf.int64), int(lengths.max()))
-        return [
-            self.tokenizer.decode(ids[:length], skip_special_tokens=True)
-            for ids, length in zip(batch[INPUTS[0]].numpy(), lengths, strict=True)
-        ]
+        return [ids[:n] for ids, n in zip(batch[INPUTS[0]].numpy(), lengths, strict=True)]
 
     def restore(self, store: Store, step: int) -> None:
         """Reads the model's weights from a checkpoint."""

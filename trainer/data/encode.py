@@ -1,7 +1,7 @@
 """Texts to token ids: cut to a length, special tokens around them, for any fast tokenizer."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -21,6 +21,13 @@ class Encoded(NamedTuple):
     ids: np.ndarray  # [length] int64, special tokens included; at least one
     second_start: int  # first place with token type 1; = length where there is none
     cut: bool  # were tokens left out?
+
+
+class Words(NamedTuple):
+    """The tokens of a sentence: ids int64 [n], and the number of the word that each is of."""
+
+    ids: np.ndarray
+    of: np.ndarray
 
 
 class _Template(NamedTuple):
@@ -87,6 +94,32 @@ class TextEncoder:
         found = [encoding.offsets[i] for i in kept]
         inner = [(first, end) if end > first else None for first, end in found]
         return [*[None] * len(before), *inner, *[None] * len(after)] or [None]
+
+    def of_words(self, sentences: Sequence[Sequence[str]]) -> list[Words]:
+        """The tokens of sentences given as words, without special tokens and whatever their length.
+
+        The words are taken as a text with blanks between them, so that ids are those of a text.
+        """
+        texts = [" ".join(words) for words in sentences]
+        encodings = told(lambda: self._backend.encode_batch(texts, add_special_tokens=False))
+        found = []
+        for words, encoding in zip(sentences, encodings, strict=True):
+            ends = np.cumsum([len(word) + 1 for word in words]) - 1  # of each, in characters
+            last = np.array([end - 1 for _, end in encoding.offsets], np.int64)
+            of = np.minimum(np.searchsorted(ends, last, "right"), len(words) - 1)
+            found.append(Words(np.array(encoding.ids, np.int64), of.astype(np.int64)))
+        return found
+
+    def join(self, content: np.ndarray) -> Encoded:
+        """Puts the special tokens of a single text around ids, int64 [at most `room`]."""
+        before, after = self.template
+        ids = np.concatenate([before, content, after])
+        return self._made(ids, len(ids), cut=False)
+
+    @property
+    def room(self) -> int:
+        """The number of tokens of a single text beside the special ones."""
+        return self.head_and_room[1]
 
     def _contents(self, texts: list[str]) -> list[np.ndarray]:
         encode = self._backend.encode_batch_fast

@@ -32,7 +32,8 @@ def make_report(run: Run, split: str, scores: Scores) -> Report:
     table, task = run.split(split), run.task
     gold = table.gold
     worst = task.mistakes(gold, scores)[:WRONG_SHOWN]
-    mistakes = Examples(worst, table.rows[worst].tolist(), run.texts(split, worst))
+    texts, tokens = run.texts(split, worst), run.tokens(split, worst)
+    mistakes = Examples(worst, table.rows[worst].tolist(), texts, tokens)
     metrics = task.judge(gold, scores)
     return Report(split, metrics, mistakes, task.show(gold, scores, mistakes))
 
@@ -45,5 +46,5 @@ def keep(run: Run, split: str, scores: Scores, report: Report) -> Kept:
         gold=table.gold,
         scores=scores,
         metrics=report.metrics,
-        mistakes=[Mistake(int(row), id_, text) for row, id_, text in mistakes],
+        mistakes=[Mistake(int(row), id_, text, tokens) for row, id_, text, tokens in mistakes],
     )

@@ -5,7 +5,7 @@ import hashlib
 import io
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,18 +22,24 @@ from trainer.tasks.task import Examples, Scores, Task
 MAX_BYTES = 2**28
 _MAX_NOTES = 2**26  # bytes of the metrics and mistakes, and of the headers
 _MOST_MISTAKES = 1000
-_MOST_ARRAYS = 100
+_MOST_ARRAYS, _MOST_TOKENS = 100, 100_000
 _GROUPS = ("gold", "losses", "weights", "answers")  # an array's name is "group.name"
 _NOTES = "notes"  # JSON as bytes
 _DTYPES = ("int8", "uint8", "int32", "int64", "float32", "float64")
 
 
 class Mistake(NamedTuple):
-    """A row that the model got wrong: its place in the set, its row in the source, its text."""
+    """A row that the model got wrong.
+
+    Attributes:
+      row: its place in the set. id: its row in the source.
+      text: as the model has it. tokens: of it.
+    """
 
     row: int
     id: int
     text: str
+    tokens: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +61,9 @@ class Kept:
     @property
     def examples(self) -> Examples:
         """The mistakes, as tasks take them."""
-        rows, ids, texts = zip(*self.mistakes, strict=True) if self.mistakes else ((), (), ())
-        return Examples(np.array(rows, np.int64), ids, texts)
+        columns = zip(*self.mistakes, strict=True) if self.mistakes else ((), (), (), ())
+        rows, ids, texts, tokens = columns
+        return Examples(np.array(rows, np.int64), ids, texts, tokens)
 
     @property
     def why_not(self) -> str:
@@ -189,4 +196,12 @@ def _mistake(row: object, count: int) -> Mistake:
         fields.integer(values, "row", high=count - 1),
         fields.integer(values, "id"),
         fields.text(values, "text"),
+        _texts(values, "tokens"),
     )
+
+
+def _texts(values: Mapping[str, Any], name: str) -> list[str]:
+    found = fields.items(values, name, _MOST_TOKENS)
+    if not all(isinstance(each, str) for each in found):
+        raise fields.Invalid(f"{name} must hold texts")
+    return found

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from trainer.tasks.shown import Matrix, Table
+from trainer.tasks.shown import Marked, Matrix, Span, Table
 
 _TEXT_LENGTH = 300  # characters of an example that are shown
 _LARGE = 30  # classes above which a confusion matrix is a list of its largest mistakes
@@ -37,6 +37,21 @@ def matrix(shown: Matrix) -> str:
     pairs = zip(*np.unravel_index(order, mistakes.shape), strict=True)
     cells = ((names[i], names[j], mistakes[i, j]) for i, j in pairs if mistakes[i, j])
     return _table(("label", "prediction", "times"), cells)
+
+
+def marked(shown: Marked) -> str:
+    """A row a text, its spans in brackets with their labels, and what was predicted for them."""
+    return _table(("id", "text"), [(id_, "".join(map(_span, spans))) for id_, spans in shown.rows])
+
+
+def _span(span: Span) -> str:
+    text = escape(span.text)
+    if not (span.label or span.prediction):
+        return text
+    if span.label == span.prediction:
+        return f"**{text}** ({escape(span.label)})"
+    label, prediction = (escape(kind or "none") for kind in (span.label, span.prediction))
+    return f"**{text}** ({label}, predicted {prediction})"
 
 
 def _cell(value: str | int | float) -> str:

@@ -25,7 +25,7 @@ from trainer.monitor import figures, plugins, projector, tables
 from trainer.monitor.records import belongs, is_evaluation
 from trainer.storage.disk import sync
 from trainer.storage.plain import to_json
-from trainer.tasks.shown import Bars, Curve, Note, Points, Shown, Table
+from trainer.tasks.shown import Bars, Curve, Marked, Note, Points, Shown, Table
 
 _OURS = re.compile(r"events\.out\.tfevents\.\d{6}")  # a profiler may leave others beside them
 _CONFIG = "config"
@@ -140,6 +140,8 @@ def _drawn(split: str, shown: Shown, when: str) -> list[Summary]:
         return [text_pb(name, tables.escape(shown.text, 10_000))]
     if isinstance(shown, Table):
         return [text_pb(name, tables.table(shown))]
+    if isinstance(shown, Marked):
+        return [text_pb(name, tables.marked(shown))]
     if isinstance(shown, Curve):
         return [plugins.pr_curve(split, shown)]
     with drawing.styled():

@@ -121,7 +121,10 @@ def _blocks(shown: Sequence[forms.Shown]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for kind, group in itertools.groupby(shown, _kind):
         held = list(group)
-        if kind == "table" or kind == "note":
+        if kind == "table":
+            tables = [each for each in held if isinstance(each, forms.Table)]
+            found += [{"kind": kind, **t._asdict(), "texts": _texts(t)} for t in tables]
+        elif kind in ("note", "marked"):
             found += [{"kind": kind, **each._asdict()} for each in held]
         else:
             curves: list[forms.Shown] = [e for e in held if isinstance(e, forms.Curve)]
@@ -131,6 +134,12 @@ def _blocks(shown: Sequence[forms.Shown]) -> list[dict[str, Any]]:
             charts_ = [charts.chart(each) for each in [*single, *([curves] if curves else [])]]
             found.append({"kind": kind, "charts": [svg for svg in charts_ if svg]})
     return found
+
+
+def _texts(shown: forms.Table) -> list[bool]:
+    """True for each column of texts."""
+    first = shown.rows[0] if shown.rows else ()
+    return [isinstance(cell, str) for cell in first] or [False] * len(shown.head)
 
 
 def _cell(value: str | int | float) -> str:
@@ -144,6 +153,8 @@ def _cell(value: str | int | float) -> str:
 def _kind(shown: forms.Shown) -> str:
     if isinstance(shown, forms.Table):
         return "table"
+    if isinstance(shown, forms.Marked):
+        return "marked"
     return "note" if isinstance(shown, forms.Note) else "charts"
 
 

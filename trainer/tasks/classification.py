@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from trainer import settings
-from trainer.data.columns import LABEL, TEXT, Row
+from trainer.data.columns import LABEL, Row
 from trainer.data.rows import listed
 from trainer.errors import UserError, shown
 from trainer.lazy import tf
@@ -20,7 +20,6 @@ from trainer.tasks import labels as classes
 from trainer.tasks import parts
 from trainer.tasks.calibration import Calibration, Reliability, reliability, temperature_note
 from trainer.tasks.losses import FOCAL_GAMMA, make_loss
-from trainer.tasks.masking import Masking
 from trainer.tasks.metrics import (
     METRICS,
     check_metrics,
@@ -30,14 +29,15 @@ from trainer.tasks.metrics import (
     softmax,
 )
 from trainer.tasks.shown import Bars, Curve, Matrix, Note, Shown, Table
-from trainer.tasks.task import WEIGHT, Array, Examples, Gold, Piece, Scores, Task
+from trainer.tasks.task import WEIGHT, Array, Examples, Gold, Piece, Scores
+from trainer.tasks.texts import TextTask
 
 if TYPE_CHECKING:
     from trainer.tasks.task import Batch
 
 
 @dataclass
-class Classification(Task):
+class Classification(TextTask):
     """Learns the label of each row.
 
     Gold has "label" int32 [N], answers have "logits" float [N, C]. The facts are the class names,
@@ -46,29 +46,23 @@ class Classification(Task):
 
     metric: ClassVar[str] = "accuracy"
 
-    text: str = settings.column(TEXT, "text")
-    text_pair: str = settings.column(TEXT)  # a second text, for sentence pairs
     label: str = settings.column(LABEL, "label")
     labels: tuple[str, ...] = settings.texts(classes.MAX_CLASSES)  # by id; empty: sorted
     loss: str = settings.code("cross_entropy")  # cross_entropy | focal | "package.module:function"
     label_smoothing: float = settings.number(0.0, 0.0, 0.99)
     class_weights: tuple[float, ...] = settings.numbers(0.0, 1e6, classes.MAX_CLASSES)  # or all 1
     focal_gamma: float = settings.number(FOCAL_GAMMA, 0.0, 1000.0)
-    mask_share: float = settings.number(0.0, 0.0, 0.95)  # of tokens masked in training, in 1/256
     metrics: tuple[str, ...] = settings.code(())  # further ones, each "package.module:function"
     precision_target: float = settings.how(0.95, 0.0, 1.0)  # of a threshold; two classes only
 
     # The rows
 
     def validate(self) -> None:
+        super().validate()
         names = self.labels
         if names and (len(names) < 2 or len(set(names)) < len(names)):
             raise UserError(
                 f"config.task.labels={names!r}"[:200] + " must name each class once, at least two"
-            )
-        if 0 < self.mask_share < 1 / 512:
-            raise UserError(
-                f"config.task.mask_share={self.mask_share} is too small to act: shares are in 1/256"
             )
 
     def learn(
@@ -95,11 +89,11 @@ class Classification(Task):
             raise fields.Invalid("labels must hold two or more names, each once")
 
     def start(self) -> None:
+        super().start()
         self.names: list[str] = list(self.facts["labels"])
         self._ids = {name: i for i, name in enumerate(self.names)}
         self._loss = make_loss(self, len(self.names))
         self._own = own_metrics(self.metrics)
-        self._masking = Masking.of(self.mask_share, self.tokenizer)
 
     def arrays(self) -> dict[str, Array]:
         return {"label": Array("int32")}
@@ -119,10 +113,14 @@ class Classification(Task):
     def outputs(self) -> int:
         return len(self.names)
 
-    # In the graph
+    def native_config(self) -> dict[str, Any]:
+        return {
+            "id2label": {str(i): name for i, name in enumerate(self.names)},
+            "label2id": {name: i for i, name in enumerate(self.names)},
+            "problem_type": "single_label_classification",
+        }
 
-    def prepare(self, batch: Batch) -> Batch:
-        return self._masking(batch) if self._masking else batch
+    # In the graph
 
     def weights(self, batch: Batch) -> dict[str, tf.Tensor]:
         return {"loss": self._loss.example_weights(batch["label"], batch[WEIGHT])}
@@ -205,7 +203,7 @@ class Classification(Task):
         calibrated = softmax(logits / fitted.temperature) if fitted else plain
         wrong = [
             (id_, names[labels[i]], names[predictions[i]], float(plain[i].max()), text)
-            for i, id_, text in zip(*mistakes, strict=True)
+            for i, id_, text in zip(*mistakes[:3], strict=True)
         ]
         head = ("id", "label", "prediction", "probability", "text")
         return [

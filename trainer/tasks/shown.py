@@ -66,6 +66,21 @@ class Points(NamedTuple):
     y: np.ndarray
 
 
+class Span(NamedTuple):
+    """A run of a text: what kind it is by its label and by the prediction; "" for none."""
+
+    text: str
+    label: str
+    prediction: str
+
+
+class Marked(NamedTuple):
+    """Texts with marked spans: each with its id and its runs, in order."""
+
+    name: str
+    rows: Sequence[tuple[int, Sequence[Span]]]
+
+
 class Note(NamedTuple):
     """Some sentences."""
 
@@ -73,4 +88,4 @@ class Note(NamedTuple):
     text: str
 
 
-Shown = Table | Matrix | Curve | Bars | Points | Note
+Shown = Table | Matrix | Curve | Bars | Points | Marked | Note

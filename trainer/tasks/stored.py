@@ -13,7 +13,11 @@ from trainer.imports import load
 from trainer.tasks.task import Task, class_path
 
 # The tasks of this library that a config may name.
-OWN_TASKS = ("trainer.tasks.classification:Classification",)
+OWN_TASKS = (
+    "trainer.tasks.classification:Classification",
+    "trainer.tasks.regression:Regression",
+    "trainer.tasks.tagging:Tagging",
+)
 CLASS = "class"  # the key of the import path
 
 

@@ -102,12 +102,13 @@ class Examples(NamedTuple):
 
     Attributes:
       rows: int [K], their places in it. ids: their rows in the source.
-      texts: as the model has them.
+      texts: as the model has them. tokens: of each, special ones included.
     """
 
     rows: np.ndarray
     ids: Sequence[int]
     texts: Sequence[str]
+    tokens: Sequence[Sequence[str]]
 
 
 @dataclass
@@ -121,6 +122,7 @@ class Task:
     Attributes:
       metric: chooses the best weights, unless config.evaluation.metric names another.
       lower: metrics of which a lower value is better.
+      native: kind of head of transformers that can do the task, "sequence" or "tokens"; "": none.
       per_token: whether the model gives outputs for each token, [B, T, C], or each row, [B, C].
       facts: what `learn` found, kept with the run; empty before `bound`.
       tokenizer: the run's; None before `bound`.
@@ -128,6 +130,7 @@ class Task:
 
     metric: ClassVar[str] = "loss"
     lower: ClassVar[tuple[str, ...]] = ("loss",)
+    native: ClassVar[str] = ""
     per_token: ClassVar[bool] = False
     facts: ClassVar[Any] = {}
     tokenizer: ClassVar[Any] = None
@@ -255,6 +258,10 @@ class Task:
         None: the one that config.model.head says.
         """
         return None
+
+    def native_config(self) -> dict[str, Any]:
+        """Fields of config.json of an export for transformers, besides those of the encoder."""
+        return {}
 
     # In the graph
 
