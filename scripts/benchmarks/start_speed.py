@@ -93,9 +93,9 @@ def main() -> Any:
     begins: list[float] = []
     tokenising = [0.0]
 
-    def tokenised(*arguments: Any) -> Any:
+    def tokenised(*arguments: Any, **named: Any) -> Any:
         began = time.perf_counter()
-        split = load_or_build(*arguments)
+        split = load_or_build(*arguments, **named)
         tokenising[0] += time.perf_counter() - began
         return split
 
