@@ -152,19 +152,19 @@ build/bare/.installed: constraints.txt | install
 
 # What others reach on the same reviews, each in an environment of its own.
 bench: install data weights build/peers/.installed
-	$(PY) scripts/peers.py $(ARGS)
+	$(PY) -m scripts.benchmarks.peers $(ARGS)
 
 bench-learning: install data weights build/peers/.installed
-	$(PY) scripts/learning.py $(ARGS)
+	$(PY) -m scripts.benchmarks.learning $(ARGS)
 
 # Kept over time: make bench-quick ARGS=--record=docs/logs/step_speed.csv
 bench-quick: install
-	$(PY) scripts/benchmark.py step $(ARGS)
+	$(PY) -m scripts.benchmarks.speed step $(ARGS)
 
-build/peers/.installed: scripts/peers_torch.txt scripts/peers_keras.txt | install
+build/peers/.installed: scripts/benchmarks/peers_torch.txt scripts/benchmarks/peers_keras.txt | install
 	@set -ex; for of in torch keras; do \
 	    $(PY) -m venv --clear build/peers/$$of; \
-	    build/peers/$$of/bin/python -m pip install --quiet --requirement scripts/peers_$$of.txt; \
+	    build/peers/$$of/bin/python -m pip install --quiet --requirement scripts/benchmarks/peers_$$of.txt; \
 	done
 	touch $@
 

@@ -8,7 +8,6 @@ transformers' AutoModelForSequenceClassification and AutoTokenizer, of a run tha
 pretrained model. Each has a model card, README.md: docs/use/export.md.
 """
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +62,7 @@ def _own(workdir: "Workdir", output: Path) -> tuple[int, str]:
     from trainer.export.keras_file import to_keras
     from trainer.export.savedmodel import to_saved_model
     from trainer.runtime import devices
+    from trainer.storage.paths import glob_character
     from trainer.trained import TrainedModel, for_prediction
 
     config, _ = workdir.read()
@@ -74,10 +74,8 @@ def _own(workdir: "Workdir", output: Path) -> tuple[int, str]:
         return trained.step, trained.note
     why = to_saved_model(trained, output)
     ids = why and f"the SavedModel takes token ids, not texts, as {why}"
-    pattern = re.search(r"[\[\]*?\\]", str(output.absolute()))
-    moved = (
-        pattern and f"TensorFlow loads it from a path without {pattern[0]!r} only: move it first"
-    )
+    glob = glob_character(output.absolute())
+    moved = glob and f"TensorFlow loads it from a path without {glob!r} only: move it first"
     return trained.step, "; ".join(note for note in (trained.note, ids, moved) if note)
 
 

@@ -19,7 +19,8 @@ import yaml
 from absl import flags
 
 from launch import main as program
-from launch.cluster import KUBERNETES_PORT, MAX_WORKERS
+from launch.cluster_common import MAX_WORKERS
+from launch.cluster_kubernetes import KUBERNETES_PORT
 from launch.texts import check_plain, shortened
 from trainer.errors import UserError, shown
 
@@ -270,7 +271,7 @@ def _worker(run: Run) -> Manifest:
         resources["nvidia.com/gpu"] = str(run.gpus)
         mounts.append({"name": "shm", "mountPath": "/dev/shm"})
     environment = {
-        # Kubernetes adds JOB_COMPLETION_INDEX; launch/cluster.py reads them.
+        # Kubernetes adds JOB_COMPLETION_INDEX; launch/cluster_kubernetes.py reads them.
         "THAW_WORKERS": str(run.workers),
         "THAW_JOB": run.job,
         "THAW_SERVICE": run.name,

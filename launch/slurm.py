@@ -20,7 +20,8 @@ from typing import Any
 from absl import flags
 
 from launch import main as program
-from launch.cluster import MAX_WORKERS, TASKS_PER_NODE
+from launch.cluster_common import MAX_WORKERS
+from launch.cluster_slurm import TASKS_PER_NODE
 from launch.texts import check_plain, shortened
 from trainer.errors import UserError
 from trainer.storage.paths import local

@@ -21,6 +21,7 @@ from absl import flags
 from launch import cluster
 from launch import main as program
 from launch.arguments import CPU_DEVICES
+from launch.cluster_common import HERE
 from trainer.errors import Interrupted, UserError, in_one_line
 from trainer.runtime.workers import LOST, SILENCE_SECONDS, Lost, Workers
 
@@ -55,10 +56,10 @@ def main() -> int:
     secret = cluster.secret(os.environ)
     workers = Workers(found.addresses, found.index, program.end, program.say)
     signals.leave = workers.leave
-    if workers.is_chief and found.source != cluster.HERE:
+    if workers.is_chief and found.source != HERE:
         for line in found.describe():
             program.say(line)
-    lock_seconds = 0.0 if found.source == cluster.HERE else LOCK_SECONDS
+    lock_seconds = 0.0 if found.source == HERE else LOCK_SECONDS
     if workers.count == 1:
         return _train(workers, secret, signals, lock_seconds)
     status = 1

@@ -1,6 +1,7 @@
-"""Makes the programs in scripts/ importable, as they are for each other."""
+"""Makes the programs in scripts/ importable, as they are for each other, and as a package."""
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+from programs import ROOT
+
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]

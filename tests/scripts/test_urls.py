@@ -12,8 +12,8 @@ SMOKE = f"--config={ROOT / 'configs' / 'smoke.py'}"
 @pytest.mark.parametrize(
     "arguments",
     [
-        "benchmark.py step --record=s3:/b/a.csv",
-        "peers.py --weights=gs://b/x",
+        "speed step --record=s3:/b/a.csv",
+        "peers --weights=gs://b/x",
         "compare.py --runs=gs://b/x",
         "compare.py --plot=gs://b/x.png",
         "fetch_sample.py --output=gs://b/x",
@@ -26,8 +26,10 @@ SMOKE = f"--config={ROOT / 'configs' / 'smoke.py'}"
     ids=lambda text: " ".join(text.split()[:2]),
 )
 def test_a_url_is_refused(arguments, tmp_path):
-    script, *flags = arguments.split()
-    command = [sys.executable, ROOT / "scripts" / script, *flags]
+    name, *flags = arguments.split()
+    is_file = name.endswith(".py")
+    program = [ROOT / "scripts" / name] if is_file else ["-m", f"scripts.benchmarks.{name}"]
+    command = [sys.executable, *program, *flags]
     done = subprocess.run(
         *(command,), cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
     )

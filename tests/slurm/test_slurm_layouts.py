@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from daemons import Slurm
 
-from launch.cluster import expand_nodes
+from launch.cluster_slurm import expand_nodes
 
 pytestmark = pytest.mark.cluster
 RANK = Path(__file__).with_name("rank.py")

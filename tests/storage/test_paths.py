@@ -7,7 +7,7 @@ import pytest
 
 from trainer.errors import UserError
 from trainer.storage import paths
-from trainer.storage.paths import local, without_globs
+from trainer.storage.paths import glob_character, local, without_globs
 
 
 @pytest.mark.parametrize(
@@ -79,6 +79,23 @@ def test_a_name_without_glob_characters(tmp_path, name):
         assert (other / "file").read_text() == "here"
     assert not other.parent.exists()
     assert (folder / "file").read_text() == "here"
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("runs/[1]", "["),
+        ("a]", "]"),
+        ("b*?", "*"),
+        ("a?*", "?"),
+        ("a\\b", "\\"),
+        ("{a}", ""),
+        ("a", ""),
+    ],
+)
+def test_the_first_character_of_a_pattern(name, found):
+    """TensorFlow reads braces as they are."""
+    assert glob_character(Path(name)) == found
 
 
 def test_most_folders_keep_their_name(tmp_path):

@@ -6,9 +6,7 @@ Names and shapes are read first, and bounded by what is on disk; nothing is unpi
 import contextlib
 import math
 import re
-import shutil
 import struct
-import tempfile
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +19,11 @@ from safetensors import SafetensorError, safe_open
 from trainer.errors import UserError, shown
 from trainer.storage import strict_json
 from trainer.storage.disk import sha256_of
+from trainer.storage.paths import without_globs
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 MAX_TENSORS = 2**14  # in a file; the largest of these models have fewer than 1,000
 MAX_HEADER = 256 * MAX_TENSORS  # bytes
-_PATTERN = re.compile(r"[\[\]*?\\]")  # what TensorFlow takes for a pattern in a checkpoint's path
 
 
 class Tensors(Protocol):
@@ -137,14 +135,11 @@ class Google:
     """
 
     def __init__(self, prefix: Path, where: str):
-        path = prefix
+        link = contextlib.ExitStack()
+        weakref.finalize(self, link.close)  # the reader opens its files when they are read
         try:
-            if _PATTERN.search(str(prefix.parent)):
-                link = tempfile.mkdtemp()
-                weakref.finalize(self, shutil.rmtree, link, ignore_errors=True)
-                path = Path(link) / "model" / prefix.name
-                path.parent.symlink_to(prefix.parent.absolute())
-            self._reader = tf.train.load_checkpoint(str(path))
+            folder = link.enter_context(without_globs(prefix.parent))
+            self._reader = tf.train.load_checkpoint(str(folder / prefix.name))
             stored = self._reader.get_variable_to_shape_map()
             kinds = self._reader.get_variable_to_dtype_map()
         except (tf.errors.OpError, ValueError, OSError) as error:

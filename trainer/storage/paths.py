@@ -11,7 +11,8 @@ from trainer.errors import UserError, shown
 
 _LONGEST_NAME, _LONGEST = 240, 3800  # bytes: Linux has 255 and 4096, with what we add to a name
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")  # file:/x and s3:/x too, as pathlib writes s3://x
-_GLOB = frozenset("*?[]{}\\")
+_GLOB = re.compile(r"[][*?\\]")  # what TensorFlow takes for a pattern
+_TEMPLATE = re.compile(r"[{}]")  # what TFDS fills in
 
 
 def local(text: str, what: str) -> Path:
@@ -85,6 +86,12 @@ def temporary_folder() -> Path:
         ) from error
 
 
+def glob_character(path: Path) -> str:
+    """The first character of a path that TensorFlow takes for a pattern, or nothing."""
+    found = _GLOB.search(str(path))
+    return found[0] if found else ""
+
+
 @contextlib.contextmanager
 def without_globs(folder: Path) -> Iterator[Path]:
     """A name of an existing folder, for a while, that holds no glob characters.
@@ -95,7 +102,7 @@ def without_globs(folder: Path) -> Iterator[Path]:
     Raises:
       UserError: there is no temporary folder to make a link in.
     """
-    if not _GLOB & set(str(folder)):
+    if not glob_character(folder) and not _TEMPLATE.search(str(folder)):
         yield folder
         return
     where = temporary_folder()

@@ -1,4 +1,4 @@
-"""Wall time to a test accuracy: Keras `fit` of the textbook model, and ours; see benchmark.py."""
+"""Wall time to a test accuracy: Keras `fit` of the textbook model, and ours; see speed.py."""
 
 import datetime
 import json
@@ -17,7 +17,7 @@ from trainer.storage import strict_json
 
 LIMIT = 0.5  # of the peer's wall time
 POLL = 0.1  # seconds between two looks at the folder of checkpoints
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ("imdb_sample", ROOT / "data")
 
 
@@ -80,7 +80,7 @@ def compare(
 def run_peer(name: str, folder: Path, part: str, epochs: int, output: Path) -> dict[str, Any]:
     """Trains the textbook model; the seconds of its epochs count from the start of its process."""
     lines = output / "textbook.jsonl"
-    command = [str(ROOT / "scripts" / "textbook.py"), f"--name={name}", f"--data_dir={folder}"]
+    command = ["-m", "scripts.benchmarks.textbook", f"--name={name}", f"--data_dir={folder}"]
     command += [f"--train=train{part}", f"--test=test{part}", f"--epochs={epochs}"]
     started, total = _run([*command, f"--output={lines}"], output / "textbook.log", lambda: None)
     records = [strict_json.as_object(line) for line in lines.read_bytes().splitlines()]

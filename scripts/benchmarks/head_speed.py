@@ -1,4 +1,4 @@
-"""How much faster a phase of the head alone is than one of the whole model; see benchmark.py."""
+"""How much faster a phase of the head alone is than one of the whole model; see speed.py."""
 
 import dataclasses
 import statistics

@@ -13,11 +13,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import peer
-import peers
 import scipy.stats
 
 from launch import main as program
+from scripts.benchmarks import peers
+from scripts.benchmarks.systems import common
 from trainer.errors import UserError
 
 REVIEWS, SCORED, LENGTH, RATE, SEEDS = 4000, 1000, 64, 1e-4, 3
@@ -46,7 +46,7 @@ def train(flags: argparse.Namespace) -> dict[str, list[float]]:
         peers.write(folder / "test.jsonl", peers.reviews_of("test", SCORED))
         for seed in range(SEEDS):
             plan = peers.plan_of(reviews, flags.weights, LENGTH, seed)
-            epoch = plan[: REVIEWS // peer.BATCH]
+            epoch = plan[: REVIEWS // common.BATCH]
             (folder / "plan.json").write_text(json.dumps(epoch), encoding="utf-8")
             how = {"length": LENGTH, "rate": RATE, "seed": seed}
             for system, found in scores.items():
@@ -85,5 +85,4 @@ def judge(scores: dict[str, list[float]]) -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(peers.ROOT))  # for its configs
     sys.exit(main(sys.argv[1:]))

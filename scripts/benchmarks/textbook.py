@@ -1,4 +1,4 @@
-"""The peer of `benchmark.py time-to-accuracy`: a Transformer classifier as a Keras tutorial has it.
+"""The peer of `speed.py time-to-accuracy`: a Transformer classifier as a Keras tutorial has it.
 
 Words as tokens, learned positions, `compile` and `fit`, early stopping on the test set. Nothing of
 Thaw is used. For every epoch it appends a line to --output: its number, the test accuracy, the

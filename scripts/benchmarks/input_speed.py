@@ -1,4 +1,4 @@
-"""How fast reviews are made into batches, beside the training that eats them; see benchmark.py."""
+"""How fast reviews are made into batches, beside the training that eats them; see speed.py."""
 
 import contextlib
 import itertools

@@ -3,8 +3,9 @@
 import json
 
 import pytest
-import scaling
-from scaling import Network, Shape
+
+from scripts.benchmarks import scaling
+from scripts.benchmarks.scaling import Network, Shape
 
 TINY = Shape(depth=1, width=8, heads=2, ffn_width=16, vocab_size=64, rows=4, length=16)
 GPUS = Network(latency=1e-5, bandwidth=25e9)

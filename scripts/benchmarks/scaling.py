@@ -1,7 +1,7 @@
-"""How much faster two one-core workers are than one; see benchmark.py.
+"""How much faster two one-core workers are than one; see speed.py.
 
-As a program it is one of the workers: `python scripts/scaling.py '{"core": 0, ...}'`, told by lines
-of JSON on standard input what to time.
+As a program it is one of the workers: `python -P -m scripts.benchmarks.scaling '{"core": 0, ...}'`,
+told by lines of JSON on standard input what to time.
 """
 
 import contextlib
@@ -18,8 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from synthetic import Shape, training
-
+from scripts.benchmarks.synthetic import Shape, training
 from trainer.errors import UserError
 
 LIMIT, GOAL = 0.85, 0.95  # of twice the speed of one worker
@@ -60,13 +59,13 @@ class Worker:
 
     def __init__(self, settings: dict[str, Any], secret: str):
         self._process = subprocess.Popen(
-            [sys.executable, __file__, json.dumps(settings)],
+            [sys.executable, "-P", "-m", "scripts.benchmarks.scaling", json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env={
                 **os.environ,
-                "PYTHONPATH": str(Path(__file__).parents[1]),
+                "PYTHONPATH": str(Path(__file__).parents[2]),
                 "THAW_SECRET": secret,
             },
         )

@@ -32,23 +32,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import machine
-import peer
-import plots
 import rich.box
 import rich.console
 import rich.table
-from synthetic import Shape
 
 from launch import main as program
 from launch.arguments import as_path
+from scripts import plots
+from scripts.benchmarks import machine
+from scripts.benchmarks.synthetic import Shape
+from scripts.benchmarks.systems import common
 from trainer.config import PRECISIONS
 from trainer.errors import UserError
 from trainer.runtime import processor
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 REVIEWS, SEED = 400, 0
-EPOCH = REVIEWS // (peer.BATCH * peer.STEPS)  # rounds
+EPOCH = REVIEWS // (common.BATCH * common.STEPS)  # rounds
 PEERS = {
     "huggingface": ("Hugging Face Trainer, PyTorch", "torch"),
     "kerashub": ("KerasHub, Keras fit", "keras"),
@@ -84,7 +84,7 @@ class System:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_CPU_")}
         self._log = (folder / f"{name}{tuned:d}{precision}.log").open("w+", encoding="utf-8")
         self._process = subprocess.Popen(
-            [str(python), str(ROOT / "scripts" / "peer.py"), json.dumps(settings)],
+            [str(python), "-P", "-m", "scripts.benchmarks.peer", json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -191,7 +191,7 @@ def main(arguments: Sequence[str]) -> int:
     """Measures; returns 0, 1 (a promise does not hold) or 2 (a mistake of the user)."""
     flags = _flags(arguments)
     try:
-        most = EPOCH * (peer.EPOCHS - 1) // len(flags.only)
+        most = EPOCH * (common.EPOCHS - 1) // len(flags.only)
         if not EPOCH <= flags.rounds <= most:
             raise UserError(
                 f"--rounds={flags.rounds}: give {EPOCH}, an epoch, to {most}, for all peers"
@@ -217,15 +217,15 @@ def measure(flags: argparse.Namespace, shape: Shape) -> int:
     with tempfile.TemporaryDirectory() as folder:
         reviews = reviews_of("train", REVIEWS)
         write(Path(folder) / "reviews.jsonl", reviews)
-        plan = plan_of(reviews, flags.weights, peer.LENGTH, SEED)
+        plan = plan_of(reviews, flags.weights, common.LENGTH, SEED)
         (Path(folder) / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
         ours = System("thaw", True, Path(folder), flags, flags.precision)
         try:
             ours.warm_up()
             for name in flags.only:
                 # The tuned peer has the epoch to warm up, then the batches that we are at.
-                now = (EPOCH + len(ours.rounds)) * peer.STEPS
-                kept = plan[: EPOCH * peer.STEPS] + plan[now:]
+                now = (EPOCH + len(ours.rounds)) * common.STEPS
+                kept = plan[: EPOCH * common.STEPS] + plan[now:]
                 (Path(folder) / "plan.json").write_text(json.dumps(kept), encoding="utf-8")
                 groups.append(_beside(ours, name, Path(folder), flags))
         except UserError as error:
@@ -389,14 +389,13 @@ def plan_of(
     from configs import minilm_imdb
     from trainer.data.plan import TrainPlan, bucket_lengths
 
-    lengths = np.array([len(ids) for ids in peer.tokens(reviews, weights, length)])
+    lengths = np.array([len(ids) for ids in common.tokens(reviews, weights, length)])
     config = minilm_imdb.get_config()
     buckets = bucket_lengths(lengths, config.data.buckets)
-    plan = TrainPlan(lengths, peer.BATCH, buckets, seed)
-    steps = peer.EPOCHS * plan.steps_per_epoch
+    plan = TrainPlan(lengths, common.BATCH, buckets, seed)
+    steps = common.EPOCHS * plan.steps_per_epoch
     return [plan.batch(step)[0].tolist() for step in range(steps)]
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))  # for its configs
     sys.exit(main(sys.argv[1:]))

@@ -8,7 +8,19 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from synthetic import Shape
+
+from scripts.benchmarks.synthetic import Shape
+from scripts.benchmarks.systems.common import (
+    DECAY,
+    Job,
+    Logits,
+    Start,
+    dataset,
+    multiple_of,
+    planned,
+    products,
+    tokens,
+)
 
 LENGTH = 512  # that there are positions for
 DROPOUT, EPSILON = 0.1, 1e-12
@@ -112,3 +124,20 @@ def train_step(model: Bert, optimizer: keras.optimizers.Optimizer) -> Any:
         return loss
 
     return step
+
+
+def train(job: Job, start: Start) -> Logits:
+    """A loop of GradientTape and tf.function over Keras's own layers."""
+    keras.utils.set_random_seed(job.seed)
+    keras.config.set_dtype_policy(job.precision)
+    model = Bert(Shape.of(job.weights))
+    model.load(job.weights)
+    step = train_step(model, keras.optimizers.AdamW(job.rate, weight_decay=DECAY))
+    rounds = start(products(tf))
+    ids = tokens(job.reviews, job.weights, job.length)
+    lengths = [multiple_of(len(each), job.length) if job.grouped else job.length for each in ids]
+    plan = planned(ids, lengths, job.grouped, rounds)
+    data = dataset(tf, job.reviews, ids, lengths, plan=plan, pack=lambda batch, mask: (batch, mask))
+    for (batch, mask), labels in data:
+        rounds.step(float(step(batch, mask, labels)))
+    return lambda ids, mask: model(ids, mask)

@@ -1,60 +1,23 @@
-"""What the benchmarks of speed make of their measurements."""
+"""The comparisons with other systems, of their speed and of what they learn."""
 
 import json
+import subprocess
 import sys
 
-import breakdown
-import learning
-import peers
 import pytest
-import step_speed
-from synthetic import Shape
+from programs import ROOT
 
+from scripts.benchmarks import learning, peers
+from scripts.benchmarks.synthetic import Shape
+from scripts.benchmarks.systems import common
 from trainer.errors import UserError
-
-TINY = Shape(depth=1, width=8, heads=2, ffn_width=16, vocab_size=64, rows=4, length=16)
-
-
-@pytest.mark.parametrize(("theirs", "status"), [(1.3, 0), (1.1, 1)])
-def test_the_median_ratio_decides_and_is_kept(capsys, tmp_path, theirs, status):
-    record = tmp_path / "speed.csv"
-    rows = [(1.0, theirs), (1.0, theirs + 1), (2.0, theirs)]
-    for _ in range(2):
-        assert step_speed.report(TINY, "float32", rows, 1e9, record) == status
-    said = capsys.readouterr().out
-    assert f"median {theirs:.2f}, lowest {theirs / 2:.2f}, highest {theirs + 1:.2f} times" in said
-    header, *lines = record.read_text().splitlines()
-    assert header.split(",") == list(step_speed.COLUMNS)
-    assert [line.split(",")[3:7] for line in lines] == [["float32", "4", "16", f"{theirs:.3f}"]] * 2
-
-
-def test_mfu_is_of_the_best_rate_of_products(capsys):
-    """Half of the time is that of the products of the shape, at the best rate."""
-    seconds = 2 * TINY.floating_point_operations() / 1e9
-    step_speed.report(TINY, "float32", [(seconds, 4 * seconds)] * 2, 1e9, None)
-    assert "MFU 0.500, of the bare step 0.125" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"num_hidden_layers": "six"}', None])
-def test_a_folder_of_no_bert(tmp_path, text):
-    path = tmp_path / "config.json"
-    path.mkdir() if text is None else path.write_text(text)
-    with pytest.raises(UserError, match=r"config.json is no BERT's"):
-        Shape.of(tmp_path)
-
-
-def test_the_shape_of_a_bert(tmp_path):
-    sizes = {"num_hidden_layers": 2, "hidden_size": 8, "num_attention_heads": 4}
-    sizes |= {"intermediate_size": 16, "vocab_size": 32}
-    (tmp_path / "config.json").write_text(json.dumps(sizes))
-    assert Shape.of(tmp_path) == Shape(2, 8, 4, 16, 32)
 
 
 def rounds(rate: float) -> list[dict]:
     """Of 80 examples with 16,000 tokens of 20,000 places, at `rate` tokens a second, and half."""
-    common = {"examples": 80, "tokens": 16000, "slots": 20000, "peak_mb": 100.0}
-    common["squares"] = 250 * 16000  # as some texts are longer than the mean of 200
-    return [{**common, "seconds": 16000 / each, "flops": 1e12} for each in (rate, rate / 2, rate)]
+    same = {"examples": 80, "tokens": 16000, "slots": 20000, "peak_mb": 100.0}
+    same["squares"] = 250 * 16000  # as some texts are longer than the mean of 200
+    return [{**same, "seconds": 16000 / each, "flops": 1e12} for each in (rate, rate / 2, rate)]
 
 
 def test_a_row_of_the_table():
@@ -66,6 +29,14 @@ def test_a_row_of_the_table():
     assert Shape().of_a_token(200) == 6 * 10_616_832 + 12 * 6 * 200 * 384
 
 
+def in_place_of_peer(program, monkeypatch, root):
+    """Has `System` start this program."""
+    folder = root / "scripts" / "benchmarks"
+    folder.mkdir(parents=True)
+    (folder / "peer.py").write_text(program)
+    monkeypatch.setattr(peers, "ROOT", root)
+
+
 @pytest.mark.parametrize(
     ("program", "patience", "said"),
     [
@@ -74,9 +45,7 @@ def test_a_row_of_the_table():
     ],
 )
 def test_a_peer_that_does_not_answer(monkeypatch, tmp_path, program, patience, said):
-    (tmp_path / "scripts").mkdir()
-    (tmp_path / "scripts" / "peer.py").write_text(program)
-    monkeypatch.setattr(peers, "ROOT", tmp_path)
+    in_place_of_peer(program, monkeypatch, tmp_path)
     flags = peers._flags([])
     system = peers.System("bare", False, tmp_path, flags, "float32")
     try:
@@ -103,14 +72,12 @@ def stubs(monkeypatch, tmp_path):
     """Programs that say what they took, or how they scored, in the place of systems."""
 
     def make(program: str) -> None:
-        (tmp_path / "scripts").mkdir()
-        (tmp_path / "scripts" / "peer.py").write_text(program)
+        in_place_of_peer(program, monkeypatch, tmp_path)
         (tmp_path / "keras" / "bin").mkdir(parents=True)
         (tmp_path / "keras" / "bin" / "python").symlink_to(sys.executable)
-        monkeypatch.setattr(peers, "ROOT", tmp_path)
         rows = [{"text": "", "label": 0}]
         monkeypatch.setattr(peers, "reviews_of", lambda split, count: rows * count)
-        plan = [[step] for step in range(peers.peer.EPOCHS * peers.REVIEWS // peers.peer.BATCH)]
+        plan = [[step] for step in range(common.EPOCHS * peers.REVIEWS // common.BATCH)]
         monkeypatch.setattr(peers, "plan_of", lambda *args: plan)
 
     return make
@@ -193,23 +160,30 @@ def test_with_one_peer_it_is_the_t_test(capsys):
     assert f"with a probability of {chance:.2f}" in capsys.readouterr().out
 
 
-def operation(name: str, start: float, end: float) -> breakdown.Event:
-    return breakdown.Event(name, start, end)
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rounds=1"], "give 5, an epoch, to 123, for all peers"),
+        (["--rounds=496", "--only", "bare"], "give 5, an epoch, to 495"),
+        (["--weights=nowhere"], "--weights=nowhere holds no model.safetensors: make weights"),
+        (["--weights=tests/models/parity/gpt2"], "holds no tokenizer.json: make weights"),
+        (["--environments=nowhere"], "is not there: make bench makes it"),
+        (["--plot=plot.txt"], "--plot"),
+        (["--output=docs"], "--output=docs cannot be written: name a file"),
+    ],
+)
+def test_mistakes_about_peers_are_told(arguments, said):
+    _told("peers", arguments, said)
 
 
-def test_a_breakdown_sums_up_to_the_step():
-    """Two threads, 10 s of two steps: a product beside a softmax, a call and what it calls."""
-    one = [operation("a/MatMul:MatMul", 0, 4), operation("a/gelu/Erf:Erf", 6, 8)]
-    two = [operation("b/Softmax:Softmax", 2, 4), operation("while:While", 5, 8)]
-    two.append(operation("c/norm/Mul:Mul", 5, 6))
-    found = breakdown.by_kind([one, two], seconds=10, steps=2)
-    assert sum(found.values()) == pytest.approx(5)
-    expected = {
-        "matrix products": 1.5,
-        "rest of attention": 0.5,
-        "norms, residual sums": 0.5,
-        "activation": 0.5,
-        breakdown.OTHER: 0.5,
-        breakdown.NOTHING: 1.5,
-    }
-    assert {k: v for k, v in found.items() if v} == pytest.approx(expected)
+def test_a_mistake_about_learning_is_told():
+    _told("learning", ["--weights=nowhere"], "holds no model")
+
+
+def _told(program, arguments, said):
+    command = [sys.executable, "-m", f"scripts.benchmarks.{program}", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=540)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1

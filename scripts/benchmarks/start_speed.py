@@ -1,7 +1,7 @@
-"""How long it takes from the start of launch.train to its first step; see benchmark.py.
+"""How long it takes from the start of launch.train to its first step; see speed.py.
 
 As a program it is launch.train with a clock at its first two steps, then it ends:
-`python scripts/start_speed.py --config=...`.
+`python -P -m scripts.benchmarks.start_speed --config=...`.
 """
 
 import json
@@ -20,7 +20,7 @@ from launch import train
 from trainer.errors import UserError
 
 IMPORTS, COMPILING = 1.5, 1.0  # times each that a start may take
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MARK = "START "
 
 
@@ -64,7 +64,7 @@ def measure(flags: Sequence[str], rounds: int, workdir: Path) -> int:
 def start(flags: Sequence[str]) -> dict[str, float]:
     """Seconds from the start of a process to its first step's end, of its parts; MB at most."""
     began = time.time()
-    command = [sys.executable, str(Path(__file__).absolute()), *flags]
+    command = [sys.executable, "-P", "-m", "scripts.benchmarks.start_speed", *flags]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
@@ -93,9 +93,9 @@ def main() -> Any:
     begins: list[float] = []
     tokenising = [0.0]
 
-    def tokenised(*arguments: Any) -> Any:
+    def tokenised(*arguments: Any, **named: Any) -> Any:
         began = time.perf_counter()
-        split = load_or_build(*arguments)
+        split = load_or_build(*arguments, **named)
         tokenising[0] += time.perf_counter() - began
         return split
 

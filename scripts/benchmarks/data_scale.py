@@ -1,4 +1,4 @@
-"""Costs of a start on many times as much data, in seconds and memory; see benchmark.py."""
+"""Costs of a start on many times as much data, in seconds and memory; see speed.py."""
 
 import itertools
 import json
@@ -6,8 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import start_speed
-
+from scripts.benchmarks import start_speed
 from trainer.data.sources import Source
 
 MEMORY = 1.2  # times the peak of the run on one share

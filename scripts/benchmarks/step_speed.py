@@ -1,4 +1,4 @@
-"""How much faster our step is than one written by hand; see benchmark.py."""
+"""How much faster our step is than one written by hand; see speed.py."""
 
 import csv
 import datetime
@@ -9,14 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import breakdown
 import keras
-import machine
 import tensorflow as tf
-from bare import Bert, train_step
-from peer import products
-from synthetic import Shape, training
 
+from scripts.benchmarks import breakdown, machine
+from scripts.benchmarks.synthetic import Shape, training
+from scripts.benchmarks.systems.bare import Bert, train_step
+from scripts.benchmarks.systems.common import products
 from trainer import config as config_lib
 from trainer.runtime import devices, processor
 

@@ -1,14 +1,14 @@
 """Measures the promises about speed; exit status 0: it holds, 1: it does not, 2: your mistake.
 
-  python scripts/benchmark.py overhead
-  python scripts/benchmark.py time-to-accuracy --data_dir=FOLDER
-  python scripts/benchmark.py scaling
-  python scripts/benchmark.py step
-  python scripts/benchmark.py input
-  python scripts/benchmark.py tokenising --data_dir=FOLDER
-  python scripts/benchmark.py head
-  python scripts/benchmark.py start
-  python scripts/benchmark.py scale --data_dir=FOLDER
+  python -m scripts.benchmarks.speed overhead
+  python -m scripts.benchmarks.speed time-to-accuracy --data_dir=FOLDER
+  python -m scripts.benchmarks.speed scaling
+  python -m scripts.benchmarks.speed step
+  python -m scripts.benchmarks.speed input
+  python -m scripts.benchmarks.speed tokenising --data_dir=FOLDER
+  python -m scripts.benchmarks.speed head
+  python -m scripts.benchmarks.speed start
+  python -m scripts.benchmarks.speed scale --data_dir=FOLDER
 
 overhead: what a step of launch.train costs beside the bare compiled step, which is TrainStep.run
 on batches that are in memory already, with as many steps a call. launch.train runs as it is: input,
@@ -70,11 +70,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import machine
-import plots
-
 from launch import main as program
 from launch.arguments import as_path
+from scripts import plots
+from scripts.benchmarks import machine
 from trainer import config as config_lib
 from trainer.errors import UserError
 
@@ -173,7 +172,7 @@ def main(arguments: list[str]) -> int:
 
 def _overhead(flags: argparse.Namespace, changes: list[str]) -> int:
     program.import_tensorflow()
-    import overhead
+    from scripts.benchmarks import overhead
 
     with tempfile.TemporaryDirectory() as folder:
         sizes = (flags.rounds, flags.steps, flags.warmup)
@@ -181,14 +180,14 @@ def _overhead(flags: argparse.Namespace, changes: list[str]) -> int:
 
 
 def _time_to_accuracy(flags: argparse.Namespace, changes: list[str]) -> int:
-    import time_to_accuracy
+    from scripts.benchmarks import time_to_accuracy
 
     how = (flags.data_dir, flags.limit, flags.peer_epochs, flags.output)
     return time_to_accuracy.compare(flags.config, changes, *how)
 
 
 def _scaling(flags: argparse.Namespace, _: list[str]) -> int:
-    import scaling
+    from scripts.benchmarks import scaling
 
     gpus = scaling.Network(flags.gpu_microseconds * 1e-6, flags.gpu_gigabytes * 1e9)
     shape = scaling.Shape(rows=flags.rows, length=flags.length)
@@ -198,9 +197,9 @@ def _scaling(flags: argparse.Namespace, _: list[str]) -> int:
 
 def _step(flags: argparse.Namespace, _: list[str]) -> int:
     program.import_tensorflow()
-    import bare
-    import step_speed
-    from synthetic import Shape
+    from scripts.benchmarks import step_speed
+    from scripts.benchmarks.synthetic import Shape
+    from scripts.benchmarks.systems import bare
 
     if flags.length > bare.LENGTH:
         raise UserError(f"--length={flags.length}: there are {bare.LENGTH} positions")
@@ -223,14 +222,14 @@ def _step(flags: argparse.Namespace, _: list[str]) -> int:
 
 def _input(flags: argparse.Namespace, changes: list[str]) -> int:
     program.import_tensorflow()
-    import input_speed
+    from scripts.benchmarks import input_speed
 
     return _in_process(input_speed.batches, flags, changes)
 
 
 def _tokenising(flags: argparse.Namespace, _: list[str]) -> int:
     program.import_tensorflow()
-    import input_speed
+    from scripts.benchmarks import input_speed
 
     data = config_lib.Data(data_dir=str(flags.data_dir), max_length=512, validation_share=0.0)
     return input_speed.tokenising(data, flags.weights, flags.python, flags.rounds)
@@ -238,14 +237,14 @@ def _tokenising(flags: argparse.Namespace, _: list[str]) -> int:
 
 def _head(flags: argparse.Namespace, changes: list[str]) -> int:
     program.import_tensorflow()
-    import head_speed
+    from scripts.benchmarks import head_speed
 
     return _in_process(head_speed.measure, flags, changes)
 
 
 def _start(flags: argparse.Namespace, changes: list[str]) -> int:
     program.import_tensorflow()
-    import start_speed
+    from scripts.benchmarks import start_speed
 
     with tempfile.TemporaryDirectory() as folder:
         return start_speed.measure(_first_steps(flags, changes), flags.rounds, Path(folder))
@@ -253,8 +252,7 @@ def _start(flags: argparse.Namespace, changes: list[str]) -> int:
 
 def _scale(flags: argparse.Namespace, changes: list[str]) -> int:
     program.import_tensorflow()
-    import data_scale
-
+    from scripts.benchmarks import data_scale
     from trainer.data.sources import open_source
 
     if flags.times < 2:
@@ -280,7 +278,7 @@ def _first_steps(flags: argparse.Namespace, changes: list[str]) -> list[str]:
 
 
 def _in_process(measure: Callable[..., int], flags: argparse.Namespace, changes: list[str]) -> int:
-    import overhead
+    from scripts.benchmarks import overhead
 
     with tempfile.TemporaryDirectory() as folder:
         config = overhead.read_config(flags.config, changes, Path(folder) / "run")
@@ -300,7 +298,4 @@ def _positive(text: str) -> int:
 
 
 if __name__ == "__main__":
-    from trainer.imports import search_current_folder
-
-    search_current_folder()  # a config may import another
     sys.exit(main(sys.argv[1:]))

@@ -1,14 +1,13 @@
-"""The benchmarks' arithmetic and messages; a whole quick run of each is marked slow."""
+"""Arithmetic and messages of the benchmarks of speed; a whole quick run of each is slow."""
 
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from programs import ROOT
 
-ROOT = Path(__file__).parents[2]
 CHECKPOINTS = [
     {"step": 10, "seconds": 20.0, "test_accuracy": 0.7},
     {"step": 20, "seconds": 40.0, "test_accuracy": 0.8},
@@ -20,7 +19,7 @@ EPOCHS = [
 
 
 def benchmark(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "scripts/benchmark.py", *arguments]
+    command = [sys.executable, "-m", "scripts.benchmarks.speed", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=540)
 
 
@@ -38,7 +37,7 @@ def logged(share: float) -> list:
     [(0.0104, 0.014, 0), (0.0106, 0.014, 1), (0.0104, 0.016, 1)],
 )
 def test_median_of_rounds_decides(capsys, real, share, status):
-    import overhead
+    from scripts.benchmarks import overhead
 
     evaluation = overhead.Evaluation(0.005, 100)  # 0.5 % of a step
     measured = (calls(real), calls(0.01), logged(share), evaluation)
@@ -49,7 +48,7 @@ def test_median_of_rounds_decides(capsys, real, share, status):
 
 
 def test_a_round_of_other_steps_is_an_error():
-    import overhead
+    from scripts.benchmarks import overhead
 
     measured = (calls(1), calls(1)[:-1], logged(0), overhead.Evaluation(0.0, 1))
     with pytest.raises(RuntimeError, match="round 2 is not of 20 steps"):
@@ -57,7 +56,7 @@ def test_a_round_of_other_steps_is_an_error():
 
 
 def test_table_shows_what_counts(capsys):
-    import time_to_accuracy
+    from scripts.benchmarks import time_to_accuracy
 
     result = {
         "holds": True,
@@ -153,9 +152,7 @@ def test_each_benchmark_of_speed_runs(arguments, said):
 @pytest.mark.slow
 def test_starts_on_more_data(tmp_path):
     """Made of the sample, which has the fields and labels of imdb_reviews."""
-    sys.path.insert(0, str(ROOT))
-    import data_scale
-
+    from scripts.benchmarks import data_scale
     from trainer.config import Data
     from trainer.data.sources import open_source
 
@@ -165,32 +162,3 @@ def test_starts_on_more_data(tmp_path):
     assert data_scale.measure(source, 3, flags, tmp_path) in (0, 1)
     one, three = ((tmp_path / f"train-{n}.jsonl").read_text().splitlines() for n in (1, 3))
     assert len(three) == 3 * len(one) > 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--rounds=1"], "give 5, an epoch, to 123, for all peers"),
-        (["--rounds=496", "--only", "bare"], "give 5, an epoch, to 495"),
-        (["--weights=nowhere"], "--weights=nowhere holds no model.safetensors: make weights"),
-        (["--weights=tests/models/parity/gpt2"], "holds no tokenizer.json: make weights"),
-        (["--environments=nowhere"], "is not there: make bench makes it"),
-        (["--plot=plot.txt"], "--plot"),
-        (["--output=docs"], "--output=docs cannot be written: name a file"),
-    ],
-)
-def test_mistakes_about_peers_are_told(arguments, said):
-    _told("peers", arguments, said)
-
-
-def test_a_mistake_about_learning_is_told():
-    _told("learning", ["--weights=nowhere"], "holds no model")
-
-
-def _told(program, arguments, said):
-    command = [sys.executable, f"scripts/{program}.py", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=540)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert said in done.stderr
-    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,1 @@
+"""Tools of this repository: programs that nothing in trainer/ and launch/ needs."""
