@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -129,11 +130,23 @@ def open_records(
 ) -> tuple[dict[str, Records], dict[str, Sequence[str]]]:
     """The files of each split; a file has no names for its labels but those that stand in it."""
     records: dict[str, Records] = {}
-    folder = Path(data.data_dir).expanduser()
     for split in ("train", "validation", "test"):
         if name := getattr(data, split):
-            path = Path(name).expanduser()
-            records[split] = FileRecords(split, folder / path, columns, data)
+            records[split] = FileRecords(split, _found(data, name), columns, data)
     for each in records.values():
         next(each.rows(), None)  # what is wrong with its name or header is said at the start
     return records, {}
+
+
+def _found(data: config.Data, name: str) -> Path:
+    """The path of a file: in config.data.data_dir or its subfolder config.data.name, or its .gz."""
+    path, folder = Path(name).expanduser(), Path(data.data_dir).expanduser()
+    parts = Path(data.name).parts
+    places = [folder, *(folder.joinpath(*parts[i:]) for i in range(len(parts)))]
+    if not data.data_dir or path.is_absolute():
+        places = [folder]
+    for place in places:
+        for each in (place / path, place / f"{path}.gz"):
+            if os.path.lexists(each):
+                return each
+    return folder / path

@@ -14,7 +14,7 @@ from trainer.errors import UserError
 from trainer.imports import blamed_on, load
 from trainer.lazy import sklearn_metrics
 
-METRICS = ("loss", "accuracy", "precision", "recall", "f1", "auc")
+METRICS = ("loss", "accuracy", "precision", "recall", "f1", "matthews", "auc")
 _NAMED = 10  # classes that a warning names
 
 Metric = Callable[[np.ndarray, np.ndarray], float]  # (labels [N], probabilities [N, C])
@@ -45,7 +45,8 @@ def classification_metrics(
       names: of the C classes, for what the log says; their ids where there are none.
 
     Returns:
-      loss, accuracy, precision, recall, f1, auc, examples (an int), and the extra ones.
+      loss, accuracy, precision, recall, f1, matthews (Matthews, 1975; 0 where it divides by zero),
+      auc, examples (an int), and the extra ones.
 
     Raises:
       ValueError: there are no examples.
@@ -65,6 +66,7 @@ def classification_metrics(
         "precision": float(precision),
         "recall": float(recall),
         "f1": float(f1),
+        "matthews": float(sklearn_metrics.matthews_corrcoef(labels, predictions)),
     }
     area = _auc(np.asarray(labels), logits, names or [str(i) for i in range(classes)])
     if area is not None:

@@ -1,0 +1,24 @@
+"""CoLA: is a sentence grammatical? Matthews correlation.
+
+python -m launch.train --config=configs/glue/cola.py --workdir=runs/cola \
+    --config.data.data_dir=/path/to/glue/CoLA
+"""
+
+from configs.glue import common
+from trainer.config import Experiment
+from trainer.tasks.classification import Classification
+
+
+def get_config(source: str = "files") -> Experiment:
+    """The experiment, from "files" or "tfds"."""
+    columns = {"text": "3", "label": "1"} if source == "files" else {"text": "sentence"}
+    config = common.experiment(
+        Classification(**columns),
+        source,
+        folder="glue/CoLA",
+        dataset="glue/cola",
+        metric="matthews",
+        epochs=6,
+    )
+    config.data.header = source != "files"  # its files have none
+    return config

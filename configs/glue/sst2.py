@@ -1,0 +1,21 @@
+"""SST-2: is a phrase of a review positive? Accuracy.
+
+python -m launch.train --config=configs/glue/sst2.py --workdir=runs/sst2 \
+    --config.data.data_dir=/path/to/glue/SST-2
+"""
+
+from configs.glue import common
+from trainer.config import Experiment
+from trainer.tasks.classification import Classification
+
+
+def get_config(source: str = "files") -> Experiment:
+    """The experiment, from "files" or "tfds"."""
+    return common.experiment(
+        Classification(text="sentence", label="label"),
+        source,
+        folder="glue/SST-2",
+        dataset="glue/sst2",
+        metric="accuracy",
+        epochs=2,
+    )
