@@ -38,6 +38,10 @@ logits = model(dict(tokenizer(["a fine film"], return_tensors="np")))""",
 
 classify = pipeline("text-classification", model="FOLDER", truncation=True)
 classify("a fine film")""",
+    "huggingface tokens": """from transformers import pipeline
+
+tag = pipeline("token-classification", model="FOLDER")
+tag("a fine film")""",
 }
 
 
@@ -46,12 +50,14 @@ class Card(NamedTuple):
 
     Attributes:
       workdir: of the run. config, derived: what it read. step: of the weights.
+      kind: of the head: "sequence" or "tokens".
     """
 
     workdir: Workdir
     config: config_lib.Experiment
     derived: Mapping[str, Any]
     step: int
+    kind: str = "sequence"
 
     @classmethod
     def of(cls, trained: TrainedModel) -> "Card":
@@ -81,10 +87,12 @@ def write_card(card: Card, folder: Path, format_: str, no_texts: str = "") -> No
     settings = config_lib.defining(card.config)
     default = config_lib.defining(config_lib.Experiment())
     result = card.workdir.result() or {}
-    labels = card.derived["id2label"]
+    labels = card.derived.get("id2label") or []
+    load = "ids" if no_texts else format_
     text = environment.get_template("card.md").render(
         name=card.workdir.path.resolve().name,
         format=format_,
+        kind=card.kind,
         step=card.step,
         labels=labels,
         listed=LISTED,
@@ -95,7 +103,7 @@ def write_card(card: Card, folder: Path, format_: str, no_texts: str = "") -> No
         result=result,
         calibration=Calibration.load(card.workdir.calibration_file, len(labels)),
         no_texts=no_texts,
-        load=_LOAD["ids" if no_texts else format_],
+        load=_LOAD.get(f"{load} {card.kind}", _LOAD[load]),
         versions={"trained": result.get("versions", {}), "exported": versions()},
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
