@@ -46,7 +46,7 @@ def main() -> None:
 def _hugging_face(workdir: "Workdir", output: Path) -> tuple[int, str]:
     from trainer.export.huggingface import to_hugging_face
 
-    step = to_hugging_face(workdir, output)
+    step = to_hugging_face(workdir, output, _TRUST.value)
     data = workdir.read()[0].data
     if data.cut == "head":
         return step, ""

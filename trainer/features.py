@@ -21,12 +21,16 @@ def check(phase: PhasePlan, model: keras.Model, task: Task) -> None:
     """Refuses a phase whose features would not be the same in every epoch.
 
     Raises:
-      UserError: `cache_features` with more than the head to train, with words masked, or with a
-        model without `encode` and `head`.
+      UserError: `cache_features` with more than the head to train, with words masked, with a
+        model without `encode` and `head`, or with outputs for each token.
     """
     field = f"config.phases[{phase.index}].cache_features"
     if not (hasattr(model, "encode") and hasattr(model, "head")):
         raise UserError(f"{field} needs a model with encode(inputs) and head: leave it out")
+    if getattr(getattr(model, "pooling", None), "kind", "") == "tokens":
+        raise UserError(
+            f"{field} keeps one vector a text, this task needs one a token: leave it out"
+        )
     others = [name for name in phase.factors if not name.startswith("head/")]
     if others:
         raise UserError(

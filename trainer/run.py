@@ -96,7 +96,9 @@ class Run:
         self.task = config.task.bound(self.source.facts, self.tokenizer)
         self._splits: dict[str, TokenSplit] = {}
         architecture = (
-            families.architecture(self.pretrained, config.model, f"pretrained model {name!r}")
+            families.architecture(
+                self.pretrained, config.model, f"pretrained model {name!r}", self.task.kind
+            )
             if self.pretrained
             else None
         )
@@ -106,7 +108,7 @@ class Run:
                 f"Note: the tokenizer has {tokens} tokens, the pretrained model knows"
                 f" {architecture.vocab_size}: is it the model's own?"
             )
-        sizes = config, tokens, self.task.outputs, architecture
+        sizes = config, tokens, self.task.outputs, architecture, self.task.kind
         if weights:
             size.check_stored(size.shapes(*sizes), *weights, str(workdir.config_file))
         size.check(*sizes, trains=not weights)
@@ -118,8 +120,8 @@ class Run:
             self.constants = named_constants(self.model)
         if pretrained:
             native = config.model.head == "native"
-            names = self.source.facts.get("labels", ())
-            pretrained.load(self.parameters, native, say, names)
+            names, kind = self.task.output_names, self.task.kind
+            pretrained.load(self.parameters, native, say, names, kind)
         if config.model.initial_run and fresh:
             self._take_weights(Workdir(Path(config.model.initial_run)), say)
         self._fuses = config.runtime.xla == "chains"

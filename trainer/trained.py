@@ -68,8 +68,9 @@ class TrainedModel:
         self.encoder = TextEncoder(self.tokenizer, data.max_length, data.cut)
         pretrained = self.derived["pretrained"]
         where = f"pretrained model {self.config.model.pretrained!r}"
-        shape = families.architecture(pretrained, self.config.model, where) if pretrained else None
-        sizes = self.config, vocabulary_size(self.tokenizer), self.task.outputs, shape
+        kind, model = self.task.kind, self.config.model
+        shape = families.architecture(pretrained, model, where, kind) if pretrained else None
+        sizes = self.config, vocabulary_size(self.tokenizer), self.task.outputs, shape, kind
         # Before a table of that size is made.
         size.check_stored(size.shapes(*sizes), store, self.step, str(workdir.config_file))
         size.check(*sizes, trains=False)

@@ -118,7 +118,7 @@ def test_config_and_tokenizer_open_in_transformers(tmp_path, layout):
     assert config.id2label == dict(enumerate(LABELS))
     assert config.label2id == {label: i for i, label in enumerate(LABELS)}
     assert config.num_labels == len(LABELS)
-    assert config.architectures == [FAMILIES[config.model_type].classifier]
+    assert config.architectures == [FAMILIES[config.model_type].heads["sequence"].class_name]
     assert config.problem_type == "single_label_classification"
     assert "auto_map" not in (output / "config.json").read_text()
     assert str(config.dtype).endswith("float32")

@@ -37,6 +37,10 @@ logits = model(dict(tokenizer(["a fine film"], return_tensors="np")))""",
 
 classify = pipeline("text-classification", model="FOLDER", truncation=True)
 classify("a fine film")""",
+    "huggingface tokens": """from transformers import pipeline
+
+tag = pipeline("token-classification", model="FOLDER")
+tag("a fine film")""",
 }
 
 
@@ -80,11 +84,13 @@ def write_card(card: Card, folder: Path, format_: str, no_texts: str = "") -> No
     settings = config_lib.defining(card.config)
     default = config_lib.defining(config_lib.Experiment())
     result = card.workdir.result() or {}
-    facts = card.derived["facts"]
-    labels = facts.get("labels", [])
+    task = card.config.task.bound(card.derived["facts"])
+    labels = task.output_names
+    load = "ids" if no_texts else format_
     text = environment.get_template("card.md").render(
         name=card.workdir.path.resolve().name,
         format=format_,
+        kind=task.kind,
         step=card.step,
         labels=labels,
         listed=LISTED,
@@ -93,9 +99,9 @@ def write_card(card: Card, folder: Path, format_: str, no_texts: str = "") -> No
         pretrained=card.config.model.pretrained,
         changed={k: v for k, v in settings.items() if default.get(k) != v},
         result=result,
-        calibration=card.config.task.bound(facts).load_fitted(card.workdir.calibration_file),
+        calibration=task.load_fitted(card.workdir.calibration_file),
         no_texts=no_texts,
-        load=_LOAD["ids" if no_texts else format_],
+        load=_LOAD.get(f"{load} {task.kind}", _LOAD[load]),
         versions={"trained": result.get("versions", {}), "exported": versions()},
     )
     (folder / "README.md").write_text(text, encoding="utf-8")

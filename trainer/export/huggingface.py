@@ -1,7 +1,7 @@
 """A trained model for other programs: a folder that Hugging Face transformers opens in PyTorch."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,20 @@ from trainer.export.folder import new_folder
 from trainer.models import families
 from trainer.models.pretrained import WEIGHTS
 from trainer.storage.workdir import Workdir
+from trainer.tasks.task import class_path
 
 
-def to_hugging_face(workdir: Workdir, output: Path) -> int:
+def to_hugging_face(workdir: Workdir, output: Path, trusted: Collection[str] = ()) -> int:
     """Writes config.json, model.safetensors and the tokenizer of a run's best weights.
 
-    `transformers.AutoModelForSequenceClassification.from_pretrained` opens the folder, and so does
+    `transformers.AutoModelForSequenceClassification.from_pretrained` opens the folder, of a task
+    with an answer for each token AutoModelForTokenClassification's; and so does
     `config.model.pretrained`.
 
     Args:
       workdir: of a run that began with pretrained weights.
       output: a folder that does not exist yet, or is empty.
+      trusted: packages of your own that the run's settings may name.
 
     Returns:
       The step of the weights.
@@ -34,8 +37,15 @@ def to_hugging_face(workdir: Workdir, output: Path) -> int:
     Raises:
       UserError: a model that transformers has no class for, or a folder that cannot be written.
     """
-    config, derived = workdir.read()
-    family = _family(config, derived, workdir)
+    config, derived = workdir.read_to_run(trusted)
+    task = config.task.bound(derived["facts"])
+    kind = task.native
+    if not kind:
+        raise UserError(
+            f"--workdir={workdir.path}: transformers has no class for {class_path(task)}: export it"
+            " to savedmodel or keras"
+        )
+    family = _family(config, derived, workdir, kind)
     store, step = workdir.finished_weights()
     names = [name for name in store.shapes(step) if name.startswith("model/")]
     values = {n.removeprefix("model/"): v for n, v in store.values(step, names).items()}
@@ -45,18 +55,19 @@ def to_hugging_face(workdir: Workdir, output: Path) -> int:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     with new_folder(output) as folder:
         tokenizer.save_pretrained(folder)
-        described = _config(derived, family, tokenizer)
+        described = _config(derived, family.heads[kind], tokenizer)
+        described |= task.native_config()
         text = json.dumps(described, indent=2) + "\n"
         (folder / "config.json").write_text(text, encoding="utf-8")
         # safetensors would write a file that only its owner may read.
-        tensors = safetensors.numpy.save(_tensors(family, values), {"format": "pt"})
+        tensors = safetensors.numpy.save(_tensors(family, values, kind), {"format": "pt"})
         (folder / WEIGHTS).write_bytes(tensors)
         write_card(Card(workdir, config, derived, step), folder, "huggingface")
     return step
 
 
 def _family(
-    config: config_lib.Experiment, derived: Mapping[str, Any], workdir: Workdir
+    config: config_lib.Experiment, derived: Mapping[str, Any], workdir: Workdir, kind: str
 ) -> families.Family:
     if not derived.get("pretrained"):
         raise UserError(
@@ -64,37 +75,36 @@ def _family(
             " no class for: only runs with config.model.pretrained can be exported to huggingface"
         )
     family = families.family_of(derived["pretrained"], str(workdir.path))
-    if config.model.head != "native":
+    head, width = config.model.head, config.model.head_width
+    plain = kind == "tokens" and not width  # as the native one, whatever the setting
+    if head != "native" and not plain:
+        more = f" and head_width={width}" if width else ""
         raise UserError(
-            f"--workdir={workdir.path} has config.model.head={config.model.head!r}, which"
-            f" {family.classifier} of transformers cannot hold: train with head='native'"
+            f"--workdir={workdir.path} has config.model.head={head!r}{more}, which"
+            f" {family.heads[kind].class_name} of transformers cannot hold: train with"
+            " head='native'"
         )
     return family
 
 
 def _config(
-    derived: Mapping[str, Any], family: families.Family, tokenizer: PreTrainedTokenizerFast
+    derived: Mapping[str, Any], native: families.NativeHead, tokenizer: PreTrainedTokenizerFast
 ) -> dict[str, Any]:
-    """The pretrained model's config.json, with this run's labels."""
-    dropped = ("num_labels", "torch_dtype", "_name_or_path", "auto_map")
+    """The pretrained model's config.json, for this class."""
+    dropped = ("num_labels", "problem_type", "torch_dtype", "_name_or_path", "auto_map")
     config = {k: v for k, v in derived["pretrained"].items() if k not in dropped}
-    labels = list(derived["facts"]["labels"])
-    config |= {
-        "architectures": [family.classifier],
-        "dtype": "float32",
-        "id2label": {str(i): label for i, label in enumerate(labels)},
-        "label2id": {label: i for i, label in enumerate(labels)},
-        "problem_type": "single_label_classification",
-    }
+    config |= {"architectures": [native.class_name], "dtype": "float32"}
     # A decoder's last token is found by it. RoBERTa counts its positions from it: it must stay.
-    if config.get("pad_token_id") is None or family.head.pooling == "last":
+    if config.get("pad_token_id") is None or native.head.pooling == "last":
         config["pad_token_id"] = tokenizer.pad_token_id
     return config
 
 
-def _tensors(family: families.Family, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _tensors(
+    family: families.Family, values: Mapping[str, np.ndarray], kind: str
+) -> dict[str, np.ndarray]:
     """The weights under the names, and in the layout, that transformers gives them."""
-    places = families.stored(family, values)
+    places = families.stored(family, values, kind)
     parts: dict[str, dict[int, np.ndarray]] = {}
     for name, value in values.items():
         place = places[name]

@@ -67,7 +67,7 @@ def to_saved_model(trained: TrainedModel, output: Path) -> str:
         tf.saved_model.save(served, str(folder), signatures)
         extra = folder / "assets.extra"
         extra.mkdir()
-        labels = json.dumps(trained.derived["facts"].get("labels", []), ensure_ascii=False)
+        labels = json.dumps(trained.task.output_names, ensure_ascii=False)
         (extra / LABELS).write_text(f"{labels}\n", encoding="utf-8")
         write_card(Card.of(trained), folder, "savedmodel", why)
     return why

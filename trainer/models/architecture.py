@@ -1,4 +1,4 @@
-"""The shape of a classifier: everything that the encoder and the head need to know.
+"""The shape of a model: everything that the encoder and the head need to know.
 
 It comes from `config.model`, for a model from scratch, or from the config.json of a pretrained one
 (trainer/models/families.py).
@@ -18,7 +18,7 @@ class Head:
     """Settings of the head, which makes logits of the encoder's output.
 
     Attributes:
-      pooling: see `trainer.models.layers.Pooling`.
+      pooling: see `trainer.models.layers.Pooling`; with "tokens" each token has outputs.
       width: of a dense layer before the logits; 0: none.
       activation: of that layer.
       bias: whether the logits have one.
@@ -33,15 +33,15 @@ class Head:
     dropout: float = 0.0
     drops_input: bool = False
 
-    def shapes(self, width: int, classes: int) -> dict[str, tuple[int, ...]]:
+    def shapes(self, width: int, outputs: int) -> dict[str, tuple[int, ...]]:
         """Shapes of its parameters by name, on vectors of `width`, without building it."""
         inputs = width * (2 if self.pooling == "mean+max" else 1)
         shapes: dict[str, tuple[int, ...]] = {}
         if self.width:
             shapes = {"head/hidden/kernel": (inputs, self.width), "head/hidden/bias": (self.width,)}
             inputs = self.width
-        shapes["head/logits/kernel"] = (inputs, classes)
-        return shapes | ({"head/logits/bias": (classes,)} if self.bias else {})
+        shapes["head/logits/kernel"] = (inputs, outputs)
+        return shapes | ({"head/logits/bias": (outputs,)} if self.bias else {})
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,11 @@ class Architecture:
 
 
 def from_scratch(
-    settings: config_lib.Model, vocab_size: int, max_length: int, pairs: bool
+    settings: config_lib.Model,
+    vocab_size: int,
+    max_length: int,
+    pairs: bool,
+    kind: str = "sequence",
 ) -> Architecture:
     """The architecture that `config.model` describes.
 
@@ -125,6 +129,7 @@ def from_scratch(
       vocab_size: rows of the token table.
       max_length: longest input, in tokens.
       pairs: whether inputs are pairs of texts, each with a segment vector of its own.
+      kind: of the head: see `own_head`.
     """
     rates = dropout_rates(settings, {})
     return Architecture(
@@ -134,7 +139,7 @@ def from_scratch(
         depth=settings.depth,
         heads=settings.heads,
         ffn_width=settings.ffn_width,
-        head=Head(settings.head, settings.head_width, dropout=rates.pop("head_dropout")),
+        head=own_head(settings, kind, rates.pop("head_dropout")),
         activation=settings.activation,
         norm=settings.norm,
         positions=settings.positions,
@@ -145,6 +150,18 @@ def from_scratch(
         attention_window=settings.attention_window,
         **rates,
     )
+
+
+def own_head(settings: config_lib.Model, kind: str, dropout: float) -> Head:
+    """The head that `config.model` describes.
+
+    Args:
+      settings: `config.model`.
+      kind: "sequence", an output a text, or "tokens", an output a token, without pooling.
+      dropout: before the logits.
+    """
+    pooling = "tokens" if kind == "tokens" else settings.head
+    return Head(pooling, settings.head_width, dropout=dropout)
 
 
 def dropout_rates(settings: config_lib.Model, pretrained: dict[str, float]) -> dict[str, Any]:

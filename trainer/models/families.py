@@ -1,7 +1,7 @@
-"""Pretrained families: what their config.json says of our encoder, and what they call its weights.
+"""Pretrained families: what their config.json says of our model, and what they call its weights.
 
-The structures, with the places of dropout, are those of the models that end in
-"ForSequenceClassification" in Hugging Face transformers 5; papers stand at each family.
+The structures, with the places of dropout, are those of Hugging Face transformers 5; papers stand
+at each family.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from transformers import PretrainedConfig
 from trainer import config as config_lib
 from trainer.errors import UserError, shown
 from trainer.models import model_config
-from trainer.models.architecture import Architecture, Head, dropout_rates
+from trainer.models.architecture import Architecture, Head, dropout_rates, own_head
 
 ACTIVATIONS = {
     "gelu": "gelu",
@@ -28,6 +28,8 @@ ACTIVATIONS = {
     "swish": "silu",
     "tanh": "tanh",
 }
+# Kinds of heads, and how the classes end that transformers has for them.
+KINDS = {"sequence": "ForSequenceClassification", "tokens": "ForTokenClassification"}
 TOKENS = "encoder/embeddings/tokens/embeddings"
 LEAVES = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "beta": "bias"}
 
@@ -48,15 +50,33 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True)
+class NativeHead:
+    """A head that transformers has for a family.
+
+    Attributes:
+      class_name: of the class in transformers that holds the encoder with this head.
+      modules: our modules by name, and theirs.
+      head: its shape; a dense layer, where `modules` has one, is as wide as the encoder.
+      dropouts: the fields of the config that hold its rate, the first that is set counts; where
+        none is, the rate is that of `head`.
+    """
+
+    class_name: str
+    modules: Mapping[str, Place]
+    head: Head
+    dropouts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Family:
     """A kind of pretrained model.
 
     Attributes:
       prefix: of the encoder's tensors in files that hold a head too.
-      classifier: the class in transformers that holds the encoder with its native head.
-      modules: our modules by name, with block_{i}, and theirs.
-      head: the native head; its width and dropout come from the config.
-      dropouts: the fields of the config that hold our rates, the first that is set counts.
+      modules: our modules of the encoder by name, with block_{i}, and theirs.
+      heads: its heads by kind, for each of KINDS.
+      dropouts: the fields of the config that hold the encoder's rates, the first that is set
+        counts.
       fixed: further fields of the architecture.
       requires: fields of the config with the only value that is supported.
       tied: further names of the token table in models that predict words: tensors that share
@@ -64,9 +84,8 @@ class Family:
     """
 
     prefix: str
-    classifier: str
     modules: Mapping[str, Place]
-    head: Head
+    heads: Mapping[str, NativeHead]
     dropouts: Mapping[str, tuple[str, ...]]
     fixed: Mapping[str, Any]
     requires: Mapping[str, Any]
@@ -75,6 +94,21 @@ class Family:
 
 def _modules(prefix: str, names: Mapping[str, str]) -> dict[str, Place]:
     return {ours: Place(prefix + theirs) for ours, theirs in names.items()}
+
+
+def _sequence_head(
+    name: str, head: Head, hidden: str, logits: str, dropouts: tuple[str, ...]
+) -> NativeHead:
+    """A head for whole texts, with a dense layer."""
+    modules = {"head/hidden": Place(hidden), "head/logits": Place(logits)}
+    return NativeHead(name + KINDS["sequence"], modules, head, dropouts)
+
+
+def _tokens_head(name: str, dropouts: tuple[str, ...], rate: float = 0.0) -> NativeHead:
+    """A head for tokens: dropout and a linear layer."""
+    modules = {"head/logits": Place("classifier")}
+    head = Head("tokens", dropout=rate)
+    return NativeHead(name + KINDS["tokens"], modules, head, dropouts)
 
 
 _BERT_ENCODER = {
@@ -134,14 +168,14 @@ _GPT2_MODULES = {
     "encoder/block_{i}/ffn_in": Place(_GPT2_BLOCK + "mlp.c_fc", False),
     "encoder/block_{i}/ffn_out": Place(_GPT2_BLOCK + "mlp.c_proj", False),
     "encoder/final_norm": Place("transformer.ln_f"),
-    "head/logits": Place("score"),
 }
 _BERT_DROPOUTS = {
     "dropout": ("hidden_dropout_prob",),
     "attention_dropout": ("attention_probs_dropout_prob",),
     "embedding_dropout": ("hidden_dropout_prob",),
-    "head_dropout": ("classifier_dropout", "hidden_dropout_prob"),
 }
+_BERT_HEAD_DROPOUTS = ("classifier_dropout", "hidden_dropout_prob")
+_ALBERT_HEAD_DROPOUTS = ("classifier_dropout_prob", "hidden_dropout_prob")
 _ENCODER = {
     "position_embedding_type": "absolute",
     "is_decoder": False,
@@ -151,10 +185,17 @@ _ENCODER = {
 # Devlin et al., 2019, arXiv:1810.04805. MiniLM (Wang et al., 2020, arXiv:2002.10957) is one too.
 _BERT = Family(
     prefix="bert.",
-    classifier="BertForSequenceClassification",
-    modules=_modules("bert.", _BERT_ENCODER)
-    | {"head/hidden": Place("bert.pooler.dense"), "head/logits": Place("classifier")},
-    head=Head("cls", activation="tanh"),
+    modules=_modules("bert.", _BERT_ENCODER),
+    heads={
+        "sequence": _sequence_head(
+            "Bert",
+            Head("cls", activation="tanh"),
+            hidden="bert.pooler.dense",
+            logits="classifier",
+            dropouts=_BERT_HEAD_DROPOUTS,
+        ),
+        "tokens": _tokens_head("Bert", _BERT_HEAD_DROPOUTS),
+    },
     dropouts=_BERT_DROPOUTS,
     fixed={},
     requires=_ENCODER,
@@ -163,10 +204,17 @@ _BERT = Family(
 # Liu et al., 2019, arXiv:1907.11692. The first position has the number after the padding's.
 _ROBERTA = Family(
     prefix="roberta.",
-    classifier="RobertaForSequenceClassification",
-    modules=_modules("roberta.", _BERT_ENCODER)
-    | {"head/hidden": Place("classifier.dense"), "head/logits": Place("classifier.out_proj")},
-    head=Head("cls", activation="tanh", drops_input=True),
+    modules=_modules("roberta.", _BERT_ENCODER),
+    heads={
+        "sequence": _sequence_head(
+            "Roberta",
+            Head("cls", activation="tanh", drops_input=True),
+            hidden="classifier.dense",
+            logits="classifier.out_proj",
+            dropouts=_BERT_HEAD_DROPOUTS,
+        ),
+        "tokens": _tokens_head("Roberta", _BERT_HEAD_DROPOUTS),
+    },
     dropouts=_BERT_DROPOUTS,
     fixed={},
     requires=_ENCODER,
@@ -176,19 +224,31 @@ FAMILIES = {
     "bert": _BERT,
     "roberta": _ROBERTA,
     # Conneau et al., 2020, arXiv:1911.02116: RoBERTa's structure.
-    "xlm-roberta": dataclasses.replace(_ROBERTA, classifier="XLMRobertaForSequenceClassification"),
+    "xlm-roberta": dataclasses.replace(
+        _ROBERTA,
+        heads={
+            kind: dataclasses.replace(head, class_name=f"XLM{head.class_name}")
+            for kind, head in _ROBERTA.heads.items()
+        },
+    ),
     # Sanh et al., 2019, arXiv:1910.01108.
     "distilbert": Family(
         prefix="distilbert.",
-        classifier="DistilBertForSequenceClassification",
-        modules=_modules("distilbert.", _DISTILBERT_ENCODER)
-        | {"head/hidden": Place("pre_classifier"), "head/logits": Place("classifier")},
-        head=Head("cls", activation="relu"),
+        modules=_modules("distilbert.", _DISTILBERT_ENCODER),
+        heads={
+            "sequence": _sequence_head(
+                "DistilBert",
+                Head("cls", activation="relu"),
+                hidden="pre_classifier",
+                logits="classifier",
+                dropouts=("seq_classif_dropout",),
+            ),
+            "tokens": _tokens_head("DistilBert", ("dropout",)),
+        },
         dropouts={
             "dropout": ("dropout",),
             "attention_dropout": ("attention_dropout",),
             "embedding_dropout": ("dropout",),
-            "head_dropout": ("seq_classif_dropout",),
         },
         fixed={"epsilon": 1e-12, "output_dropouts": ("ffn",)},
         requires={},
@@ -197,13 +257,20 @@ FAMILIES = {
     # Clark et al., 2020, arXiv:2003.10555: the discriminator.
     "electra": Family(
         prefix="electra.",
-        classifier="ElectraForSequenceClassification",
         modules=_modules(
             "electra.",
             _BERT_ENCODER | {"encoder/embeddings/projection": "embeddings_project"},
-        )
-        | {"head/hidden": Place("classifier.dense"), "head/logits": Place("classifier.out_proj")},
-        head=Head("cls", activation="gelu", drops_input=True),
+        ),
+        heads={
+            "sequence": _sequence_head(
+                "Electra",
+                Head("cls", activation="gelu", drops_input=True),
+                hidden="classifier.dense",
+                logits="classifier.out_proj",
+                dropouts=_BERT_HEAD_DROPOUTS,
+            ),
+            "tokens": _tokens_head("Electra", _BERT_HEAD_DROPOUTS),
+        },
         dropouts=_BERT_DROPOUTS,
         fixed={},
         requires=_ENCODER,
@@ -212,11 +279,18 @@ FAMILIES = {
     # Lan et al., 2020, arXiv:1909.11942: one block for all layers.
     "albert": Family(
         prefix="albert.",
-        classifier="AlbertForSequenceClassification",
-        modules=_modules("albert.", _ALBERT_ENCODER)
-        | {"head/hidden": Place("albert.pooler"), "head/logits": Place("classifier")},
-        head=Head("cls", activation="tanh"),
-        dropouts=_BERT_DROPOUTS | {"head_dropout": ("classifier_dropout_prob",)},
+        modules=_modules("albert.", _ALBERT_ENCODER),
+        heads={
+            "sequence": _sequence_head(
+                "Albert",
+                Head("cls", activation="tanh"),
+                hidden="albert.pooler",
+                logits="classifier",
+                dropouts=_ALBERT_HEAD_DROPOUTS,
+            ),
+            "tokens": _tokens_head("Albert", _ALBERT_HEAD_DROPOUTS),
+        },
+        dropouts=_BERT_DROPOUTS,
         fixed={"shared": True, "output_dropouts": ("attention",)},
         requires={**_ENCODER, "num_hidden_groups": 1, "inner_group_num": 1},
         tied=("predictions.decoder.weight",),
@@ -224,14 +298,20 @@ FAMILIES = {
     # Radford et al., 2019: a decoder; the last token has seen all others.
     "gpt2": Family(
         prefix="transformer.",
-        classifier="GPT2ForSequenceClassification",
         modules=_GPT2_MODULES,
-        head=Head("last", bias=False),
+        heads={
+            "sequence": NativeHead(
+                "GPT2" + KINDS["sequence"],
+                {"head/logits": Place("score")},
+                Head("last", bias=False),
+            ),
+            # GPT2Config declares neither field, the class reads both.
+            "tokens": _tokens_head("GPT2", ("classifier_dropout", "hidden_dropout"), rate=0.1),
+        },
         dropouts={
             "dropout": ("resid_pdrop",),
             "attention_dropout": ("attn_pdrop",),
             "embedding_dropout": ("embd_pdrop",),
-            "head_dropout": (),
         },
         fixed={"norm": "pre", "causal": True, "embedding_norm": False},
         requires={
@@ -259,13 +339,16 @@ def family_of(config: Mapping[str, Any], where: str) -> Family:
     return FAMILIES[kind]
 
 
-def architecture(config: Mapping[str, Any], settings: config_lib.Model, where: str) -> Architecture:
+def architecture(
+    config: Mapping[str, Any], settings: config_lib.Model, where: str, kind: str = "sequence"
+) -> Architecture:
     """The architecture of a pretrained model.
 
     Args:
       config: what its config.json holds.
       settings: `config.model`: the head, where it is not "native", and dropout rates that are set.
       where: what to call the model in a message.
+      kind: of the head, one of KINDS.
 
     Raises:
       UserError: a family or a variant of one that the encoder cannot compute, or a setting that
@@ -292,26 +375,26 @@ def architecture(config: Mapping[str, Any], settings: config_lib.Model, where: s
         raise UserError(
             f"{where}: config.json has a width of {width} with {heads} heads: these must divide it"
         )
-    if family.fixed.get("causal") and settings.head == "cls":
+    if family.fixed.get("causal") and settings.head == "cls" and kind == "sequence":
         raise UserError(
             f"{where}: config.model.head='cls' takes the first token's vector, which sees nothing"
             " of the text with a causal mask: choose 'last', 'mean' or 'native'"
         )
     if family.prefix == "roberta." and theirs.pad_token_id is None:
         raise UserError(f"{where}: config.json has no pad_token_id, which positions begin after")
+    native = family.heads[kind]
+    head_rate = _first(theirs, *native.dropouts)
     rates = dropout_rates(
         settings,
-        {
-            ours: _first(theirs, *fields) if fields else 0.0
-            for ours, fields in family.dropouts.items()
-        },
+        {ours: _first(theirs, *fields) for ours, fields in family.dropouts.items()}
+        | {"head_dropout": native.head.dropout if head_rate is None else head_rate},
     )
     head_dropout = rates.pop("head_dropout")
     if settings.head == "native":
-        hidden = width if "head/hidden" in family.modules else 0
-        head = dataclasses.replace(family.head, width=hidden, dropout=head_dropout)
+        hidden = width if "head/hidden" in native.modules else 0
+        head = dataclasses.replace(native.head, width=hidden, dropout=head_dropout)
     else:
-        head = Head(settings.head, settings.head_width, dropout=head_dropout)
+        head = own_head(settings, kind, head_dropout)
     offset = theirs.pad_token_id + 1 if family.prefix == "roberta." else 0
     if offset >= theirs.max_position_embeddings:
         raise UserError(
@@ -354,13 +437,19 @@ def tied_names(family: Family) -> list[str]:
     return [prefix + name for name in family.tied for prefix in ("", family.prefix)]
 
 
-def stored(family: Family, parameters: Iterable[str]) -> dict[str, Place]:
-    """Those of our parameters that a family has a place for, by name, and that place."""
-    places = {}
+def stored(family: Family, parameters: Iterable[str], kind: str = "sequence") -> dict[str, Place]:
+    """Those of our parameters that a family has a place for, by name, and that place.
+
+    Args:
+      family: whose names these are.
+      parameters: our names.
+      kind: of the head, one of KINDS.
+    """
+    modules, places = {**family.modules, **family.heads[kind].modules}, {}
     for name in parameters:
         module, _, leaf = name.rpartition("/")
         block = re.search(r"block_(\d+)", module)
-        theirs = family.modules.get(re.sub(r"block_\d+", "block_{i}", module))
+        theirs = modules.get(re.sub(r"block_\d+", "block_{i}", module))
         if theirs is not None:
             number = block[1] if block else ""
             places[name] = Place(

@@ -7,10 +7,15 @@ from trainer.models.architecture import Head
 from trainer.models.fusion import ACTIVATIONS
 
 
-class ClassificationHead(keras.layers.Layer):
-    """Logits for any number of classes."""
+class OutputHead(keras.layers.Layer):
+    """A dense layer where `shape` has one, dropout, and a linear layer.
 
-    def __init__(self, classes: int, shape: Head, **kwargs):
+    Args:
+      outputs: numbers that it gives for each vector: logits, or values of a regression.
+      shape: its settings.
+    """
+
+    def __init__(self, outputs: int, shape: Head, **kwargs):
         super().__init__(**kwargs)
         policy = self.dtype_policy
         self.hidden = (
@@ -27,10 +32,10 @@ class ClassificationHead(keras.layers.Layer):
             shape.dropout if shape.drops_input else 0.0, name="input_dropout", dtype=policy
         )
         self.dropout = layers.Dropout(shape.dropout, name="dropout", dtype=policy)
-        # Small, so that a new head says nothing yet: the first loss is the logarithm of `classes`.
+        # Small, so that a new head says nothing yet: the first loss is the logarithm of `outputs`.
         initial = keras.initializers.TruncatedNormal(stddev=0.02)
         self.logits = layers.dense(
-            classes,
+            outputs,
             use_bias=shape.bias,
             kernel_initializer=initial,
             name="logits",
@@ -44,13 +49,13 @@ class ClassificationHead(keras.layers.Layer):
         self.logits.build(shape)
         self.built = True
 
-    def features(self, pooled_BD, training=False):
-        """The inputs of the logits: [B, D] -> [B, width], or [B, D] without a dense layer."""
+    def features(self, vectors, training=False):
+        """The inputs of the logits: [..., D] -> [..., width], or [..., D] without a dense layer."""
         if self.hidden is None:
-            return pooled_BD
-        return self.hidden(self.input_dropout(pooled_BD, training=training))
+            return vectors
+        return self.hidden(self.input_dropout(vectors, training=training))
 
-    def call(self, pooled_BD, training=False):
-        """[B, D] -> [B, classes]."""
-        features = self.features(pooled_BD, training=training)
+    def call(self, vectors, training=False):
+        """[B, D] -> [B, outputs], and [B, T, D] -> [B, T, outputs]."""
+        features = self.features(vectors, training=training)
         return self.logits(self.dropout(features, training=training))

@@ -165,8 +165,9 @@ class Pooling(keras.layers.Layer):
     """One vector a row from the vectors of its real tokens.
 
     Args:
-      kind: "mean", "max", "mean+max" (both, one after the other), "cls" (the first token's) or
-        "last" (the last token's, the only one that has seen the whole text with a causal mask).
+      kind: "mean", "max", "mean+max" (both, one after the other), "cls" (the first token's),
+        "last" (the last token's, the only one that has seen the whole text with a causal mask) or
+        "tokens" (no pooling: the vector of each token).
     """
 
     def __init__(self, kind: str, **kwargs):
@@ -175,7 +176,12 @@ class Pooling(keras.layers.Layer):
         self.parts = len(kind.split("+"))  # vectors of the width of one
 
     def call(self, x_BTD, attention_mask):
-        """[B, T, D] and a mask [B, T], 1 at real tokens -> [B, D], or [B, 2D] for mean+max."""
+        """[B, T, D] and a mask [B, T], 1 at real tokens -> [B, D].
+
+        [B, 2D] for mean+max, [B, T, D] for tokens.
+        """
+        if self.kind == "tokens":
+            return x_BTD
         if self.kind == "cls":
             return x_BTD[:, 0]
         if self.kind == "last":

@@ -67,6 +67,7 @@ _SETTINGS = {
     "attention_probs_dropout_prob": _RATE,
     "classifier_dropout": _RATE_OR_NULL,
     "classifier_dropout_prob": _RATE_OR_NULL,
+    "hidden_dropout": _RATE_OR_NULL,
     "dropout": _RATE,
     "attention_dropout": _RATE,
     "seq_classif_dropout": _RATE,
@@ -74,6 +75,8 @@ _SETTINGS = {
     "attn_pdrop": _RATE,
     "embd_pdrop": _RATE,
 }
+# Settings that a family's models read though its config class does not declare them.
+_UNDECLARED = {"gpt2": ("classifier_dropout", "hidden_dropout")}
 _NUM_LABELS = Allowed(int, 1, MAX_LABELS)
 
 
@@ -89,10 +92,11 @@ def checked(config: Mapping[str, Any], where: str) -> PretrainedConfig:
     """
     family = CONFIG_MAPPING[config["model_type"]]
     default, used = family(), {}
+    undeclared = _UNDECLARED.get(config["model_type"], ())
     for common, allowed in _SETTINGS.items():
         name = family.attribute_map.get(common, common)
         given = {key: config[key] for key in (name, common) if key in config}
-        if not given or not hasattr(default, name):
+        if not given or not (hasattr(default, name) or name in undeclared):
             continue
         for key, value in given.items():
             if not allowed.holds(value):

@@ -8,20 +8,27 @@ from trainer import config as config_lib
 from trainer.models import layers
 from trainer.models.architecture import Architecture, Head, from_scratch
 from trainer.models.encoder import Encoder
-from trainer.models.heads import ClassificationHead
+from trainer.models.heads import OutputHead
+
+FACTORY = "trainer.models.network:build"
 
 
 @keras.saving.register_keras_serializable("thaw")
 class Network(keras.Model):
-    """Encoder, pooling, and a head."""
+    """Encoder, pooling, and a head.
 
-    def __init__(self, architecture: Architecture, classes: int, **kwargs):
+    Args:
+      architecture: shapes of the encoder and the head.
+      outputs: of the head: for each row or, with the pooling "tokens", for each token.
+    """
+
+    def __init__(self, architecture: Architecture, outputs: int, **kwargs):
         super().__init__(name="classifier", **kwargs)
         policy = self.dtype_policy
-        self.architecture, self.classes = architecture, classes
+        self.architecture, self.outputs = architecture, outputs
         self.encoder = Encoder(architecture, name="encoder", dtype=policy)
         self.pooling = layers.Pooling(architecture.head.pooling, name="pooling", dtype=policy)
-        self.head = ClassificationHead(classes, architecture.head, name="head", dtype=policy)
+        self.head = OutputHead(outputs, architecture.head, name="head", dtype=policy)
 
     def build(self, inputs_shape=None):
         """Makes all variables; nothing about the inputs needs to be known."""
@@ -32,7 +39,7 @@ class Network(keras.Model):
     def get_config(self):
         """The settings that a Keras file holds besides the weights."""
         shape = dataclasses.asdict(self.architecture)
-        return {"architecture": shape, "classes": self.classes, "dtype": self.dtype_policy.name}
+        return {"architecture": shape, "outputs": self.outputs, "dtype": self.dtype_policy.name}
 
     @classmethod
     def from_config(cls, config):
@@ -40,20 +47,23 @@ class Network(keras.Model):
         shape = dict(config.pop("architecture"))
         shape["head"] = Head(**shape["head"])
         shape["output_dropouts"] = tuple(shape["output_dropouts"])
+        if "classes" in config:  # as older files call it
+            config["outputs"] = config.pop("classes")
         model = cls(Architecture(**shape), **config)
         model.build()
         return model
 
     def call(self, inputs, training=False, frozen_levels=0, recompute=False):
-        """{"input_ids", "attention_mask", "token_type_ids"}, int32 [B, T] -> [B, classes].
+        """{"input_ids", "attention_mask", "token_type_ids"}, int32 [B, T] -> [B, outputs].
 
+        [B, T, outputs] with the pooling "tokens".
         See `Encoder.call` for `frozen_levels` and `recompute`.
         """
-        encoded_BD = self.encode(inputs, training, frozen_levels, recompute)
-        return self.head(encoded_BD, training=training)
+        encoded = self.encode(inputs, training, frozen_levels, recompute)
+        return self.head(encoded, training=training)
 
     def logits_of_vectors(self, vectors_BTD, inputs):
-        """The logits [B, classes], with other token vectors than those of the ids."""
+        """The outputs as of `call`, with other token vectors than those of the ids."""
         mask_BT = inputs["attention_mask"]
         x_BTD = self.encoder(
             inputs["input_ids"],
@@ -64,7 +74,7 @@ class Network(keras.Model):
         return self.head(self.pooling(x_BTD, mask_BT))
 
     def encode(self, inputs, training=False, frozen_levels=0, recompute=False):
-        """The input of the head, [B, D], from inputs as in `call`."""
+        """The input of the head, [B, D] or [B, T, D], from inputs as in `call`."""
         mask_BT = inputs["attention_mask"]
         x_BTD = self.encoder(
             inputs["input_ids"],
@@ -77,17 +87,20 @@ class Network(keras.Model):
         return self.pooling(x_BTD, mask_BT)
 
 
-def build(config: config_lib.Experiment, vocab_size: int, classes: int) -> keras.Model:
+def build(
+    config: config_lib.Experiment, vocab_size: int, classes: int, kind: str = "sequence"
+) -> keras.Model:
     """The default `model.factory`.
 
     Args:
       config: the run's settings.
       vocab_size: rows of the token table: the tokenizer's, or `model.vocab_size` where it is set.
-      classes: number of labels.
+      classes: number of outputs of the head.
+      kind: of the head: "sequence" or "tokens"; a factory of your own does not take it.
 
     Returns:
       A model that takes a dict of int32 [B, T] tensors (`input_ids`, `attention_mask`,
-      `token_type_ids`) and returns logits [B, classes].
+      `token_type_ids`) and returns logits [B, classes], for "tokens" [B, T, classes].
     """
-    pairs = config.task.pairs
-    return Network(from_scratch(config.model, vocab_size, config.data.max_length, pairs), classes)
+    length, pairs = config.data.max_length, config.task.pairs
+    return Network(from_scratch(config.model, vocab_size, length, pairs, kind), classes)

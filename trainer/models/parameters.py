@@ -8,33 +8,39 @@ import tensorflow as tf
 from trainer import config as config_lib
 from trainer.errors import UserError
 from trainer.imports import blamed_on, load
+from trainer.models import network, recurrent
 from trainer.models.architecture import Architecture, dropout_rates
 from trainer.models.network import Network
 from trainer.models.random import random_scope
+
+_ROWS, _LENGTH = 2, 8  # of the batch that a user's model is tried on
 
 
 def build_model(
     config: config_lib.Experiment,
     tokens: int,
-    classes: int,
+    outputs: int,
     pretrained: Architecture | None = None,
+    kind: str = "sequence",
 ) -> keras.Model:
     """Calls `config.model.factory` and builds what it returns. Call it under the strategy's scope.
 
     Args:
       config: the run's settings.
       tokens: size of the tokenizer's vocabulary.
-      classes: number of labels.
-      pretrained: the architecture of a pretrained model, which is built instead.
+      outputs: of the head: the number of labels, 1 for a regression.
+      pretrained: the architecture of a pretrained model, which is built instead, with its head.
+      kind: of the head: "sequence", outputs [B, outputs], or "tokens", [B, T, outputs].
 
     Raises:
-      UserError: a vocabulary too small, a factory that cannot be used, or a model whose numbers
-        would depend on anything but (seed, step, place in the global batch).
+      UserError: a vocabulary too small, a factory that cannot be used or has no head of that kind,
+        or a model whose numbers would depend on anything but (seed, step, place in the global
+        batch).
     """
     factory = config.model.factory
     if pretrained:
         _check_fit(config, tokens, pretrained)
-        model: keras.Model = Network(pretrained, classes)
+        model: keras.Model = Network(pretrained, outputs)
     else:
         vocab_size = config.model.vocab_size or tokens
         if vocab_size < tokens:
@@ -42,25 +48,31 @@ def build_model(
                 f"the tokenizer has {tokens} tokens, config.model.vocab_size is {vocab_size}: make"
                 f" it at least {tokens}, or 0 to take the tokenizer's"
             )
+        if kind == "tokens" and factory in recurrent.FACTORIES:
+            raise UserError(
+                f"config.model.factory={factory!r} has outputs for whole texts only, this task"
+                f" needs them for each token: choose {network.FACTORY}"
+            )
         build = load(factory, "config.model.factory")
         rates = dropout_rates(config.model, {})
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, **rates))
+        of_kind = {"kind": kind} if factory == network.FACTORY else {}
         with blamed_on(factory, "config.model.factory"):
-            model = build(config, vocab_size, classes)
+            model = build(config, vocab_size, outputs, **of_kind)
     if not isinstance(model, keras.Model):
         raise UserError(
             f"config.model.factory={factory!r} returned {type(model).__name__}, not a keras.Model"
         )
-    if type(model) is not Network:
-        _try(model, factory, classes)
+    if not pretrained and factory != network.FACTORY:
+        _try(model, factory, (_ROWS, outputs) if kind == "sequence" else (_ROWS, _LENGTH, outputs))
     elif not model.built:
         model.build()
     return model
 
 
-def _try(model: keras.Model, factory: str, classes: int) -> None:
+def _try(model: keras.Model, factory: str, wanted: tuple[int, ...]) -> None:
     """Runs a user's model on a batch, and refuses what this library cannot train."""
-    ones = tf.ones([2, 8], tf.int32)
+    ones = tf.ones([_ROWS, _LENGTH], tf.int32)
     inputs = {"input_ids": ones, "attention_mask": ones, "token_type_ids": tf.zeros_like(ones)}
     shapes = {name: tf.TensorSpec([None, None], tf.int32) for name in inputs}
 
@@ -75,10 +87,11 @@ def _try(model: keras.Model, factory: str, classes: int) -> None:
         states = [v for v in model.non_trainable_variables if "seed_generator" in v.path]
         before = [state.numpy() for state in states]
         train(inputs)
-    if tuple(logits.shape) != (2, classes):
+    if tuple(logits.shape) != wanted:
+        tokens = f" of {_LENGTH} tokens" if len(wanted) > 2 else ""
         raise UserError(
             f"config.model.factory={factory!r}: the model returned shape {tuple(logits.shape)} for"
-            f" 2 rows and {classes} classes, logits [2, {classes}] are needed"
+            f" {_ROWS} rows{tokens} and {wanted[-1]} classes, logits {list(wanted)} are needed"
         )
     drawn = [s for s, old in zip(states, before, strict=True) if (s.numpy() != old).any()]
     _refuse_hidden_state(model, factory, drawn)

@@ -62,14 +62,16 @@ class Pretrained:
             self._check(place, encoder[parameter])
         self._sha256 = tensors.sha256()
 
-    def architecture(self, settings: config_lib.Model | None = None) -> Architecture:
+    def architecture(
+        self, settings: config_lib.Model | None = None, kind: str = "sequence"
+    ) -> Architecture:
         """Its architecture, with the head and the dropout rates that `config.model` sets.
 
-        Without settings, all is as the family has it. Raises UserError for what the encoder cannot
-        compute.
+        Without settings, all is as the family has it, with its head of that kind. Raises UserError
+        for what the encoder cannot compute.
         """
         settings = settings or config_lib.Model(head="native")
-        return families.architecture(self.config, settings, self._where)
+        return families.architecture(self.config, settings, self._where, kind)
 
     def load(
         self,
@@ -77,6 +79,7 @@ class Pretrained:
         native_head: bool,
         say: Callable[[str], None],
         labels: Sequence[str] = (),
+        kind: str = "sequence",
     ) -> None:
         """Assigns the weights, and says what was not used and what starts afresh.
 
@@ -84,7 +87,8 @@ class Pretrained:
           parameters: all of the model's, by name.
           native_head: whether the model has the family's own head, which may be stored too.
           say: told what a person should know.
-          labels: of this run, in the order of their ids.
+          labels: of this run, in the order of their ids; none for a regression.
+          kind: of the head, one of `families.KINDS`.
 
         Raises:
           UserError: a tensor is missing or has another shape, or a value is not finite. Nothing was
@@ -92,10 +96,11 @@ class Pretrained:
         """
         shapes = self._tensors.shapes()
         ours = {name: tuple(variable.shape) for name, variable in parameters.items()}
-        places = self._places(n for n in ours if native_head or not n.startswith("head/"))
+        wanted = [n for n in ours if native_head or not n.startswith("head/")]
+        places = self._places(wanted, kind)
         for module in ("head/hidden/", "head/logits/"):
             of_head = {n: place for n, place in places.items() if n.startswith(module)}
-            if not self._has_module(of_head, ours, say):
+            if not self._has_module(of_head, ours, kind, say):
                 places = {n: place for n, place in places.items() if n not in of_head}
         values = {}
         for name, place in places.items():
@@ -123,11 +128,13 @@ class Pretrained:
     def _family(self) -> families.Family:
         return families.family_of(self.config, self._where)
 
-    def _places(self, parameters: Iterable[str]) -> dict[str, families.Place]:
+    def _places(
+        self, parameters: Iterable[str], kind: str = "sequence"
+    ) -> dict[str, families.Place]:
         """Tensors of parameters, under the names that these files have for them."""
         family, shapes = self._family, self._tensors.shapes()
         prefixed = any(name.startswith(family.prefix) for name in shapes)
-        places = families.stored(family, parameters)
+        places = families.stored(family, parameters, kind)
         if not prefixed:
             for name, place in places.items():
                 places[name] = place._replace(name=place.name.removeprefix(family.prefix))
@@ -157,20 +164,21 @@ class Pretrained:
         self,
         places: Mapping[str, families.Place],
         ours: Mapping[str, tuple[int, ...]],
+        kind: str,
         say: Callable[[str], None],
     ) -> bool:
-        """True if a module of the head is stored, for this task and as many labels."""
+        """True if a module of the head is stored, in a head of this kind with as many outputs."""
         shapes = self._tensors.shapes()
         stored = [name for name, place in places.items() if place.name in shapes]
         if not stored or not stored[0].startswith("head/logits/"):
             return bool(stored)
         saved = model_config.architectures(self.config, self._where)
-        if not any("ForSequenceClassification" in name for name in saved):
+        if not any(families.KINDS[kind] in name for name in saved):
             return False  # of another task
-        theirs, classes = shapes[places[stored[0]].name][:1], ours[stored[0]][-1]
-        if theirs and theirs != (classes,):
+        theirs, outputs = shapes[places[stored[0]].name][:1], ours[stored[0]][-1]
+        if theirs and theirs != (outputs,):
             say(
-                f"{self.name}: its head has {theirs[0]} labels, this run {classes}: the last layer"
+                f"{self.name}: its head has {theirs[0]} labels, this run {outputs}: the last layer"
                 " of the head starts afresh"
             )
             return False

@@ -11,7 +11,10 @@ from trainer import config as config_lib
 from trainer.errors import UserError
 from trainer.models import layers
 from trainer.models.architecture import Head, dropout_rates
-from trainer.models.heads import ClassificationHead
+from trainer.models.heads import OutputHead
+
+BILSTM = "trainer.models.recurrent:bilstm"
+FACTORIES = ("trainer.models.recurrent:lstm", BILSTM)
 
 
 class Block(keras.layers.Layer):
@@ -116,7 +119,7 @@ class RecurrentClassifier(keras.Model):
         self.pooling = layers.Pooling(settings.head, name="pooling", dtype=policy)
         dropout = dropout_rates(settings, {})["head_dropout"]
         head = Head(settings.head, settings.head_width, dropout=dropout)
-        self.head = ClassificationHead(classes, head, name="head", dtype=policy)
+        self.head = OutputHead(classes, head, name="head", dtype=policy)
 
     def call(self, inputs, training=False):
         """{"input_ids", "attention_mask", "token_type_ids"}, int32 [B, T] -> [B, classes]."""

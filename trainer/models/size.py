@@ -5,54 +5,56 @@ from collections.abc import Mapping
 
 from trainer import config as config_lib
 from trainer.errors import UserError
-from trainer.models import recurrent
+from trainer.models import network, recurrent
 from trainer.models.architecture import Architecture, from_scratch
 from trainer.runtime import processor
 from trainer.storage.checkpoint import Store
 
-_NETWORK, _LSTM, _BILSTM = (
-    "trainer.models.network:build",
-    "trainer.models.recurrent:lstm",
-    "trainer.models.recurrent:bilstm",
-)
 _SINUSOID = 28  # bytes of each number in the table of sinusoids, while it is made in float64
 _GIB = 2**30
 
 
 def shapes(
-    config: config_lib.Experiment, tokens: int, classes: int, pretrained: Architecture | None
+    config: config_lib.Experiment,
+    tokens: int,
+    outputs: int,
+    pretrained: Architecture | None,
+    kind: str = "sequence",
 ) -> dict[str, tuple[int, ...]] | None:
     """Shapes of a model's parameters by name; None for one of a user's own factory.
 
     Args:
       config: the run's settings.
       tokens: size of the tokenizer's vocabulary.
-      classes: number of labels.
+      outputs: of the head: the number of labels, 1 for a regression.
       pretrained: the architecture of a pretrained model; None: `config.model` says it.
+      kind: of the head, where `config.model` says it: "sequence" or "tokens".
     """
     factory = config.model.factory
-    if not pretrained and factory in (_LSTM, _BILSTM):
+    if not pretrained and factory in recurrent.FACTORIES:
         vocabulary = max(config.model.vocab_size, tokens)
-        return recurrent.shapes(config.model, vocabulary, classes, factory == _BILSTM)
-    network = pretrained or _from_scratch(config, tokens)
-    if not network:
+        return recurrent.shapes(config.model, vocabulary, outputs, factory == recurrent.BILSTM)
+    shape = pretrained or _from_scratch(config, tokens, kind)
+    if not shape:
         return None
-    return network.encoder_shapes() | network.head.shapes(network.width, classes)
+    return shape.encoder_shapes() | shape.head.shapes(shape.width, outputs)
 
 
-def _from_scratch(config: config_lib.Experiment, tokens: int) -> Architecture | None:
+def _from_scratch(config: config_lib.Experiment, tokens: int, kind: str) -> Architecture | None:
     model, data = config.model, config.data
-    if model.factory != _NETWORK:
+    if model.factory != network.FACTORY:
         return None
     vocabulary = max(model.vocab_size, tokens)
-    return from_scratch(model, vocabulary, data.max_length, config.task.pairs)
+    return from_scratch(model, vocabulary, data.max_length, config.task.pairs, kind)
 
 
 def check(
     config: config_lib.Experiment,
     tokens: int,
-    classes: int,
+    outputs: int,
     pretrained: Architecture | None,
+    kind: str = "sequence",
+    *,
     there: int | None = None,
     trains: bool = True,
 ) -> None:
@@ -62,23 +64,23 @@ def check(
     whatever device they are.
 
     Args:
-      config, tokens, classes, pretrained: see `shapes`.
+      config, tokens, outputs, pretrained, kind: see `shapes`.
       there: bytes of memory; None: this machine's.
       trains: false where the model only predicts.
 
     Raises:
       UserError: with the estimate.
     """
-    found = shapes(config, tokens, classes, pretrained)
+    found = shapes(config, tokens, outputs, pretrained, kind)
     if found is None:
         return
     count = sum(map(math.prod, found.values()))
     copies = 3 + bool(config.optimizer.ema) if trains else 1
     need = count * copies * (8 if config.runtime.precision == "float64" else 4)
-    network = pretrained or _from_scratch(config, tokens)
-    if network and network.positions == "sinusoidal":
-        width = network.embedding_width or network.width
-        need += network.max_length * width * _SINUSOID
+    shape = pretrained or _from_scratch(config, tokens, kind)
+    if shape and shape.positions == "sinusoidal":
+        width = shape.embedding_width or shape.width
+        need += shape.max_length * width * _SINUSOID
     there = processor.memory() if there is None else there
     if need <= there:
         return

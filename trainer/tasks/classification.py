@@ -113,12 +113,12 @@ class Classification(TextTask):
     def outputs(self) -> int:
         return len(self.names)
 
+    @property
+    def output_names(self) -> list[str]:
+        return self.names
+
     def native_config(self) -> dict[str, Any]:
-        return {
-            "id2label": {str(i): name for i, name in enumerate(self.names)},
-            "label2id": {name: i for i, name in enumerate(self.names)},
-            "problem_type": "single_label_classification",
-        }
+        return {**super().native_config(), "problem_type": "single_label_classification"}
 
     # In the graph
 

@@ -67,7 +67,7 @@ class Regression(TextTask):
         return 1
 
     def native_config(self) -> dict[str, Any]:
-        return {"id2label": {"0": "LABEL_0"}, "problem_type": "regression"}
+        return {**super().native_config(), "problem_type": "regression"}
 
     # In the graph
 

@@ -6,6 +6,7 @@ judged once. Tags are learned in BIO, whatever scheme the data has (`trainer.tas
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -186,11 +187,9 @@ class Tagging(Task):
     def outputs(self) -> int:
         return len(self.names)
 
-    def native_config(self) -> dict[str, Any]:
-        return {
-            "id2label": {str(i): name for i, name in enumerate(self.names)},
-            "label2id": {name: i for i, name in enumerate(self.names)},
-        }
+    @property
+    def output_names(self) -> list[str]:
+        return self.names
 
     # In the graph
 
@@ -278,7 +277,7 @@ class Tagging(Task):
         """Pieces with wrong tags, those with the surest one first."""
         starts = np.cumsum([0, *gold["lengths"]])
         worst = np.zeros(len(gold["rows"]))
-        for i, (start, end) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
+        for i, (start, end) in enumerate(itertools.pairwise(starts)):
             tags, found = gold["tag"][start:end], scores.answers["tag"][i, : end - start]
             wrong = (tags >= 0) & (tags != found)
             sure = scores.answers["probability"][i, : end - start]

@@ -259,9 +259,23 @@ class Task:
         """
         return None
 
+    @property
+    def kind(self) -> str:
+        """Kind of the head that gives the outputs: "sequence" or "tokens"."""
+        return "tokens" if self.per_token else "sequence"
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs, in order; empty where they have none."""
+        return []
+
     def native_config(self) -> dict[str, Any]:
         """Fields of config.json of an export for transformers, besides those of the encoder."""
-        return {}
+        names = self.output_names or [f"LABEL_{i}" for i in range(self.outputs)]
+        return {
+            "id2label": {str(i): name for i, name in enumerate(names)},
+            "label2id": {name: i for i, name in enumerate(names)},
+        }
 
     # In the graph
 
