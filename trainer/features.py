@@ -27,7 +27,7 @@ def check(phase: PhasePlan, model: keras.Model, task: Task) -> None:
     field = f"config.phases[{phase.index}].cache_features"
     if not (hasattr(model, "encode") and hasattr(model, "head")):
         raise UserError(f"{field} needs a model with encode(inputs) and head: leave it out")
-    if getattr(getattr(model, "pooling", None), "kind", "") == "tokens":
+    if task.per_token or getattr(model, "own_head", False):
         raise UserError(
             f"{field} keeps one vector a text, this task needs one a token: leave it out"
         )
@@ -36,10 +36,6 @@ def check(phase: PhasePlan, model: keras.Model, task: Task) -> None:
         raise UserError(
             f"{field} is for phases that train the head alone, this one trains {others[0]} too:"
             " leave it out"
-        )
-    if task.per_token:
-        raise UserError(
-            f"{field} is for one answer a text, this task has one a token: leave it out"
         )
     if share := getattr(task, "mask_share", 0):
         raise UserError(

@@ -43,7 +43,7 @@ def attention(run: Run, split: str) -> list[Attention]:
 
 def vectors(run: Run, split: str) -> Vectors | None:
     """The pooled vectors of some evenly spaced texts; None for a model of another kind."""
-    if not isinstance(run.model, Network) or run.task.per_token:
+    if not isinstance(run.model, Network) or run.task.per_token or run.task.own_head:
         return None
     data = run.split(split)
     rows = np.unique(np.linspace(0, len(data) - 1, VECTORS).astype(np.int64))

@@ -28,6 +28,7 @@ from trainer.state import Best, Position, TrainState
 from trainer.step import STEP_METRICS, TrainStep, can_recompute
 from trainer.storage.checkpoint import DamagedCheckpoint, newest_whole
 from trainer.storage.contents import SCORES
+from trainer.tasks import probe
 from trainer.tasks.task import Scores
 
 
@@ -52,6 +53,7 @@ class Loop:
         self.plan = run.plan()
         _, self.parts = run.rows_and_parts()
         run.check_metrics()
+        probe.check(run.task, run.model, run.split("train"), run.metric)
         self.phases = plan_phases(config.phases, list(run.parameters), self.plan.steps_per_epoch)
         for phase in self.phases:
             if phase.settings.cache_features:

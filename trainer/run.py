@@ -115,7 +115,7 @@ class Run:
         # Before TensorFlow's first message from worker to worker, which none could answer.
         self.workers.compare(self._notes(), "give every worker the same files")
         with strategy.scope():
-            self.model = build_model(*sizes)
+            self.model = build_model(*sizes, make_head=self.task.head)
             self.parameters = named_parameters(self.model)
             self.constants = named_constants(self.model)
         if pretrained:

@@ -75,7 +75,7 @@ class TrainedModel:
         size.check_stored(size.shapes(*sizes), store, self.step, str(workdir.config_file))
         size.check(*sizes, trains=False)
         with strategy.scope():
-            self.model = build_model(*sizes)
+            self.model = build_model(*sizes, make_head=self.task.head)
         weights = {f"model/{name}": v for name, v in named_parameters(self.model).items()}
         weights |= {f"constant/{name}": v for name, v in named_constants(self.model).items()}
         store.restore_weights(self.step, weights)

@@ -7,6 +7,7 @@ import keras
 from trainer.errors import UserError
 from trainer.export.card import Card, write_card
 from trainer.export.folder import new_folder
+from trainer.tasks.task import class_path
 from trainer.trained import TrainedModel
 
 NAME = "model.keras"
@@ -25,6 +26,11 @@ def to_keras(trained: TrainedModel, output: Path) -> None:
     Raises:
       UserError: a model of a factory that Keras cannot save, or the folder cannot be written.
     """
+    if trained.task.own_head:
+        raise UserError(
+            f"config.task={class_path(trained.task)!r} has a head of its own, which a Keras file"
+            " cannot hold: export it with --format=savedmodel"
+        )
     with new_folder(output) as folder:
         try:
             trained.model.save(folder / NAME)

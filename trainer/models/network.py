@@ -1,6 +1,7 @@
 """An encoder and a head: the model that is trained unless `model.factory` names another."""
 
 import dataclasses
+from collections.abc import Callable
 
 import keras
 
@@ -20,24 +21,38 @@ class Network(keras.Model):
     Args:
       architecture: shapes of the encoder and the head.
       outputs: of the head: for each row or, with the pooling "tokens", for each token.
+      head: a task's own, called with (vectors [B, T, D], inputs, training); its outputs are the
+        model's. None: the one that the architecture says.
     """
 
-    def __init__(self, architecture: Architecture, outputs: int, **kwargs):
+    def __init__(
+        self,
+        architecture: Architecture,
+        outputs: int,
+        head: keras.layers.Layer | None = None,
+        **kwargs,
+    ):
         super().__init__(name="classifier", **kwargs)
         policy = self.dtype_policy
-        self.architecture, self.outputs = architecture, outputs
+        self.architecture, self.outputs, self.own_head = architecture, outputs, head is not None
         self.encoder = Encoder(architecture, name="encoder", dtype=policy)
         self.pooling = layers.Pooling(architecture.head.pooling, name="pooling", dtype=policy)
-        self.head = OutputHead(outputs, architecture.head, name="head", dtype=policy)
+        if head is not None:
+            head.name = "head"  # so its parameters are head/...
+        self.head = head or OutputHead(outputs, architecture.head, name="head", dtype=policy)
 
     def build(self, inputs_shape=None):
         """Makes all variables; nothing about the inputs needs to be known."""
         self.encoder.build((None, None))
+        if self.own_head:  # built by its first call
+            return
         self.head.build((None, self.pooling.parts * self.architecture.width))
         self.built = True
 
     def get_config(self):
         """The settings that a Keras file holds besides the weights."""
+        if self.own_head:
+            raise NotImplementedError("the head is a task's own")
         shape = dataclasses.asdict(self.architecture)
         return {"architecture": shape, "outputs": self.outputs, "dtype": self.dtype_policy.name}
 
@@ -60,6 +75,8 @@ class Network(keras.Model):
         See `Encoder.call` for `frozen_levels` and `recompute`.
         """
         encoded = self.encode(inputs, training, frozen_levels, recompute)
+        if self.own_head:
+            return self.head(encoded, inputs, training=training)
         return self.head(encoded, training=training)
 
     def logits_of_vectors(self, vectors_BTD, inputs):
@@ -84,11 +101,18 @@ class Network(keras.Model):
             frozen_levels=frozen_levels,
             recompute=recompute,
         )
-        return self.pooling(x_BTD, mask_BT)
+        return x_BTD if self.own_head else self.pooling(x_BTD, mask_BT)
+
+
+MakeHead = Callable[[Architecture], keras.layers.Layer | None]
 
 
 def build(
-    config: config_lib.Experiment, vocab_size: int, classes: int, kind: str = "sequence"
+    config: config_lib.Experiment,
+    vocab_size: int,
+    classes: int,
+    kind: str = "sequence",
+    make_head: MakeHead | None = None,
 ) -> keras.Model:
     """The default `model.factory`.
 
@@ -96,11 +120,14 @@ def build(
       config: the run's settings.
       vocab_size: rows of the token table: the tokenizer's, or `model.vocab_size` where it is set.
       classes: number of outputs of the head.
-      kind: of the head: "sequence" or "tokens"; a factory of your own does not take it.
+      kind: of the head: "sequence" or "tokens"; a factory of your own takes neither this nor the
+        next.
+      make_head: makes a task's own head, or none.
 
     Returns:
       A model that takes a dict of int32 [B, T] tensors (`input_ids`, `attention_mask`,
       `token_type_ids`) and returns logits [B, classes], for "tokens" [B, T, classes].
     """
     length, pairs = config.data.max_length, config.task.pairs
-    return Network(from_scratch(config.model, vocab_size, length, pairs, kind), classes)
+    architecture = from_scratch(config.model, vocab_size, length, pairs, kind)
+    return Network(architecture, classes, make_head and make_head(architecture))

@@ -12,6 +12,7 @@ from trainer.models import network, recurrent
 from trainer.models.architecture import Architecture, dropout_rates
 from trainer.models.network import Network
 from trainer.models.random import random_scope
+from trainer.tasks.task import class_path
 
 _ROWS, _LENGTH = 2, 8  # of the batch that a user's model is tried on
 
@@ -22,6 +23,8 @@ def build_model(
     outputs: int,
     pretrained: Architecture | None = None,
     kind: str = "sequence",
+    *,
+    make_head: network.MakeHead | None = None,
 ) -> keras.Model:
     """Calls `config.model.factory` and builds what it returns. Call it under the strategy's scope.
 
@@ -31,6 +34,7 @@ def build_model(
       outputs: of the head: the number of labels, 1 for a regression.
       pretrained: the architecture of a pretrained model, which is built instead, with its head.
       kind: of the head: "sequence", outputs [B, outputs], or "tokens", [B, T, outputs].
+      make_head: makes a task's own head, see `Task.head`.
 
     Raises:
       UserError: a vocabulary too small, a factory that cannot be used or has no head of that kind,
@@ -40,7 +44,7 @@ def build_model(
     factory = config.model.factory
     if pretrained:
         _check_fit(config, tokens, pretrained)
-        model: keras.Model = Network(pretrained, outputs)
+        model: keras.Model = Network(pretrained, outputs, make_head and make_head(pretrained))
     else:
         vocab_size = config.model.vocab_size or tokens
         if vocab_size < tokens:
@@ -56,22 +60,32 @@ def build_model(
         build = load(factory, "config.model.factory")
         rates = dropout_rates(config.model, {})
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, **rates))
-        of_kind = {"kind": kind} if factory == network.FACTORY else {}
+        of_kind = {"kind": kind, "make_head": make_head} if factory == network.FACTORY else {}
         with blamed_on(factory, "config.model.factory"):
             model = build(config, vocab_size, outputs, **of_kind)
     if not isinstance(model, keras.Model):
         raise UserError(
             f"config.model.factory={factory!r} returned {type(model).__name__}, not a keras.Model"
         )
-    if not pretrained and factory != network.FACTORY:
-        _try(model, factory, (_ROWS, outputs) if kind == "sequence" else (_ROWS, _LENGTH, outputs))
+    if isinstance(model, Network) and model.own_head:
+        model.build()
+        _try(model, "config.task", class_path(config.task), None)
+    elif not pretrained and factory != network.FACTORY:
+        wanted = (_ROWS, outputs) if kind == "sequence" else (_ROWS, _LENGTH, outputs)
+        _try(model, "config.model.factory", factory, wanted)
     elif not model.built:
         model.build()
     return model
 
 
-def _try(model: keras.Model, factory: str, wanted: tuple[int, ...]) -> None:
-    """Runs a user's model on a batch, and refuses what this library cannot train."""
+def _try(model: keras.Model, field: str, path: str, wanted: tuple[int, ...] | None) -> None:
+    """Runs a model with parts of the user's on a batch, and refuses what this library cannot train.
+
+    Args:
+      model: it may not be built yet.
+      field, path: the setting that names the part, and its value.
+      wanted: shape of the outputs; None: any with a row for each of the batch.
+    """
     ones = tf.ones([_ROWS, _LENGTH], tf.int32)
     inputs = {"input_ids": ones, "attention_mask": ones, "token_type_ids": tf.zeros_like(ones)}
     shapes = {name: tf.TensorSpec([None, None], tf.int32) for name in inputs}
@@ -82,19 +96,25 @@ def _try(model: keras.Model, factory: str, wanted: tuple[int, ...]) -> None:
         with random_scope(0, zero, zero):
             return model(inputs, training=True)
 
-    with blamed_on(factory, "config.model.factory"):
+    with blamed_on(path, field):
         logits = model(inputs, training=False)
         states = [v for v in model.non_trainable_variables if "seed_generator" in v.path]
         before = [state.numpy() for state in states]
         train(inputs)
-    if tuple(logits.shape) != wanted:
+    if wanted is None:
+        if odd := [each.shape for each in tf.nest.flatten(logits) if each.shape[:1] != [_ROWS]]:
+            raise UserError(
+                f"{field}={path!r}: its head returned shape {tuple(odd[0])} for {_ROWS} rows: the"
+                f" first axis must be {_ROWS}"
+            )
+    elif tuple(logits.shape) != wanted:
         tokens = f" of {_LENGTH} tokens" if len(wanted) > 2 else ""
         raise UserError(
-            f"config.model.factory={factory!r}: the model returned shape {tuple(logits.shape)} for"
+            f"{field}={path!r}: the model returned shape {tuple(logits.shape)} for"
             f" {_ROWS} rows{tokens} and {wanted[-1]} classes, logits {list(wanted)} are needed"
         )
     drawn = [s for s, old in zip(states, before, strict=True) if (s.numpy() != old).any()]
-    _refuse_hidden_state(model, factory, drawn)
+    _refuse_hidden_state(model, path, drawn)
 
 
 def _check_fit(config: config_lib.Experiment, tokens: int, pretrained: Architecture) -> None:

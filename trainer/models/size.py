@@ -37,7 +37,8 @@ def shapes(
     shape = pretrained or _from_scratch(config, tokens, kind)
     if not shape:
         return None
-    return shape.encoder_shapes() | shape.head.shapes(shape.width, outputs)
+    of_head = {} if config.task.own_head else shape.head.shapes(shape.width, outputs)
+    return shape.encoder_shapes() | of_head
 
 
 def _from_scratch(config: config_lib.Experiment, tokens: int, kind: str) -> Architecture | None:

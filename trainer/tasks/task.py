@@ -250,7 +250,7 @@ class Task:
     @property
     def outputs(self) -> int:
         """How many numbers the model gives for a row, or for a token."""
-        raise NotImplementedError
+        return 1
 
     def head(self, architecture: Architecture) -> keras.layers.Layer | None:
         """A head of the task's own, called with (vectors [B, T, D], inputs, training).
@@ -258,6 +258,11 @@ class Task:
         None: the one that config.model.head says.
         """
         return None
+
+    @property
+    def own_head(self) -> bool:
+        """True if the task makes its head itself."""
+        return type(self).head is not Task.head
 
     @property
     def kind(self) -> str:
@@ -323,7 +328,7 @@ class Task:
         Raises:
           UserError: one of the user's own cannot be had.
         """
-        return ["loss"]
+        return list(dict.fromkeys([self.metric, "loss"]))
 
     def about(
         self, sets: Mapping[str, Gold], cut: bool, fresh: bool = True
@@ -363,8 +368,15 @@ class Task:
         """
 
     def judge(self, gold: Gold, scores: Scores) -> dict[str, Any]:
-        """Metrics of a set by name, and "examples", how many rows of the data it has."""
-        raise NotImplementedError
+        """Metrics of a set by name, and "examples", how many rows of the data it has.
+
+        By default the loss, and the share of rows that are `correct`.
+        """
+        right = self.correct(gold, scores)
+        metrics: dict[str, Any] = {"loss": scores.mean_loss()}
+        if right is not None:
+            metrics[self.correct_name] = float(right.mean())
+        return {**metrics, "examples": len(gold["rows"])}
 
     correct_name: ClassVar[str] = "accuracy"  # of the share of rows that are right
 
@@ -376,8 +388,14 @@ class Task:
         return None
 
     def mistakes(self, gold: Gold, scores: Scores) -> np.ndarray:
-        """Rows that the model got wrong, int [K], the worst first."""
-        raise NotImplementedError
+        """Rows that the model got wrong, int [K], the worst first.
+
+        By default those that are not `correct`, or all, with the largest losses first.
+        """
+        right = self.correct(gold, scores)
+        of_row = np.add.reduce(list(scores.losses.values()))
+        wrong = np.arange(len(of_row)) if right is None else np.flatnonzero(~right)
+        return wrong[np.argsort(-of_row[wrong], kind="stable")]
 
     def captions(self, gold: Gold, answers: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
         """A word or two for each of some rows: of its label, of what was answered.
