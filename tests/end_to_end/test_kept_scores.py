@@ -23,8 +23,8 @@ class Odd(network.Network):
 
 
 def build(config, vocab_size, classes):
-    pairs = bool(config.data.text_pair)
-    shape = network.from_scratch(config.model, vocab_size, config.data.max_length, pairs)
+    length, pairs = config.data.max_length, config.task.pairs
+    shape = network.from_scratch(config.model, vocab_size, length, pairs)
     return Odd(shape, classes)
 """
 

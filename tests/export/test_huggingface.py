@@ -56,7 +56,7 @@ def begun(folder: Path, workdir: Path, **model) -> Workdir:
     derived = DERIVED | {
         "pretrained": pretrained if config.model.pretrained else None,
         "pretrained_sha256": {} if config.model.pretrained else None,
-        "id2label": LABELS,
+        "facts": {"labels": LABELS},
     }
     run = Workdir(workdir)
     run.begin(config, derived, load_tokenizer(folder))
