@@ -61,7 +61,7 @@ def begun(folder: Path, workdir: Path, **model) -> Workdir:
     run = Workdir(workdir)
     run.begin(config, derived, load_tokenizer(folder))
     values = {f"model/{name}": v for name, v in loaded(folder)[0].items()}
-    run.best.save(STEP, values, {"metric": "accuracy", "value": 0.5, "phase": 0})
+    run.best.save(STEP, values, {"lower_is_better": False, "value": 0.5, "phase": 0})
     run.checkpoints.save(STEP, values, {"phase": 1})
     return run
 
