@@ -166,7 +166,9 @@ def test_a_hostile_run_changes_nothing_but_its_own_words(tmp_path, format_, valu
 
 def test_many_labels_are_cut(tmp_path):
     labels = [f"label {i}" for i in range(1000)]
-    write_card(Card(Workdir(tmp_path), Experiment(), {"facts": {"labels": labels}}, 9), tmp_path, "keras")
+    write_card(
+        Card(Workdir(tmp_path), Experiment(), {"facts": {"labels": labels}}, 9), tmp_path, "keras"
+    )
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "`label 99` and 900 more, the weights" in text
     assert "label 100" not in text

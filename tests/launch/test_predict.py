@@ -202,9 +202,17 @@ def test_pairs_and_single_texts_are_not_mixed_up(launch, finished, tmp_path):
     (tmp_path / "a.csv").write_text("text\nx\n")
     (tmp_path / "a.txt").write_text("x\n")
     for run, flags, said in (
-        (pairs, ["--texts=x"], "the model takes pairs of texts"),
-        (pairs, [f"--input={tmp_path / 'a.txt'}"], "the model takes pairs of texts"),
-        (pairs, ["--format=text", "--text_pair=b"], "the model takes pairs of texts"),
+        (pairs, ["--texts=x"], "the model takes more than a text: give the rows as columns"),
+        (
+            pairs,
+            [f"--input={tmp_path / 'a.txt'}"],
+            "the model takes more than a text: give the rows as columns",
+        ),
+        (
+            pairs,
+            ["--format=text", "--text_pair=b"],
+            "the model takes more than a text: give the rows as columns",
+        ),
         (finished, [f"--input={tmp_path / 'a.csv'}", "--text_pair=text"], "takes single texts"),
         (finished, ["--texts=x", "--text_pair=text"], "takes single texts"),
         (finished, [f"--input={tmp_path / 'a.txt'}", "--id=key"], "lines of text have none"),
