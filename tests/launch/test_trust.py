@@ -200,22 +200,24 @@ def test_weights_of_an_earlier_run_are_taken_without_its_code(foreign, few):
 
 
 @pytest.mark.parametrize(
-    ("part", "field", "value"),
-    [("task", "loss", "odd_parts:build"), ("task", "metrics", ["odd_parts:worst"])],
+    ("field", "value", "said"),
+    [
+        ("class", "odd_parts:build", "config.task='odd_parts:build'"),
+        ("loss", "odd_parts:build", "config.task.loss='odd_parts:build'"),
+        ("metrics", ["odd_parts:worst"], "config.task.metrics[0]='odd_parts:worst'"),
+    ],
 )
-def test_losses_and_metrics_go_the_same_way(foreign, part, field, value):
+def test_tasks_losses_and_metrics_go_the_same_way(foreign, field, value, said):
     config = foreign.workdir / "config.json"
     before = config.read_bytes()
 
     def change(values):
         values["task"]["metrics"] = []
         values["model"]["factory"] = "trainer.models.network:build"
-        values[part][field] = value
+        values["task"][field] = value
 
     try:
         reseal(config, change)
-        at, path = ("", value) if field == "loss" else ("[0]", value[0])
-        line = named(foreign, f"config.task.{field}{at}={path!r}")
-        assert foreign.refused("--texts=a", program="predict") == line
+        assert foreign.refused("--texts=a", program="predict") == named(foreign, said)
     finally:
         config.write_bytes(before)
