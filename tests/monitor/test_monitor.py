@@ -20,7 +20,6 @@ from trainer.storage.disk import sha256_of
 from trainer.tasks.shown import Matrix
 from trainer.tasks.task import Examples
 
-
 CAPTIONS = {"label": ["x"] * 2, "prediction": ["y"] * 2}
 VECTORS = Vectors(np.eye(2), ["a", "b"], [0, 1], CAPTIONS)
 

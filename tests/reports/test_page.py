@@ -108,9 +108,7 @@ def test_runs_in_folders_of_one_name_are_told_apart(tmp_path):
 
 def test_no_precision_is_promised_where_no_threshold_reaches_it(tmp_path):
     found = read_run(run(tmp_path / "one", RIGHT))
-    only = dataclasses.replace(
-        found.fitted, thresholds={"f1": found.fitted.thresholds["f1"]}
-    )
+    only = dataclasses.replace(found.fitted, thresholds={"f1": found.fitted.thresholds["f1"]})
     assert "(the second for a precision of 0.9 there)" in render([found])
     page = render([found._replace(fitted=only)])
     assert "Thresholds on" in page
