@@ -8,6 +8,7 @@ import re
 import runpy
 import stat
 import sys
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -202,7 +203,22 @@ def check_config(text: str) -> Any:
         raise UserError(f"{said}: {in_one_line(error)}") from error
     if not isinstance(config, Experiment):
         raise UserError(f"{said}: get_config() must return a trainer.config.Experiment")
+    if _has_fields(config.task):
+        _resolve_types(config.task, said)
     return config
+
+
+def _resolve_types(node: Any, said: str) -> None:
+    """Makes types of annotations that are texts, as of a module that postpones their evaluation.
+
+    ml_collections takes the types of fields as they stand.
+    """
+    try:
+        hints = typing.get_type_hints(type(node))
+    except Exception as error:  # of a task of the user's own
+        raise UserError(f"{said}: config.task: {in_one_line(error)}") from error
+    for spec in dataclasses.fields(node):
+        spec.type = hints[spec.name]
 
 
 def _check_field(config: Any, path: str) -> None:

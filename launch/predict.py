@@ -149,7 +149,7 @@ def _columns(kind: str, task: "Task") -> "Columns":
     if kind == "text":
         task.cells_of("")  # refuses a model of pairs
         if _TEXT.value or _ID.value:
-            raise UserError("--text and --id name columns, lines have none: leave them out")
+            raise UserError("--text and --id name columns, lines of text have none: leave them out")
     names = {column.key: column.name for column in task.text_columns}
     given = dict(zip(keys, (_TEXT.value, _TEXT_PAIR.value), strict=False))
     return Columns(names | {key: name for key, name in given.items() if name}, _ID.value)

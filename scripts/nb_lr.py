@@ -22,8 +22,9 @@ from absl import flags
 from launch import main as program
 from trainer import config as config_lib
 from trainer.errors import UserError
-from trainer.tasks.metrics import classification_metrics
 from trainer.storage import sealed
+from trainer.tasks.classification import Classification
+from trainer.tasks.metrics import classification_metrics
 
 PATTERN = r"\w+|[^\w\s]"  # a word, or one mark
 MIN_TEXTS = 2  # a word or pair in fewer training texts is left out
@@ -44,12 +45,15 @@ def main() -> None:
 
     config = program.config()
     config_lib.validate(config)
-    source = open_source(config.data)
+    if not isinstance(config.task, Classification):
+        raise UserError("config.task must be a Classification: it learns one label a text")
+    source = open_source(config.data, config.task)
+    ids = {name: i for i, name in enumerate(source.facts["labels"])}
     splits = {}
     for name in SPLITS:
-        examples = list(source.examples(name))
-        texts = ["\n".join(filter(None, (e.text, e.pair))) for e in examples]
-        splits[name] = Split(texts, np.array([e.label for e in examples]))
+        rows = list(source.rows(name))
+        texts = ["\n".join(filter(None, config.task.texts(row))) for row in rows]
+        splits[name] = Split(texts, np.array([ids[row["label"]] for row in rows]))
     result = learn(splits["train"], splits["validation"], splits["test"]) | {
         "finished": True,
         "data_fingerprint": {name: source.fingerprint(name) for name in SPLITS},

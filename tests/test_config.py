@@ -1,14 +1,12 @@
 """The typed tree of settings: what it refuses, and what two runs may differ in."""
 
 import contextlib
-import copy
 import dataclasses
 import json
 import math
 import typing
 
 import pytest
-from sealing import DERIVED
 
 from trainer.config import (
     Data,
@@ -27,9 +25,10 @@ from trainer.config import (
     validate,
     without_effect,
 )
-from trainer.tasks.labels import Distinct
 from trainer.errors import UserError
-from trainer.storage import contents, fields
+from trainer.storage import fields
+from trainer.tasks.classification import Classification
+from trainer.tasks.labels import Distinct
 
 
 def _changed(path, value):
@@ -89,10 +88,21 @@ def test_the_defaults_are_valid():
         ("model.heads", 3, "width=128 is not a multiple of config.model.heads=3"),
         ("evaluation", Evaluation(every_steps=3, every_epochs=2), "every_steps or every_epochs"),
         ("data", Data(validation_share=0.0), "name a validation split, or a share"),
-        ("data.label", "", "config.data.label is empty"),
+        ("task.label", "", "config.task.label is empty: name the column, or the feature of TFDS"),
+        ("task.text", "", "config.task.text is empty: name the column"),
+        ("task", {"text": "a"}, "config.task must be a Task"),
+        ("task.text_pair", "text", "task.text_pair='text' is config.task.text too: name another"),
+        ("task.label", "text", "task.label='text' is config.task.text too: name another column"),
+        ("task.labels", ("a", "b", "a"), r"config.task.labels=\('a', .* each class once, at least"),
+        (
+            "data.format",
+            "xml",
+            "config.data.format='xml' is not one of: suffix, csv, tsv, jsonl, col",
+        ),
+        ("data.header", 1, "config.data.header must be of type bool, is 1"),
         ("phases", Phase(steps=3), "must be a list of trainer.config.Phase"),
         ("model", Model(head="cls", causal=True), "sees little or nothing of the text"),
-        ("objective.mask_share", 0.001, "too small to act"),
+        ("task.mask_share", 0.001, "config.task.mask_share=0.001 is too small to act"),
         ("model.dropout", -0.5, r"config.model.dropout=-0.5 must be between 0.0 and 0.95"),
         (
             "phases",
@@ -134,6 +144,7 @@ def test_accepts(path, value):
 def _full():
     return Experiment(
         model=Model(width=64, initial_patterns=("a", "b")),
+        task=Classification(labels=("b", "a"), class_weights=(1.0, 2.0), metrics=("a:b",)),
         optimizer=Optimizer(ema=0.5),
         phases=[Phase(name="one", steps=3, train=("x",)), Phase(name="two", epochs=0.5)],
         runtime=Runtime(gpus=(1, 2)),
@@ -146,6 +157,7 @@ def test_from_dict_is_the_inverse_of_to_dict(config):
     again = from_dict(json.loads(json.dumps(to_dict(config))))
     assert again == config
     assert isinstance(again.phases[0].train, tuple)
+    assert isinstance(again.task.labels, tuple)
     validate(again)
 
 
@@ -157,6 +169,8 @@ def test_from_dict_is_the_inverse_of_to_dict(config):
         ({"phases": [vars(Phase()), {"rate": 1}]}, r"phases\[1\] has an unknown field: rate"),
         ({"model": 3}, "config.model must be an object with the fields of a Model"),
         ({"model": {}}, r"config\.model\.activation is missing"),
+        ({"task": 5}, r"config\.task must be an object with the fields of a task"),
+        ({"task": {}}, r"config\.task\.class must be the import path of a task"),
         ({"phases": [5]}, r"config\.phases\[0\] must be an object"),
     ],
 )
@@ -188,7 +202,7 @@ def _all_fields(node=Experiment, path=""):
 HOW = {
     "data.data_dir",
     "evaluation.batch_size",
-    "evaluation.precision_target",
+    "task.precision_target",
     "tokenizer.pretrained",
     "model.initial_run",
     *(
@@ -318,7 +332,7 @@ def _leaves(kind):
     """(path, field, type) of every field of the dataclasses."""
     hints = typing.get_type_hints(kind)
     for spec in dataclasses.fields(kind):
-        hint = Phase if spec.name == "phases" else hints[spec.name]
+        hint = {"phases": Phase, "task": Classification}.get(spec.name, hints[spec.name])
         if dataclasses.is_dataclass(hint):
             yield from ((f"{spec.name}.{path}", *rest) for path, *rest in _leaves(hint))
         else:
@@ -370,17 +384,18 @@ def test_the_entries_of_tuples_are_counted():
 def test_as_many_classes_as_the_data_may_have():
     """The number is in one place: config, data, config.json of a workdir."""
     names = tuple(str(i) for i in range(5000))
-    validate(_changed("data.labels", names))
-    validate(_changed("objective.class_weights", (1.0,) * 5000))
-    with pytest.raises(UserError, match=r"data\.labels has 5,001 entries: give at most 5,000"):
-        validate(_changed("data.labels", (*names, "x")))
-    with pytest.raises(UserError, match=r"class_weights has 5,001 entries: give at most 5,000"):
-        validate(_changed("objective.class_weights", (1.0,) * 5001))
-    values = copy.deepcopy(DERIVED)
+    validate(_changed("task.labels", names))
+    validate(_changed("task.class_weights", (1.0,) * 5000))
+    with pytest.raises(UserError, match=r"task\.labels has 5,001 entries: give at most 5,000"):
+        validate(_changed("task.labels", (*names, "x")))
+    with pytest.raises(
+        UserError, match=r"task\.class_weights has 5,001 entries: give at most 5,000"
+    ):
+        validate(_changed("task.class_weights", (1.0,) * 5001))
     for count, refused in ((5000, False), (5001, True)):
-        values["id2label"] = [str(i) for i in range(count)]
+        facts = {"labels": [str(i) for i in range(count)]}
         with pytest.raises(fields.Invalid) if refused else contextlib.nullcontext():
-            contents.derived({"derived": values})
+            Classification().check_facts(facts)
     found = Distinct("train", "label", ())
     for name in names:
         found.add(name)

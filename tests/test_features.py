@@ -61,10 +61,10 @@ def test_a_signal_ends_it(strategy_over, tmp_path):
 def test_where_features_would_change_it_is_refused(strategy_over):
     trainer = tiny.Trainer(strategy_over(1), tiny.batches(1, 4), phases=[HEAD, Phase(steps=2)])
     head, whole = trainer.phases
-    check(head, trainer.model, 0.0)
+    check(head, trainer.model, tiny.classification())
     with pytest.raises(UserError, match=r"phases\[1\].cache_features is for phases that train the"):
-        check(whole, trainer.model, 0.0)
-    with pytest.raises(UserError, match=r"mask_share=0\.1, which masks other words"):
-        check(head, trainer.model, 0.1)
+        check(whole, trainer.model, tiny.classification())
+    with pytest.raises(UserError, match=r"config\.task\.mask_share=0\.1, which masks other words"):
+        check(head, trainer.model, tiny.classification(mask_share=0.1))
     with pytest.raises(UserError, match=r"needs a model with encode\(inputs\) and head"):
-        check(head, tf.keras.Sequential(), 0.0)
+        check(head, tf.keras.Sequential(), tiny.classification())

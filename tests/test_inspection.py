@@ -56,7 +56,8 @@ def test_attention_is_that_of_a_few_texts(folder, monkeypatch):
         np.testing.assert_array_equal(each.scores, other.scores)
         assert each.tokens[0] == "[CLS]"
         assert each.tokens[-1] == "[SEP]"
-        assert {each.label, each.prediction} <= {"pos", "neg"}
+        assert each.captions.keys() == {"label", "prediction"}
+        assert set(each.captions.values()) <= {"pos", "neg"}
 
 
 def test_the_shortest_are_cut_where_all_are_long(folder, monkeypatch):
@@ -75,10 +76,11 @@ def test_vectors_are_what_the_logits_are_made_of(folder, tmp_path):
     np.testing.assert_allclose(
         found.values @ kernel + bias, scores.answers["logits"][places], atol=1e-5
     )
-    names = run.source.id2label
-    assert found.labels == [names[i] for i in run.split("validation").array("label")[places]]
+    names = run.source.facts["labels"]
+    labels = [names[i] for i in run.split("validation").gold["label"][places]]
+    assert found.captions["label"] == labels
     predictions = scores.answers["logits"][places].argmax(-1)
-    assert found.predictions == [names[i] for i in predictions]
+    assert found.captions["prediction"] == [names[i] for i in predictions]
     assert "very" in found.texts[-1]
 
     projector.write(tmp_path, "validation", found)

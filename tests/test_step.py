@@ -5,6 +5,7 @@ Everything runs through the real components on a Transformer of 8 numbers a toke
 
 import collections
 import re
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -12,12 +13,13 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from trainer.config import Objective, Optimizer, Phase
+from trainer.config import Optimizer, Phase
 from trainer.errors import UserError
 from trainer.models.random import drop_share, keep_mask, random_scope
-from trainer.tasks.losses import make_loss
 from trainer.step import STEP_METRICS
-from trainer.tasks.classification import Masking
+from trainer.tasks.classification import Classification
+from trainer.tasks.losses import make_loss
+from trainer.tasks.masking import Masking
 from trainer.tasks.task import Task
 
 POISON = tiny.VOCAB - 1  # a token that tiny.batch never draws
@@ -101,7 +103,8 @@ def test_a_model_that_cannot_recompute_is_refused(strategy_over):
 # However it is shared out
 
 
-CURVE = {"policy": "float64", "masking": tiny.MASKING}
+MASKED = tiny.classification(mask_share=0.2)
+CURVE = {"policy": "float64", "task": MASKED}
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +170,7 @@ def test_accumulation_is_the_large_batch(strategy_over):
     found = []
     for accumulate in (1, 4):
         trainer = tiny.Trainer(
-            strategy_over(1), batches, accumulate=accumulate, masking=tiny.MASKING, phases=gentle
+            strategy_over(1), batches, accumulate=accumulate, task=MASKED, phases=gentle
         )
         metrics = [trainer.run() for _ in batches]
         found.append([(m["loss"], m["gradient_norm"]) for m in metrics])
@@ -176,27 +179,27 @@ def test_accumulation_is_the_large_batch(strategy_over):
 
 def test_padding_rows_count_for_nothing(strategy_over):
     """A batch of 10 on 4 replicas, in 3 parts each, is 12 rows, two of them padding."""
-    objective = Objective(class_weights=(0.5, 1.0, 3.0))
+    task = tiny.classification(mask_share=0.2, class_weights=(0.5, 1.0, 3.0))
     plain = tiny.batches(3, 10)
     full = [tiny.filled(batch, 12) for batch in plain]
-    settings = {"objective": objective, "make_model": flat, **CURVE}
+    settings = {**CURVE, "task": task, "make_model": flat}
     expected = tiny.Trainer(strategy_over(1), plain, **settings)
     uneven = tiny.Trainer(strategy_over(4), full, accumulate=3, **settings)
     np.testing.assert_allclose(uneven.losses(3), expected.losses(3), rtol=1e-12)
 
 
 def test_the_loss_is_the_mean_weighed_by_class(strategy_over):
-    objective = Objective(class_weights=(0.5, 1.0, 3.0))
+    task = tiny.classification(class_weights=(0.5, 1.0, 3.0))
     batch = tiny.batch(8)
     trainer = tiny.Trainer(
         strategy_over(2),
         [batch],
-        objective=objective,
+        task=task,
         policy="float64",
         make_model=lambda: tiny.classifier(tiny.no_dropout(depth=0)),
     )
     logits = trainer.model(tiny.features(batch))
-    losses = make_loss(Objective(), tiny.CLASSES).example_losses(batch["label"], logits)
+    losses = make_loss(Classification(), tiny.CLASSES).example_losses(batch["label"], logits)
     expected = np.average(losses, weights=np.array([0.5, 1.0, 3.0])[batch["label"]])
     np.testing.assert_allclose(trainer.run()["loss"], expected, rtol=1e-12)
 
@@ -267,8 +270,7 @@ def test_a_padding_row_that_is_not_finite_changes_nothing(strategy_over):
 def test_several_steps_a_call_are_the_single_ones(strategy_over):
     batches = tiny.batches(5, 8)
     single, several = (
-        tiny.Trainer(strategy_over(1), batches, make_model=flat, masking=tiny.MASKING)
-        for _ in range(2)
+        tiny.Trainer(strategy_over(1), batches, make_model=flat, task=MASKED) for _ in range(2)
     )
     each = [single.run() for _ in range(5)]
     assert several.run(2) == each[1]
@@ -287,7 +289,7 @@ def test_reports_norms_and_clips_the_gradient_of_the_global_batch(strategy_over)
     before = trainer.weights()
     with tf.GradientTape() as tape, random_scope(7, tf.constant(0), tf.constant(0)):
         logits = trainer.model(tiny.features(batch), training=True)
-        losses = make_loss(Objective(), tiny.CLASSES).example_losses(batch["label"], logits)
+        losses = make_loss(Classification(), tiny.CLASSES).example_losses(batch["label"], logits)
         loss = tf.reduce_mean(losses)
     gradients = tape.gradient(loss, list(trainer.parameters.values()))
     gradients = [tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
@@ -487,7 +489,7 @@ def test_bfloat16_does_not_wait_for_a_smaller_scale(strategy_over):
 def test_diagnose_sees_the_masks_of_the_step(strategy_over):
     batches = tiny.batches(2, 8)
     trainer = tiny.Trainer(
-        strategy_over(2), batches, make_model=flat, masking=tiny.MASKING, policy="float64"
+        strategy_over(2), batches, make_model=flat, task=MASKED, policy="float64"
     )
     trainer.run()
     _, losses = trainer.step.diagnose(next(iter(tiny.distributed(trainer.strategy, batches[1:]))))
@@ -509,6 +511,16 @@ def test_masking_replaces_its_share_of_the_tokens_that_are_not_special():
     replaced = found[~special] == tiny.MASK_ID
     assert abs(replaced.mean() - drop_share(0.3)) < 0.015
     np.testing.assert_array_equal(found[~special][~replaced], ids[~special][~replaced])
+
+
+def test_masking_is_of_the_share_and_the_tokenizers_tokens():
+    tokenizer = SimpleNamespace(mask_token_id=4, all_special_ids=[3, 0, 4])
+    assert Masking.of(0.3, tokenizer) == Masking(0.3, 4, (0, 3, 4))
+    assert Masking.of(0.0, tokenizer) is Masking.of(0.3, None) is None
+    tokenizer.mask_token_id = None
+    assert Masking.of(0.0, tokenizer) is None
+    with pytest.raises(UserError, match=r"config\.task\.mask_share needs a tokenizer with a mask"):
+        Masking.of(0.3, tokenizer)
 
 
 def test_the_gradient_is_sampled_before_it_is_clipped(strategy_over):

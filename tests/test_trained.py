@@ -64,7 +64,7 @@ def test_sizes_that_the_weights_do_not_have_are_refused_before_they_are_made(
 def test_labels_that_the_weights_do_not_have(workdir, monkeypatch):
     monkeypatch.setattr(trained, "build_model", lambda *args: pytest.fail(f"built {args}"))
     names = [str(i) for i in range(5000)]
-    reseal(workdir.config_file, lambda values: values["derived"].update(id2label=names))
+    reseal(workdir.config_file, lambda values: values["derived"].update(facts={"labels": names}))
     with pytest.raises(UserError, match="does not hold head/logits/kernel with the shape"):
         TrainedModel(workdir, tf.distribute.get_strategy())
 

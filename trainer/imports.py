@@ -37,7 +37,7 @@ def load(path: str, what: str) -> Callable[..., Any]:
 
     Args:
       path: the import path; the module is imported if it was not yet.
-      what: the config field that named it, for the message ("config.objective.loss").
+      what: the config field that named it, for the message ("config.task.loss").
 
     Raises:
       UserError: no colon, no such module, no such attribute, an attribute of another module that

@@ -89,7 +89,7 @@ class Run:
             derived = workdir.read()[1]
             self.pretrained = derived["pretrained"]
             self.pretrained_sha256 = derived["pretrained_sha256"]
-        before = workdir.read()[1]["facts"] if workdir.started else None
+        before = workdir.read(config)[1]["facts"] if workdir.started else None
         self._links = contextlib.ExitStack()  # goes with this run
         self.source = open_source(self._readable(config.data), config.task, before)
         self.tokenizer = self._make_tokenizer(pretrained, say)

@@ -4,16 +4,23 @@ import csv
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from transformers import PreTrainedTokenizerFast
 
 from trainer import config
-from trainer.data import sources, tokenizers
+from trainer.data import cache, sources, tokenizers
+from trainer.data.encode import Encoded
+from trainer.data.progress import Progress, quiet
+from trainer.tasks.classification import Classification
+from trainer.tasks.task import Piece
 
 Rows = Sequence[tuple[str, object]]
 
+NO_PIECE = Piece(0, Encoded(np.zeros(1, np.int64), 1, cut=False), {})
 TEXT = "the film was good bad funny long story about a man who never came home again"
 WORDS = TEXT.split()
 ROWS: Rows = [
@@ -45,9 +52,44 @@ def make_files(tmp_path: Path) -> Callable[..., config.Data]:
     return make
 
 
+def opened(
+    data: config.Data, facts: dict[str, Any] | None = None, **settings: object
+) -> sources.Source:
+    """The source of a classification with these settings."""
+    return sources.open_source(data, Classification(**settings), facts)
+
+
+def gold_of(source: sources.Source, split: str, **settings: object) -> list[dict[str, Any]]:
+    """What a classification with these settings makes of each row's label."""
+    task = Classification(**settings).bound(source.facts)
+    return [task.gold(row, NO_PIECE) for row in source.rows(split)]
+
+
+def load_or_build(
+    source: sources.Source,
+    split: str,
+    tokenizer: PreTrainedTokenizerFast,
+    data: config.Data,
+    cache_dir: Path,
+    progress: Progress = quiet,
+    **settings: object,
+) -> cache.TokenSplit:
+    """A split's table on disk, as a classification with these settings makes it."""
+    task = Classification(**settings).bound(source.facts, tokenizer)
+    return cache.load_or_build(
+        source,
+        split,
+        task,
+        tokenizer=tokenizer,
+        data=data,
+        cache_dir=cache_dir,
+        progress=progress,
+    )
+
+
 @pytest.fixture
 def source(make_files: Callable[..., config.Data]) -> sources.Source:
-    return sources.open_source(make_files())
+    return opened(make_files())
 
 
 @pytest.fixture(scope="session")

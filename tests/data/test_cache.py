@@ -12,11 +12,11 @@ import pytest
 import tensorflow as tf
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from tests.data.conftest import write_csv
+from tests.data.conftest import gold_of, load_or_build, opened, write_csv
 from trainer import config
-from trainer.data import cache, sources, store
+from trainer.data import cache, store
 from trainer.data.encode import TextEncoder
-from trainer.data.progress import bar, quiet
+from trainer.data.progress import bar
 from trainer.errors import UserError
 from trainer.storage.disk import seal_of
 
@@ -28,7 +28,7 @@ def data():
 
 @pytest.fixture
 def split(source, tokenizer, data, tmp_path):
-    return cache.load_or_build(source, "train", tokenizer, data, tmp_path / "c", bar)
+    return load_or_build(source, "train", tokenizer, data, tmp_path / "c", bar)
 
 
 def gather(split, rows, length):
@@ -36,15 +36,17 @@ def gather(split, rows, length):
 
 
 def test_a_split_holds_what_the_encoder_makes(split, source, tokenizer, data):
-    examples = list(source.examples("train"))
+    rows_read, gold = list(source.rows("train")), gold_of(source, "train")
     encoder = TextEncoder(tokenizer, 12, "head+tail")
-    encoded = encoder.encode([e.text for e in examples])
-    assert len(split) == len(examples)
+    encoded = encoder.encode([row["text"] for row in rows_read])
+    assert len(split) == len(rows_read)
     assert split.lengths.tolist() == [len(e.ids) for e in encoded]
-    assert split.array("label").tolist() == [e.label for e in examples]
-    assert split.rows.tolist() == [e.id for e in examples]
+    assert split.gold["label"].tolist() == [each["label"] for each in gold]
+    assert split.rows.tolist() == [row.id for row in rows_read]
+    assert split.gold["rows"].tolist() == split.rows.tolist()
+    assert split.gold["lengths"].tolist() == split.lengths.tolist()
     assert split.cut_count == sum(e.cut for e in encoded) > 0
-    kinds = (split.lengths.dtype, split.array("label").dtype, split.rows.dtype)
+    kinds = (split.lengths.dtype, split.gold["label"].dtype, split.rows.dtype)
     assert kinds == (np.int32, np.int32, np.int64)
 
     rows = np.array([5, -1, 0, 5])
@@ -54,7 +56,7 @@ def test_a_split_holds_what_the_encoder_makes(split, source, tokenizer, data):
         assert batch["input_ids"][at].tolist() == [*ids, *[0] * (16 - len(ids))]
         assert batch["attention_mask"][at].tolist() == [1] * len(ids) + [0] * (16 - len(ids))
     assert not batch["token_type_ids"].any()
-    assert batch["label"].tolist() == [examples[5].label, 0, examples[0].label, examples[5].label]
+    assert batch["label"].tolist() == [gold[5]["label"], 0, gold[0]["label"], gold[5]["label"]]
     assert batch["weight"].tolist() == [1, 0, 1, 1]
     assert batch["id"].tolist() == [5, -1, 0, 5]
     kinds = {name: value.dtype.name for name, value in batch.items()}
@@ -68,9 +70,9 @@ def test_pairs_have_token_types_and_empty_texts_are_kept(tokenizer, tmp_path):
     paths = [
         str(write_csv(tmp_path / f"{n}.csv", rows[n:], ["text", "two", "label"])) for n in range(3)
     ]
-    data = config.Data("files", "", "", *paths[:2], 0.1, paths[2], text_pair="two", max_length=16)
-    source = sources.open_source(data)
-    split = cache.load_or_build(source, "train", tokenizer, data, tmp_path / "c", quiet)
+    data = config.Data("files", "", "", *paths[:2], 0.1, paths[2], max_length=16)
+    source = opened(data, text_pair="two")
+    split = load_or_build(source, "train", tokenizer, data, tmp_path / "c", text_pair="two")
     batch = gather(split, np.arange(3), 8)
     assert split.empty_count == 1
     assert split.lengths.tolist() == [7, 3, 4]
@@ -85,7 +87,7 @@ def test_ids_beyond_the_number_of_tokens_are_kept(source, tokenizer, data, tmp_p
     backend = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     gaps = type(tokenizer)(tokenizer_object=backend, unk_token="[UNK]")
-    split = cache.load_or_build(source, "train", gaps, data, tmp_path, quiet)
+    split = load_or_build(source, "train", gaps, data, tmp_path)
     batch = gather(split, np.arange(len(split)), 16)
     assert set(batch["input_ids"].flat) == set(vocab.values())
 
@@ -98,7 +100,7 @@ def test_it_is_built_once_and_again_when_something_changed(
     monkeypatch.setattr(cache, "_write", lambda *args: built.append(1) or write(*args))
 
     def load(split="train"):
-        cache.load_or_build(source, split, tokenizer, data, tmp_path, quiet)
+        load_or_build(source, split, tokenizer, data, tmp_path)
         return len(built)
 
     assert [load(), load(), load("test"), load("test")] == [1, 1, 2, 2]
@@ -114,7 +116,7 @@ def test_it_is_built_once_and_again_when_something_changed(
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
 def test_damage_is_said_and_mended(source, tokenizer, data, tmp_path, caplog, name, damage):
     def load():
-        return cache.load_or_build(source, "train", tokenizer, data, tmp_path / "c", quiet)
+        return load_or_build(source, "train", tokenizer, data, tmp_path / "c")
 
     expected = gather(load(), np.arange(20), 16)
     [folder] = [p for p in (tmp_path / "c").iterdir() if p.is_dir()]
@@ -203,11 +205,11 @@ def test_a_failed_build_leaves_nothing(tmp_path, source, tokenizer, data):
     assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write the token cache of test in .*file"):
-        cache.load_or_build(source, "test", tokenizer, data, tmp_path / "file", quiet)
+        load_or_build(source, "test", tokenizer, data, tmp_path / "file")
 
 
 def test_gather_is_quick(source, tokenizer, tmp_path):
-    split = cache.load_or_build(source, "train", tokenizer, config.Data(), tmp_path, quiet)
+    split = load_or_build(source, "train", tokenizer, config.Data(), tmp_path)
     rows = tf.range(64, dtype=tf.int64) % len(split)
     compiled = tf.function(split.gather)
     times = []

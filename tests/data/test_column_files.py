@@ -1,8 +1,11 @@
 """Column files: blanks, tabs, document marks, and lines that do not fit."""
 
+from collections.abc import Sequence
+
 import pytest
 
-from trainer.data.column_files import Columns, sentences
+from trainer.data import column_files
+from trainer.data.column_files import sentences
 from trainer.errors import UserError
 
 CONLL = """-DOCSTART- -X- O O
@@ -15,27 +18,47 @@ Peter NNP I-NP I-PER
 1996-08-22 CD I-NP O"""
 
 
-def read(text: str, columns: Columns = Columns()) -> list:  # noqa: B008 (it is a tuple)
+def read(text: str, columns: Sequence[int] = (0, -1)) -> list:
     return list(sentences(iter(text.splitlines(keepends=True)), columns, "file a"))
 
 
 def test_sentences_and_document_marks():
     assert read(CONLL) == [
-        (3, ["EU", "rejects"], ["I-ORG", "O"]),
-        (6, ["Peter"], ["I-PER"]),
-        (8, ["1996-08-22"], ["O"]),
+        [["EU", "rejects"], ["I-ORG", "O"]],
+        [["Peter"], ["I-PER"]],
+        [["1996-08-22"], ["O"]],
     ]
 
 
 def test_tabs_line_ends_and_which_columns():
-    assert read("a\tO\r\n\r\n\r\nb c\tB-X\r\n") == [(1, ["a"], ["O"]), (4, ["b c"], ["B-X"])]
-    assert read("O  B-X   a\n", Columns(word=2, tag=1)) == [(1, ["a"], ["B-X"])]
+    assert read("a\tO\r\n\r\n\r\nb c\tB-X\r\n") == [[["a"], ["O"]], [["b c"], ["B-X"]]]
+    assert read("O  B-X   a\n", (2, 1)) == [[["a"], ["B-X"]]]
     assert read("") == read("\n \n\t\n") == []
 
 
 @pytest.mark.parametrize(
-    ("text", "columns"), [("a\n", Columns()), ("a O\nb\n", Columns()), ("a O\n", Columns(0, 3))]
+    ("text", "columns", "said"),
+    [
+        ("a\n", (0, -1), "line 1: 1 columns, 0 and -1 are"),
+        ("a O\nb\n", (0, -1), "line 2: 1 columns, 0 and -1 are"),
+        ("a O\n", (0, 3), "line 1: 2 columns, 0 and 3 are"),
+        ("a O\n", (0, -3), "line 1: 2 columns, 0 and -3 are"),
+        ("a\n\nb O\n", (1,), "line 1: 1 columns, 1 are"),
+    ],
 )
-def test_a_line_without_its_columns(text, columns):
-    with pytest.raises(UserError, match=r"file a, line \d: \d columns, the word is in column 0"):
+def test_a_line_without_its_columns(text, columns, said):
+    with pytest.raises(UserError, match=f"^file a, {said} asked for: an empty line ends a sen"):
         read(text, columns)
+
+
+def test_one_column_of_words_alone():
+    """As a file to predict has it."""
+    assert read("a\nb\n\nc\n", (0,)) == [[["a", "b"]], [["c"]]]
+    assert read("a x O\n", (2, 0, 1)) == [[["O"], ["a"], ["x"]]]
+
+
+def test_a_sentence_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(column_files, "MAX_ITEMS", 3)
+    assert read("a O\n" * 3) == [[["a"] * 3, ["O"] * 3]]
+    with pytest.raises(UserError, match="file a, line 4: a sentence of over 3 words: an empty"):
+        read("a O\n" * 4)

@@ -9,16 +9,14 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import config as config_lib
 
+from tests.data.conftest import load_or_build
 from trainer import config
-from trainer.data import cache, pipeline, plan, table
-from trainer.data.progress import quiet
+from trainer.data import pipeline, plan, table
 
 
 @pytest.fixture
 def split(source, tokenizer, tmp_path):
-    return cache.load_or_build(
-        source, "train", tokenizer, config.Data(max_length=16), tmp_path, quiet
-    )
+    return load_or_build(source, "train", tokenizer, config.Data(max_length=16), tmp_path)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ TSV, CSV = Format("tsv"), Format("csv", quoted=True)
 
 def read(content: bytes, format_: Format, columns: str = "text label", remarks=None) -> list:
     file = rows.unpacked(io.BytesIO(content), format_)
-    found = list(rows.read(file, format_, columns.split(), "the file", remarks))
+    found = list(rows.read(file, format_, columns.split(), "the file", remarks=remarks))
     assert [number for number, _ in found] == list(range(1, len(found) + 1))
     return [cells for _, cells in found]
 

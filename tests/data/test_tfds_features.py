@@ -10,6 +10,7 @@ from programs import ROOT
 from trainer.config import Data
 from trainer.data.sources import open_source
 from trainer.errors import UserError
+from trainer.tasks.classification import Classification
 
 
 def test_a_feature_of_a_strangers_module_is_refused_and_not_imported(tmp_path, monkeypatch):
@@ -19,13 +20,13 @@ def test_a_feature_of_a_strangers_module_is_refused_and_not_imported(tmp_path, m
     (tmp_path / "odd_feature.py").write_text("raise SystemExit('it ran')")
     monkeypatch.syspath_prepend(tmp_path)
     settings = Data(name="imdb_sample", data_dir=str(tmp_path / "data"))
-    assert open_source(settings).id2label == ["neg", "pos"]
+    assert open_source(settings, Classification()).facts == {"labels": ["neg", "pos"]}
     values = json.loads(file.read_text())
     values["featuresDict"]["features"]["text"]["pythonClassName"] = "odd_feature.Text"
     file.write_text(json.dumps(values))
     with pytest.raises(
         UserError, match=r"names 'odd_feature\.Text', which is no feature"
     ) as caught:
-        open_source(settings)
+        open_source(settings, Classification())
     assert "\n" not in str(caught.value)
     assert "odd_feature" not in sys.modules

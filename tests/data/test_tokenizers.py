@@ -9,9 +9,9 @@ import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import models
 
-from tests.data.conftest import ROWS
+from tests.data.conftest import ROWS, opened
 from trainer import config
-from trainer.data import sources, tokenizers, unigram
+from trainer.data import tokenizers, unigram
 from trainer.data.progress import quiet
 from trainer.data.tokenizer_training import SPECIAL
 from trainer.errors import UserError
@@ -69,30 +69,37 @@ def test_special_tokens_templates_and_round_trip(kind, lowercase, tmp_path):
     assert 1 not in one["input_ids"]
 
 
+def corpus(source) -> tokenizers.Corpus:
+    return tokenizers.Corpus(
+        source.fingerprint("train"), lambda: (row["text"] for row in source.rows("train"))
+    )
+
+
 def test_it_is_trained_on_train_alone_and_cached(make_files, tmp_path, monkeypatch):
-    source = sources.open_source(make_files())
+    source = opened(make_files())
     seen = []
-    examples = source.examples
-    monkeypatch.setattr(source, "examples", lambda split: seen.append(split) or examples(split))
+    rows = source.rows
+    monkeypatch.setattr(source, "rows", lambda split: seen.append(split) or rows(split))
+    texts = corpus(source)
     settings = config.Tokenizer(vocab_size=100)
     one, two = (
-        tokenizers.make_tokenizer(settings, source, tmp_path / "cache", quiet) for _ in range(2)
+        tokenizers.make_tokenizer(settings, texts, tmp_path / "cache", quiet) for _ in range(2)
     )
     assert seen == ["train"]
     assert one.get_vocab() == two.get_vocab()
-    tokenizers.make_tokenizer(config.Tokenizer("bpe", 280), source, tmp_path / "cache", quiet)
+    tokenizers.make_tokenizer(config.Tokenizer("bpe", 280), texts, tmp_path / "cache", quiet)
     assert seen == ["train", "train"]
 
 
 def test_a_pretrained_tokenizer_is_read_from_a_folder(tokenizer, source, tmp_path):
     tokenizer.save_pretrained(tmp_path / "own")
     settings = config.Tokenizer(pretrained=str(tmp_path / "own"))
-    read = tokenizers.make_tokenizer(settings, source, tmp_path, quiet)
+    read = tokenizers.make_tokenizer(settings, corpus(source), tmp_path, quiet)
     assert read.get_vocab() == tokenizer.get_vocab()
     (tmp_path / "none").mkdir()
     settings.pretrained = str(tmp_path / "none")
     with pytest.raises(UserError, match=r"cannot load tokenizer .*none") as caught:
-        tokenizers.make_tokenizer(settings, source, tmp_path, quiet)
+        tokenizers.make_tokenizer(settings, corpus(source), tmp_path, quiet)
     assert "\n" not in str(caught.value)
 
 

@@ -10,7 +10,7 @@ HEAD = get_config().phases[0].steps
 CACHED = "--config.phases[0].cache_features=True"
 END = HEAD + 5
 # Every 9 steps: one reading has steps of both phases.
-ALWAYS = ("--config.objective.mask_share=0", "--config.log_every_steps=9")
+ALWAYS = ("--config.task.mask_share=0", "--config.log_every_steps=9")
 
 
 def test_a_cut_phase_goes_on_as_the_uncut(smoke, launch, tmp_path):

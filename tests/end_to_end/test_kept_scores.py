@@ -23,8 +23,8 @@ class Odd(network.Network):
 
 
 def build(config, vocab_size, classes):
-    pairs = bool(config.data.text_pair)
-    shape = network.from_scratch(config.model, vocab_size, config.data.max_length, pairs)
+    length, pairs = config.data.max_length, config.task.pairs
+    shape = network.from_scratch(config.model, vocab_size, length, pairs)
     return Odd(shape, classes)
 """
 
@@ -49,9 +49,9 @@ def ended(launch, program, tmp_path, *flags):
 
 def test_too_many_scores_are_told_before_the_first_step(train, launch, workdir, tmp_path):
     said = train(few=True, odd=False)
-    first = said.index("Note: scores of test will not be kept: 1,000 examples of 2 classes make")
+    first = said.index("Note: scores of test will not be kept: they make 32,000 bytes")
     assert first < said.index("step 2/2")
-    assert "Note: scores of test are not kept: 1,000 examples of 2 classes make 36,000" in said
+    assert "Note: scores of test are not kept: they make 32,000 bytes, at most 1,000" in said
     assert "launch.report --workdir" not in said
     assert not (workdir / "scores").exists()
     report = launch(f"--workdir={workdir}", "--trust=odd_parts", program="launch.report")
@@ -78,6 +78,6 @@ def test_outputs_that_are_not_finite_are_not_calibrated(train, launch, workdir, 
     predicted = ended(launch, "predict", tmp_path, *where, "--texts=a film")
     assert f"Note: {note}" in predicted.stderr
     assert predicted.status == 2
-    assert "error: the model's outputs for the text with id 0 are not finite" in predicted.stderr
+    assert "error: the model's outputs for --texts, row 1 are not finite" in predicted.stderr
     assert not predicted.stdout
     assert "Traceback" not in predicted.stderr

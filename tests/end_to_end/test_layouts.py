@@ -44,7 +44,7 @@ def test_dropout_is_on():
     settings = get_config()
     assert settings.model.dropout > 0
     assert settings.model.attention_dropout > 0
-    assert settings.objective.mask_share > 0
+    assert settings.task.mask_share > 0
 
 
 def test_50_steps_in_float32_agree_to_1e_4(tmp_path, smoke, calm, capsys):

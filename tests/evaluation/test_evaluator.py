@@ -5,11 +5,10 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from trainer.config import Objective
 from trainer.errors import Interrupted
 from trainer.evaluation.evaluator import Evaluator
-from trainer.tasks.losses import make_loss
 from trainer.tasks.classification import Classification
+from trainer.tasks.losses import make_loss
 from trainer.tasks.task import Task
 
 EXAMPLES, ROWS = 11, 4
@@ -22,11 +21,10 @@ def _batches(order):
     return [tiny.filled({key: value[part] for key, value in split.items()}, ROWS) for part in parts]
 
 
-def _evaluator(strategy, objective=None, task=None):
+def _evaluator(strategy, task=None):
     with strategy.scope():
         model = tiny.classifier(tiny.model_settings(depth=0))
-    task = task or Classification(objective or Objective(), tiny.NAMES)
-    return Evaluator(strategy, model, task)
+    return Evaluator(strategy, model, task or tiny.classification())
 
 
 def _run(evaluator, batches, examples=EXAMPLES, stop=lambda: False, advance=lambda _: None):
@@ -37,7 +35,7 @@ def _run(evaluator, batches, examples=EXAMPLES, stop=lambda: False, advance=lamb
 @pytest.mark.parametrize("devices", [1, 2, 4])
 def test_every_example_once_in_the_order_of_the_data(strategy_over, devices):
     weights = (0.5, 1.0, 3.0)
-    evaluator = _evaluator(strategy_over(devices), Objective(class_weights=weights))
+    evaluator = _evaluator(strategy_over(devices), tiny.classification(class_weights=weights))
     order = np.random.default_rng(0).permutation(EXAMPLES)
     advanced = []
     scores = _run(evaluator, _batches(order), advance=advanced.append)
@@ -47,7 +45,7 @@ def test_every_example_once_in_the_order_of_the_data(strategy_over, devices):
     logits = evaluator.model(tiny.features(split)).numpy()
     np.testing.assert_allclose(scores.answers["logits"], logits, rtol=1e-5, atol=1e-7)
     assert scores.answers["logits"].dtype == np.float32
-    losses = make_loss(Objective(), tiny.CLASSES).example_losses(split["label"], logits)
+    losses = make_loss(Classification(), tiny.CLASSES).example_losses(split["label"], logits)
     np.testing.assert_allclose(scores.mean_losses("loss"), losses, rtol=1e-5)
     np.testing.assert_array_equal(scores.weights["loss"], np.array(weights)[split["label"]])
 

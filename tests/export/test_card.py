@@ -11,9 +11,9 @@ from markdown_it import MarkdownIt
 from sealing import DERIVED
 
 from trainer.config import Data, Experiment, Model
-from trainer.tasks.calibration import Calibration
 from trainer.export.card import Card, code, number, prose, words, write_card
 from trainer.storage.workdir import Workdir
+from trainer.tasks.calibration import Calibration
 
 HOSTILE = (
     *("a|b", "`", "``a``", "<script>alert(1)</script>", "</code><img src=x onerror=alert(1)>"),
@@ -131,7 +131,7 @@ def test_a_hostile_run_changes_nothing_but_its_own_words(tmp_path, format_, valu
     fitted = Calibration.fit(9, np.array([0, 1, 1]), np.eye(2)[[0, 1, 0]], 0.9)
     fitted.save(workdir.calibration_file)
     config = Experiment(data=Data(source="files", train=value), model=Model(pretrained=value))
-    derived = {"id2label": [value, "pos"], "data_fingerprint": {value: value}}
+    derived = {"facts": {"labels": [value, "pos"]}, "data_fingerprint": {value: value}}
     write_card(Card(workdir, config, derived, 9), tmp_path, format_, f"it holds {value!r}")
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert text.startswith("---\n")
@@ -166,7 +166,9 @@ def test_a_hostile_run_changes_nothing_but_its_own_words(tmp_path, format_, valu
 
 def test_many_labels_are_cut(tmp_path):
     labels = [f"label {i}" for i in range(1000)]
-    write_card(Card(Workdir(tmp_path), Experiment(), {"id2label": labels}, 9), tmp_path, "keras")
+    write_card(
+        Card(Workdir(tmp_path), Experiment(), {"facts": {"labels": labels}}, 9), tmp_path, "keras"
+    )
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "`label 99` and 900 more, the weights" in text
     assert "label 100" not in text

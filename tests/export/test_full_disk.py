@@ -41,11 +41,11 @@ def run(tmp_path_factory) -> Workdir:
     derived = DERIVED | {
         "pretrained": pretrained,
         "pretrained_sha256": {"model.safetensors": "0" * 64},
-        "id2label": LABELS,
+        "facts": {"labels": LABELS},
     }
     made.begin(config, derived, load_tokenizer(folder))
     values = {f"model/{name}": v for name, v in loaded(folder)[0].items()}
-    made.best.save(9, values, {"metric": "accuracy", "value": 0.5, "phase": 0})
+    made.best.save(9, values, {"lower_is_better": False, "value": 0.5, "phase": 0})
     made.checkpoints.save(9, values, {"phase": 1})
     return made
 
@@ -54,7 +54,7 @@ def run(tmp_path_factory) -> Workdir:
 def trained(run) -> TrainedModel:
     """Its model; of pairs, as a graph that takes ids alone is made faster."""
     made = TrainedModel(run, tf.distribute.get_strategy())
-    made.config.data.text_pair = "other"
+    made.task.text_pair = "other"
     return made
 
 

@@ -56,12 +56,12 @@ def begun(folder: Path, workdir: Path, **model) -> Workdir:
     derived = DERIVED | {
         "pretrained": pretrained if config.model.pretrained else None,
         "pretrained_sha256": {} if config.model.pretrained else None,
-        "id2label": LABELS,
+        "facts": {"labels": LABELS},
     }
     run = Workdir(workdir)
     run.begin(config, derived, load_tokenizer(folder))
     values = {f"model/{name}": v for name, v in loaded(folder)[0].items()}
-    run.best.save(STEP, values, {"metric": "accuracy", "value": 0.5, "phase": 0})
+    run.best.save(STEP, values, {"lower_is_better": False, "value": 0.5, "phase": 0})
     run.checkpoints.save(STEP, values, {"phase": 1})
     return run
 

@@ -14,6 +14,7 @@ from programs import ROOT
 
 from trainer.config import Data
 from trainer.data.sources import open_source
+from trainer.tasks.classification import Classification
 
 # Run with -I: neither the working folder nor PYTHONPATH is searched.
 ANSWER = """
@@ -37,8 +38,8 @@ json.dump(rows, open(sys.argv[3], "w"))
 
 def texts_of(count: int) -> list[str]:
     """Odd ones, and real reviews."""
-    source = open_source(Data(name="imdb_sample", data_dir=str(ROOT / "data")))
-    reviews = (example.text for example in source.examples("test"))
+    source = open_source(Data(name="imdb_sample", data_dir=str(ROOT / "data")), Classification())
+    reviews = (row["text"] for row in source.rows("test"))
     return [*odd_texts.TEXTS, *itertools.islice(reviews, count)]
 
 

@@ -17,6 +17,7 @@ from trainer.data.encode import TextEncoder
 from trainer.data.sources import open_source
 from trainer.data.tokenizers import load_tokenizer, train_tokenizer
 from trainer.export.wordpiece import GraphTokenizer, why_not
+from trainer.tasks.classification import Classification
 
 MINILM = ROOT / "data" / "minilm"
 SAMPLE = Data(name="imdb_sample", data_dir=str(ROOT / "data"))
@@ -24,12 +25,12 @@ SAMPLE = Data(name="imdb_sample", data_dir=str(ROOT / "data"))
 
 def trained(**changes):
     """A small tokenizer of this library's own."""
-    texts = [example.text for example in itertools.islice(reviews(), 200)]
+    texts = list(itertools.islice(reviews(), 200))
     return train_tokenizer(Tokenizer(vocab_size=500, **changes), [*texts, *odd_texts.TEXTS[:-2]])
 
 
 def reviews():
-    return open_source(SAMPLE).examples("test")
+    return (row["text"] for row in open_source(SAMPLE, Classification()).rows("test"))
 
 
 def different(encoder: TextEncoder, graph: GraphTokenizer, texts: list[str]) -> list[str]:
@@ -46,7 +47,7 @@ def different(encoder: TextEncoder, graph: GraphTokenizer, texts: list[str]) -> 
 
 @pytest.mark.parametrize(("cut", "length"), [("head+tail", 384), ("head", 32), ("tail", 7)])
 def test_odd_texts_and_reviews(cut, length):
-    texts = [*odd_texts.TEXTS, *(example.text for example in itertools.islice(reviews(), 200))]
+    texts = [*odd_texts.TEXTS, *itertools.islice(reviews(), 200)]
     tokenizers = [trained(), trained(lowercase=False)]
     if MINILM.is_dir():
         tokenizers.append(load_tokenizer(MINILM))
@@ -85,8 +86,8 @@ def test_the_official_test_reviews(kind, finished):
     tokenizer = load_tokenizer(folder)
     encoder = TextEncoder(tokenizer, 512, "head+tail")
     graph = GraphTokenizer(tokenizer, encoder)
-    source = open_source(Data(name="imdb_reviews", data_dir=os.environ["IMDB"]))
-    texts = [example.text for example in source.examples("test")]
+    data = Data(name="imdb_reviews", data_dir=os.environ["IMDB"])
+    texts = [row["text"] for row in open_source(data, Classification()).rows("test")]
     assert len(texts) == 25_000
     found = [different(encoder, graph, texts[i : i + 500]) for i in range(0, 25_000, 500)]
     equal = 1 - sum(map(len, found)) / len(texts)

@@ -139,6 +139,7 @@ def main() -> None:
         "data.tfds_records",
     ):
         importlib.import_module(f"trainer.{module}")
+    importlib.import_module("sklearn.metrics")  # the library waits until it is asked for something
     gc.freeze()
     for line in sys.stdin:
         job = json.loads(line)

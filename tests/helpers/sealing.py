@@ -12,7 +12,7 @@ _METRICS = {"loss": 0.7, "accuracy": 0.5, "calibration_error": 0.1, "examples": 
 DERIVED: dict[str, Any] = {
     "pretrained": None,
     "pretrained_sha256": None,
-    "id2label": ["neg", "pos"],
+    "facts": {"labels": ["neg", "pos"]},
     "tokenizer": "abc",
     "data_fingerprint": {"train": "1", "validation": "2", "test": "3"},
     "buckets": [8, 16],

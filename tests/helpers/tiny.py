@@ -1,25 +1,26 @@
 """Tiny models and batches for tests, and all that one training step needs."""
 
 import contextlib
+from collections.abc import Sequence
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import Experiment, Model, Objective, Optimizer, Phase
+from trainer.config import Experiment, Model, Optimizer, Phase
 from trainer.models.architecture import from_scratch
 from trainer.models.network import Network
 from trainer.models.parameters import named_parameters
 from trainer.phases import plan_phases
 from trainer.state import TrainState
 from trainer.step import STEP_METRICS, StepResults, TrainStep
-from trainer.tasks.classification import Classification, Masking
+from trainer.tasks.classification import Classification
 from trainer.tasks.task import Task
 
 VOCAB, LENGTH, CLASSES = 40, 8, 3
 NAMES = ("bad", "fair", "good")
 MASK_ID, SPECIAL_IDS = 4, (0, 1, 2, 3, 4)
-MASKING = Masking(0.2, MASK_ID, SPECIAL_IDS)
 
 
 @contextlib.contextmanager
@@ -54,6 +55,12 @@ def classifier(settings: Model | None = None, classes: int = CLASSES) -> Network
     model = Network(shape, classes)
     model(features(batch(2)))
     return model
+
+
+def classification(names: Sequence[str] = NAMES, **settings) -> Classification:
+    """The task of one run, with a tokenizer of which only the special tokens are known."""
+    tokenizer = SimpleNamespace(mask_token_id=MASK_ID, all_special_ids=list(SPECIAL_IDS))
+    return Classification(**settings).bound({"labels": list(names)}, tokenizer)
 
 
 def features(batch_: dict) -> dict:
@@ -115,13 +122,11 @@ class Trainer:
         *,
         make_model=classifier,
         task: Task | None = None,
-        objective: Objective | None = None,
         optimizer: Optimizer | None = None,
         phases: list[Phase] | None = None,
         phase: int = 0,
         policy: str = "float32",
         accumulate: int = 1,
-        masking: Masking | None = None,
         xla: str = "off",
         recompute: bool = False,
         seed: int = 7,
@@ -137,7 +142,7 @@ class Trainer:
         self.loss_scale = self.all.loss_scale
         self.phases = plan_phases(phases, list(self.parameters), 10)
         self._arguments = {
-            "task": task or Classification(objective or Objective(), NAMES, masking),
+            "task": task or classification(),
             "seed": seed,
             "accumulate": accumulate,
             "clip_norm": optimizer.clip_norm,

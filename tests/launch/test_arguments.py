@@ -1,9 +1,11 @@
 """Flags are checked at the door: each mistake is one line, before anything is loaded."""
 
+import dataclasses
 import os
 
 import pytest
 from absl import flags
+from programs import ROOT
 
 from launch import arguments
 from launch.arguments import check_config, with_flag_files
@@ -19,6 +21,8 @@ HEAD = "from trainer.config import *\n"
         ("phases[0]", "is a group of settings: give one of them"),
         ("model", "is a group of settings: give one of them, as --config.model"),
         ("phases", r"is a group of settings.*phases\[0\]"),
+        ("task", "is a group of settings: give one of them, as --config.task"),
+        ("task.names", "config.task has no field 'names'"),
         ("phases[-1].steps", r"has no field 'phases\[-1\]'"),
         ("phases[3].steps", r"there is no config\.phases\[3\]: the index is over 0"),
         ("phases[999999999].steps", "the index is over 0"),
@@ -44,7 +48,10 @@ def test_a_name_that_is_no_setting(name, said):
         arguments._check_field(Experiment(), name)
 
 
-@pytest.mark.parametrize("name", ["seed", "model.width", "phases[0].train", "phases[0].steps"])
+@pytest.mark.parametrize(
+    "name",
+    ["seed", "model.width", "task.text", "task.metrics", "phases[0].train", "phases[0].steps"],
+)
 def test_a_name_that_is_a_setting(name):
     arguments._check_field(Experiment(), name)
 
@@ -96,6 +103,37 @@ def test_a_config_is_made_with_its_argument(tmp_path):
     path = tmp_path / "seed.py"
     path.write_text(HEAD + "def get_config(seed):\n    return Experiment(seed=int(seed))\n")
     assert check_config(f"{path}:7").seed == 7
+
+
+TASK = """from __future__ import annotations
+from dataclasses import dataclass
+from trainer.config import Experiment
+from trainer.tasks.task import Task
+
+@dataclass
+class Own(Task):
+    margin: float = 0.2
+    names: {names} = ()
+
+def get_config():
+    return Experiment(task=Own())
+"""
+
+
+def test_fields_of_a_task_have_types_where_their_annotations_are_texts(tmp_path):
+    """Or no flag could change them."""
+    path = tmp_path / "own.py"
+    path.write_text(TASK.format(names="tuple[str, ...]"))
+    kinds = {spec.name: spec.type for spec in dataclasses.fields(check_config(str(path)).task)}
+    assert kinds == {"margin": float, "names": tuple[str, ...]}
+    kinds = {
+        spec.type
+        for spec in dataclasses.fields(check_config(str(ROOT / "configs" / "smoke.py")).task)
+    }
+    assert kinds == {str, float, tuple[str, ...], tuple[float, ...]}
+    path.write_text(TASK.format(names="Nowhere"))
+    with pytest.raises(UserError, match=r"own\.py: config\.task: NameError: .*Nowhere"):
+        check_config(str(path))
 
 
 def test_flag_files(tmp_path):

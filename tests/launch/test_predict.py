@@ -20,6 +20,7 @@ from programs import ROOT, environment
 from trainer import config
 from trainer.data.sources import open_source
 from trainer.storage import sealed
+from trainer.tasks.classification import Classification
 
 REVIEWS = [*odd_texts.TEXTS, *(f"review {i}: {'good ' * (i % 70)} or not" for i in range(1500))]
 
@@ -196,14 +197,22 @@ def test_pairs_and_single_texts_are_not_mixed_up(launch, finished, tmp_path):
     pairs = tmp_path / "pairs"
     pairs.mkdir()
     values = sealed.read(finished / "config.json")
-    values["data"]["text_pair"] = "other"
+    values["task"]["text_pair"] = "other"
     sealed.write(pairs / "config.json", values)
     (tmp_path / "a.csv").write_text("text\nx\n")
     (tmp_path / "a.txt").write_text("x\n")
     for run, flags, said in (
-        (pairs, ["--texts=x"], "the model takes pairs of texts"),
-        (pairs, [f"--input={tmp_path / 'a.txt'}"], "the model takes pairs of texts"),
-        (pairs, ["--format=text", "--text_pair=b"], "the model takes pairs of texts"),
+        (pairs, ["--texts=x"], "the model takes more than a text: give the rows as columns"),
+        (
+            pairs,
+            [f"--input={tmp_path / 'a.txt'}"],
+            "the model takes more than a text: give the rows as columns",
+        ),
+        (
+            pairs,
+            ["--format=text", "--text_pair=b"],
+            "the model takes more than a text: give the rows as columns",
+        ),
         (finished, [f"--input={tmp_path / 'a.csv'}", "--text_pair=text"], "takes single texts"),
         (finished, ["--texts=x", "--text_pair=text"], "takes single texts"),
         (finished, [f"--input={tmp_path / 'a.txt'}", "--id=key"], "lines of text have none"),
@@ -240,8 +249,10 @@ def test_memory_does_not_grow_with_the_file(finished, reviews, tmp_path):
 def test_a_large_file_killed_and_resumed(tmp_path):
     """PREDICT_BYTES of reviews, by default 1 GB, half an hour; measures the whole process tree."""
     size = float(os.environ.get("PREDICT_BYTES", "1e9"))
-    source = open_source(config.Data(name="imdb_sample", data_dir=str(ROOT / "data")))
-    texts = [example.text for example in source.examples("test")]
+    source = open_source(
+        config.Data(name="imdb_sample", data_dir=str(ROOT / "data")), Classification()
+    )
+    texts = [row["text"] for row in source.rows("test")]
     large, output = tmp_path / "large.jsonl", tmp_path / "out.jsonl"
     count = 0
     with large.open("w", encoding="utf-8") as file:

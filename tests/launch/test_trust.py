@@ -14,6 +14,8 @@ from sealing import reseal
 from tests.launch.conftest import ROWS, Few
 from trainer.evaluation.scores import Kept
 from trainer.storage import sealed
+from trainer.tasks.classification import Classification
+from trainer.tasks.metrics import softmax
 
 PARTS = """
 from pathlib import Path
@@ -43,7 +45,7 @@ class Foreign:
         (self.path / "odd_parts.py").write_text(PARTS)
         own = (
             "--config.model.factory=odd_parts:build",
-            "--config.objective.metrics=('odd_parts:worst',)",
+            "--config.task.metrics=('odd_parts:worst',)",
         )
         ended = self(*self.few.flags, *own, program="train")
         assert ended.status == 0, ended.stderr
@@ -97,10 +99,11 @@ def test_predict(foreign):
     assert ended.status == 0, ended.stderr
     assert foreign.ran()
     digest = foreign.result["sha256"]["scores/test.npz"]
-    expected = Kept.load(foreign.workdir / "scores" / "test.npz", digest, classes=2)
+    task = Classification().bound({"labels": ["bad", "good"]})
+    kept = Kept.load(foreign.workdir / "scores" / "test.npz", digest, task)
+    expected = softmax(kept.scores.answers["logits"] / foreign.result["temperature"])
     found = [json.loads(line)["probabilities"] for line in ended.stdout.splitlines()]
-    temperature = foreign.result["temperature"]
-    np.testing.assert_allclose(found, expected.probabilities(temperature), rtol=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 def test_evaluate(foreign):
@@ -197,22 +200,24 @@ def test_weights_of_an_earlier_run_are_taken_without_its_code(foreign, few):
 
 
 @pytest.mark.parametrize(
-    ("part", "field", "value"),
-    [("objective", "loss", "odd_parts:build"), ("objective", "metrics", ["odd_parts:worst"])],
+    ("field", "value", "said"),
+    [
+        ("class", "odd_parts:build", "config.task='odd_parts:build'"),
+        ("loss", "odd_parts:build", "config.task.loss='odd_parts:build'"),
+        ("metrics", ["odd_parts:worst"], "config.task.metrics[0]='odd_parts:worst'"),
+    ],
 )
-def test_losses_and_metrics_go_the_same_way(foreign, part, field, value):
+def test_tasks_losses_and_metrics_go_the_same_way(foreign, field, value, said):
     config = foreign.workdir / "config.json"
     before = config.read_bytes()
 
     def change(values):
-        values["objective"]["metrics"] = []
+        values["task"]["metrics"] = []
         values["model"]["factory"] = "trainer.models.network:build"
-        values[part][field] = value
+        values["task"][field] = value
 
     try:
         reseal(config, change)
-        at, path = ("", value) if field == "loss" else ("[0]", value[0])
-        line = named(foreign, f"config.objective.{field}{at}={path!r}")
-        assert foreign.refused("--texts=a", program="predict") == line
+        assert foreign.refused("--texts=a", program="predict") == named(foreign, said)
     finally:
         config.write_bytes(before)

@@ -37,7 +37,7 @@ def test_pytorch_computes_the_same_logits_and_the_weights_come_back(tmp_path: Pa
     config, derived = workdir.read()
     step = to_hugging_face(workdir, folder)
     pretrained = open_pretrained(str(folder))
-    model = Network(pretrained.architecture(), len(derived["id2label"]))
+    model = Network(pretrained.architecture(), len(derived["facts"]["labels"]))
     ones = tf.ones([2, 8], tf.int32)
     model({"input_ids": ones, "attention_mask": ones})
     parameters = named_parameters(model)
@@ -48,19 +48,20 @@ def test_pytorch_computes_the_same_logits_and_the_weights_come_back(tmp_path: Pa
     for name, value in store.values(best, [f"model/{n}" for n in parameters]).items():
         np.testing.assert_array_equal(parameters[name.removeprefix("model/")].numpy(), value)
 
-    examples = list(itertools.islice(open_source(config.data).examples("test"), REVIEWS))
+    rows = open_source(config.data, config.task).rows("test")
+    texts = [row["text"] for row in itertools.islice(rows, REVIEWS)]
     encoder = TextEncoder(load_tokenizer(folder), config.data.max_length, config.data.cut)
-    encoded = encoder.encode([example.text for example in examples])
+    encoded = encoder.encode(texts)
     given, found = tmp_path / "given.json", tmp_path / "logits.npy"
     values = {
         "ids": [e.ids.tolist() for e in encoded],
-        "texts": [None if e.cut else x.text for e, x in zip(encoded, examples, strict=True)],
+        "texts": [None if e.cut else x for e, x in zip(encoded, texts, strict=True)],
     }
     given.write_text(json.dumps(values))
     script = Path(__file__).with_name("torch_logits.py")
     command = [str(PYTHON), str(script), str(folder), str(given), str(found)]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert str(dict(enumerate(derived["id2label"]))) in said
+    assert str(dict(enumerate(derived["facts"]["labels"]))) in said
 
     theirs, ours = np.load(found), []
     for e in encoded:

@@ -96,7 +96,11 @@ def test_same_losses_on_any_devices_in_any_parts(strategy_over):
     batches = tiny.batches(4, 16)
 
     def losses(devices, accumulate=1):
-        how = {"accumulate": accumulate, "policy": "float64", "masking": tiny.MASKING}
+        how = {
+            "accumulate": accumulate,
+            "policy": "float64",
+            "task": tiny.classification(mask_share=0.2),
+        }
         model = tiny.Trainer(strategy_over(devices), batches, make_model=both_ways, **how)
         return model.losses(4)
 

@@ -8,6 +8,7 @@ from trainer.config import Data, Experiment, Model, Optimizer, Runtime
 from trainer.errors import UserError
 from trainer.models import size
 from trainer.models.parameters import build_model, named_parameters
+from trainer.tasks.classification import Classification
 
 GIB = 2**30
 
@@ -25,7 +26,7 @@ GIB = 2**30
 @pytest.mark.parametrize("pair", ["", "other"])
 def test_shapes_are_those_of_the_model_that_is_built(changes, pair):
     model = Model(**{"width": 32, "heads": 4, "ffn_width": 64, **changes})
-    config = Experiment(model=model, data=Data(text_pair=pair))
+    config = Experiment(model=model, task=Classification(text_pair=pair))
     built = named_parameters(build_model(config, 300, 3))
     assert size.shapes(config, 300, 3, None) == {n: tuple(v.shape) for n, v in built.items()}
 

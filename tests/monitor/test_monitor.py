@@ -20,6 +20,9 @@ from trainer.storage.disk import sha256_of
 from trainer.tasks.shown import Matrix
 from trainer.tasks.task import Examples
 
+CAPTIONS = {"label": ["x"] * 2, "prediction": ["y"] * 2}
+VECTORS = Vectors(np.eye(2), ["a", "b"], [0, 1], CAPTIONS)
+
 
 def _monitor(workdir, resume_step=0, writes=True):
     return Monitor(workdir, config.Experiment(), resume_step, 40, writes=writes)
@@ -56,7 +59,7 @@ def test_a_resumed_run_reads_like_one_run(tmp_path, capsys):
     assert kept <= resumed.wall_seconds
     _train(resumed, 20, 40, resumed=True)
     resumed.flush()
-    resumed.vectors("validation", Vectors(np.eye(2), ["a", "b"], ["x"] * 2, ["y"] * 2, [0, 1]))
+    resumed.vectors("validation", VECTORS)
     metrics = {"accuracy": np.float32(0.5), "auc": float("nan")}
     resumed.finish({"test": metrics, "steps": 40, "sha256": {"scores/test.npz": "0"}})
     resumed.summary([("Test", "fine"), ("Look", "there")])
@@ -88,6 +91,11 @@ def test_a_resumed_run_reads_like_one_run(tmp_path, capsys):
     assert result["seconds"]["host"] > 0
     assert [event.step for event in read.Tensors("final/test/accuracy")] == [40]
     assert (tmp_path / PROJECTOR[0]).read_text() == "1\t0\n0\t1\n"
+    assert (tmp_path / PROJECTOR[1]).read_text().splitlines() == [
+        "label\tprediction\tid\ttext",
+        "x\ty\t0\ta",
+        "x\ty\t1\tb",
+    ]
     assert all((tmp_path / name).is_file() for name in PROJECTOR)
     said = capsys.readouterr().err
     assert "step 40/40 validation: accuracy 0.5000, examples 4" in said
@@ -121,7 +129,7 @@ def test_a_full_disk_is_said_in_one_line(tmp_path, monkeypatch, failure):
 def test_a_worker_that_is_not_the_chief_writes_nothing(tmp_path, capsys):
     monitor = _monitor(tmp_path, writes=False)
     _train(monitor, 10, 40)
-    monitor.vectors("validation", Vectors(np.eye(2), ["a", "b"], ["x"] * 2, ["y"] * 2, [0, 1]))
+    monitor.vectors("validation", VECTORS)
     monitor.finish({"steps": 40})
     monitor.summary([("Test", "fine")])
     monitor.close()

@@ -13,7 +13,6 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 
-from trainer.config import Objective
 from trainer.evaluation.report import Report
 from trainer.monitor import plugins, tensorboard
 from trainer.monitor.figures import Attention
@@ -22,8 +21,8 @@ from trainer.tasks.classification import Classification
 from trainer.tasks.shown import Curve
 from trainer.tasks.task import Examples, Scores
 
-TASK = Classification(Objective(), ["neg", "pos"])
-GOLD = {"label": np.array([0, 1, 1, 0])}
+TASK = Classification().bound({"labels": ["neg", "pos"]})
+GOLD = {"label": np.array([0, 1, 1, 0]), "rows": np.arange(4), "lengths": np.array([3, 3, 9, 9])}
 PROBABILITIES = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.3, 0.7]])
 SCORES = Scores({}, {}, {"logits": np.log(PROBABILITIES)})
 MISTAKES = Examples(np.array([3]), [3], ["a"])
@@ -85,6 +84,8 @@ def test_tensorboard_reads_what_was_written(tmp_path):
         *(
             "evaluation/validation confusion",
             "evaluation/validation wrong predictions",
+            "evaluation/validation by length",
+            "evaluation/validation by label",
             "validation/pos/pr_curves",
         ),
         *("evaluation/validation confusion matrix", "evaluation/validation reliability"),
@@ -96,6 +97,8 @@ def test_tensorboard_reads_what_was_written(tmp_path):
     assert shown_by["train/loss"] == "scalars"
     assert shown_by["encoder/w"] == "histograms"
     assert shown_by["config"] == shown_by["evaluation/validation confusion"] == "text"
+    assert shown_by["evaluation/validation by length"] == "text"
+    assert shown_by["evaluation/validation by label"] == "text"
     assert shown_by["evaluation/validation reliability"] == "images"
     assert shown_by["evaluation/validation confusion matrix"] == "images"
     assert shown_by["validation/pos/pr_curves"] == "pr_curves"
@@ -175,7 +178,7 @@ def test_pr_curve():
 
 def test_attention_is_among_the_pictures(tmp_path):
     scores = np.full((2, 3, 4, 4), 0.25)
-    seen = Attention(["[CLS]", "$x", "##y", "[SEP]"], scores, "pos", "neg")
+    seen = Attention(["[CLS]", "$x", "##y", "[SEP]"], scores, {"label": "pos", "prediction": "neg"})
     board = TensorBoard(tmp_path, 0)
     board.evaluation(3, _report("test"), [seen, seen])
     read = EventAccumulator(str(tmp_path)).Reload()

@@ -14,7 +14,7 @@ from trainer.errors import UserError
 from trainer.models.architecture import from_scratch
 from trainer.models.network import Network
 from trainer.prediction.attribution import Explainer
-from trainer.prediction.inputs import Text
+from trainer.tasks.classification import Classification
 
 TOKENIZER = train_tokenizer(Tokenizer(vocab_size=64), ["a fine film", "an awful bore", "so so"] * 9)
 
@@ -29,33 +29,34 @@ def trained(settings: Model, classes: int = 3, pair: str = ""):
     for variable in model.trainable_variables:
         if variable.name == "kernel":  # larger than a new one, so that margins are
             variable.assign(variable * 3)
-    data = config.Data(text_pair=pair, max_length=32)
+    task = Classification(text_pair=pair)
     return SimpleNamespace(
         model=model,
         tokenizer=TOKENIZER,
         encoder=TextEncoder(TOKENIZER, 32, "head+tail"),
-        config=config.Experiment(data=data),
+        config=config.Experiment(task=task),
+        task=task.bound({"labels": [str(i) for i in range(classes)]}, TOKENIZER),
     )
 
 
 @pytest.mark.parametrize("head", ["mean", "cls"])
 def test_values_add_up_to_the_margin(head):
     model = trained(Model(width=8, depth=2, heads=2, ffn_width=16, head=head))
-    text = Text(0, "a fine film, so awful")
+    text = "a fine film, so awful"
     few, many = (Explainer(model, steps).explain(text, 1) for steps in (8, 200))
     assert many.error < 0.01 * np.abs(many.values).sum()
     assert many.error < few.error
     assert len(many.tokens) == len(many.spans) == len(many.values)
     special = [value for value, span in zip(many.values, many.spans, strict=True) if not span]
     assert special == [0, 0]  # [CLS] and [SEP] stay as they are on the path
-    assert text.text[slice(*many.spans[2])] == "fine"[: many.spans[2][1] - many.spans[2][0]]
+    assert text[slice(*many.spans[2])] == "fine"[: many.spans[2][1] - many.spans[2][0]]
 
 
 def test_a_linear_model_is_attributed_exactly():
     """Without blocks and norms the mean of token vectors decides: one point is enough."""
     settings = Model(width=8, depth=0, head="mean", embedding_norm=False, positions="none")
     model = trained(settings, classes=2)
-    found = Explainer(model, 1).explain(Text(0, "fine awful"), 1)
+    found = Explainer(model, 1).explain("fine awful", 1)
     assert found.error < 1e-5
     ids = model.encoder.encode(["fine awful"])[0].ids
     vectors = model.model.encoder.embeddings.tokens(tf.constant(ids)).numpy()
@@ -68,7 +69,7 @@ def test_a_linear_model_is_attributed_exactly():
 
 def test_an_empty_text_has_nothing_to_explain():
     model = trained(Model(width=8, depth=1, heads=2, ffn_width=16))
-    found = Explainer(model, 4).explain(Text(0, ""), 0)
+    found = Explainer(model, 4).explain("", 0)
     assert found.values.tolist() == [0, 0]
 
 

@@ -7,35 +7,46 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tiny
 
+from trainer.data.columns import Row
 from trainer.errors import Interrupted, UserError
 from trainer.prediction.attribution import Attribution
-from trainer.prediction.inputs import Text
+from trainer.prediction.inputs import Given
 from trainer.prediction.job import Job
 from trainer.prediction.output import Output
-from trainer.prediction.predictor import CHUNK_TEXTS
+from trainer.prediction.predictor import CHUNK_TEXTS, Answered
+from trainer.tasks.classification import Rule
 
 COUNT = 2 * CHUNK_TEXTS + 9
-TEXTS = [Text(i, "x" * (i % 7)) for i in range(COUNT)]
+RULE = Rule()
+TASK = tiny.classification(["neg", "pos"])
+
+
+def given(i: int, length: int, id_: int | str | None = None) -> Given:
+    return Given(i if id_ is None else id_, Row({"text": "x" * length}, i, "the file"))
+
+
+TEXTS = [given(i, i % 7) for i in range(COUNT)]
 
 
 class Predictor:
     """Scores a text by its length and `slope`."""
 
-    trained = SimpleNamespace(id2label=["neg", "pos"])
+    trained = SimpleNamespace(task=TASK)
 
     def __init__(self, slope: float = 0.1):
         self._slope, self.scored = slope, 0
 
-    def probabilities(self, texts: Sequence[Text]) -> np.ndarray:
-        self.scored += len(texts)
-        second = np.array([self._slope * len(text.text) for text in texts])
-        return np.stack([1 - second, second], -1)
+    def run(self, rows: Sequence[Row]) -> list[Answered]:
+        self.scored += len(rows)
+        logits = [np.array([[1.0, self._slope * len(row["text"])]]) for row in rows]
+        return [Answered([], {"logits": each}) for each in logits]
 
 
-def run(path: Path, predictor: Predictor, texts=TEXTS, threshold=None) -> None:
-    with Output(path, resume=True) as sink:
-        job = Job(predictor, threshold, None, lambda: False)
+def run(path: Path, predictor: Predictor, texts=TEXTS, rule=RULE) -> None:
+    with Output(path, resume=True, fields=TASK.line_fields) as sink:
+        job = Job(predictor, rule, None, lambda: False)
         job.run(iter(texts), sink, lambda count: None)
 
 
@@ -60,11 +71,12 @@ def test_goes_on_from_any_line(tmp_path, whole, done):
     "other",
     [
         {"predictor": Predictor(0.11)},
-        {"threshold": 0.0},
-        {"texts": [text._replace(text="x" * 6) for text in TEXTS]},
-        {"texts": [text._replace(id=str(text.id)) for text in TEXTS]},
+        {"rule": Rule(threshold=0.0)},
+        {"rule": Rule(temperature=2.0)},
+        {"texts": [given(i, 6) for i in range(COUNT)]},
+        {"texts": [given(i, i % 7, str(i)) for i in range(COUNT)]},
     ],
-    ids=["model", "threshold", "texts", "ids"],
+    ids=["model", "threshold", "temperature", "texts", "ids"],
 )
 def test_refuses_to_go_on_with_another(tmp_path, whole, other, done):
     path = tmp_path / "out.jsonl"
@@ -89,8 +101,16 @@ def test_a_signal_loses_no_explained_line(tmp_path):
         asked.append(True)
         return len(asked) > 3
 
+    explained = []
     found = Attribution(["x"], [(0, 1)], np.ones(1), 1.0, 0.0)
-    explainer = SimpleNamespace(explain=lambda text, label: found)
-    with Output(path, resume=False) as sink, pytest.raises(Interrupted):
-        Job(Predictor(), None, explainer, stop).run(iter(TEXTS), sink, lambda count: None)
+    explainer = SimpleNamespace(
+        explain=lambda text, output: explained.append((text, output)) or found
+    )
+    job = Job(Predictor(), RULE, explainer, stop)
+    with Output(path, resume=False, fields=TASK.line_fields) as sink, pytest.raises(Interrupted):
+        job.run(iter(TEXTS), sink, lambda count: None)
     assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == [0, 1, 2]
+    assert explained == [("", 0), ("x", 0), ("xx", 0)]  # of the class that is the answer
+    assert [(each.id, each.text, each.name) for each in job.explained] == [
+        (0, "", "neg"), (1, "x", "neg"), (2, "xx", "neg"),
+    ]  # fmt: skip

@@ -27,8 +27,12 @@ def edit(folder, old, new, seals=False):
 
 def test_one_run(tmp_path):
     page = render([read_run(run(tmp_path / "one", RIGHT))])
-    assert '<span id="accuracy-1">80.00' in page
+    assert '<span id="share-1">80.00' in page
     assert page.count("<svg ") == 8
+    for metric in ("loss", "precision", "recall", "f1", "auc", "calibration_error"):
+        assert re.search(rf'id="{metric}-1">0\.\d{{4}}<', page), metric
+    assert 'id="accuracy-1"' not in page  # it stands above already
+    assert 'id="examples-1"' not in page
     assert "http://" not in re.sub(r'xmlns(:xlink)?="[^"]*"|PUBLIC "[^"]*"', "", page)
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
@@ -104,11 +108,9 @@ def test_runs_in_folders_of_one_name_are_told_apart(tmp_path):
 
 def test_no_precision_is_promised_where_no_threshold_reaches_it(tmp_path):
     found = read_run(run(tmp_path / "one", RIGHT))
-    only = dataclasses.replace(
-        found.calibration, thresholds={"f1": found.calibration.thresholds["f1"]}
-    )
-    assert "for a precision of" in render([found])
-    page = render([found._replace(calibration=only)])
+    only = dataclasses.replace(found.fitted, thresholds={"f1": found.fitted.thresholds["f1"]})
+    assert "(the second for a precision of 0.9 there)" in render([found])
+    page = render([found._replace(fitted=only)])
     assert "Thresholds on" in page
     assert "for a precision of" not in page
 

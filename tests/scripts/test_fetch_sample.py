@@ -11,6 +11,7 @@ from made_wheel import make_wheel
 from trainer import config
 from trainer.data import sources
 from trainer.errors import UserError
+from trainer.tasks.classification import Classification
 
 REVIEWS = [(f"review {i}\x85of \u2028 a film", i % 2) for i in range(50)]
 
@@ -25,11 +26,13 @@ def test_the_written_folder_is_a_tfds_dataset(tmp_path):
         assert path.is_dir() or path.read_bytes() == again.read_bytes()
     assert [p.name for p in (tmp_path / "one").iterdir()] == ["imdb_sample"]
     data = config.Data(name="imdb_sample", data_dir=str(tmp_path / "one"), validation_share=0.3)
-    source = sources.open_source(data)
-    assert source.id2label == ["neg", "pos"]
-    assert [(e.text, e.label) for e in source.examples("test")] == splits["test"]
+    source = sources.open_source(data, Classification())
+    assert source.facts["labels"] == ["neg", "pos"]
+    ids = {name: i for i, name in enumerate(source.facts["labels"])}
+    rows = source.rows("test")
+    assert [(row["text"], ids[row["label"]]) for row in rows] == splits["test"]
     # The sample is cut by a hash of the text too: validation must not come from one end of it.
-    assert 3 < len(list(source.examples("validation"))) < 25
+    assert 3 < len(list(source.rows("validation"))) < 25
 
 
 def test_a_duplicate_is_never_on_both_sides():

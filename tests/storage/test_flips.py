@@ -16,13 +16,13 @@ import tensorflow as tf
 from programs import contents
 
 from trainer.errors import UserError
-from trainer.tasks.calibration import Calibration
 from trainer.export.keras_file import NAME, to_keras
 from trainer.models.parameters import named_parameters
 from trainer.reports.finished import read_run
 from trainer.reports.page import render
 from trainer.storage.checkpoint import DamagedCheckpoint
 from trainer.storage.workdir import Workdir
+from trainer.tasks.calibration import Calibration
 from trainer.trained import TrainedModel
 
 FLIPS = 50
@@ -62,8 +62,9 @@ def taken(run: Path) -> dict[str, Any]:
     workdir = Workdir(run)
     config, derived = workdir.read()
     store, step = workdir.finished_weights()
-    calibration = Calibration.load(workdir.calibration_file, len(derived["id2label"]))
+    calibration = Calibration.load(workdir.calibration_file, len(derived["facts"]["labels"]))
     page = read_run(run)
+    kept = page.test.gold | page.test.scores.answers
     names = [name for name in store.shapes(step) if name.startswith("model/")]
     return {
         "config": config,
@@ -73,8 +74,8 @@ def taken(run: Path) -> dict[str, Any]:
         "step": step,
         "weights": {n: v.tobytes() for n, v in sorted(store.values(step, names).items())},
         "curves": {n: [c.tobytes() for c in curve] for n, curve in page.curves.items()},
-        "scores": [getattr(page.test, n).tobytes() for n in ("ids", "labels", "logits", "lengths")],
-        "wrong": page.test.wrong,
+        "scores": {n: a.tobytes() for n, a in sorted(kept.items())},
+        "mistakes": page.test.mistakes,
     }
 
 
@@ -210,6 +211,6 @@ def test_what_is_checked_is_what_is_predicted_with(run, strategy_over):
     trained = TrainedModel(Workdir(run), strategy_over(1))
     expected = taken(run)
     assert trained.step == expected["step"]
-    assert trained.calibration == expected["calibration"]
+    assert trained.fitted == expected["calibration"]
     assert trained.tokenizer(list(TEXTS))["input_ids"] == ids(run)
     assert render([read_run(run)]).count("<svg ") == 8

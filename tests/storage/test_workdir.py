@@ -85,8 +85,8 @@ def test_another_run_is_refused_with_the_fields_that_differ(begun):
 
 def test_other_data_is_refused(begun):
     begun.check_derived(FOLLOWED)
-    with pytest.raises(UserError, match=r"other data \(data_fingerprint, id2label differ\)"):
-        begun.check_derived({"data_fingerprint": {"train": "2"}, "id2label": ["a"]})
+    with pytest.raises(UserError, match=r"other data \(data_fingerprint, facts differ\)"):
+        begun.check_derived({"data_fingerprint": {"train": "2"}, "facts": {"labels": ["a"]}})
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
@@ -297,12 +297,12 @@ def test_a_setting_that_training_would_refuse(begun, part, name, value, said):
 
 
 @pytest.mark.parametrize("value", [None, 3, "x", [], {}, [5], [{}], {"name": "a"}])
-@pytest.mark.parametrize("part", ["model", "data", "phases", "runtime"])
+@pytest.mark.parametrize("part", ["model", "data", "task", "phases", "runtime"])
 def test_something_else_in_the_place_of_a_group(begun, part, value):
     _config_refused(begun, lambda values: values.update({part: value}))
 
 
-@pytest.mark.parametrize("part", ["model", "phases", "seed", "derived"])
+@pytest.mark.parametrize("part", ["model", "task", "phases", "seed", "derived"])
 def test_a_missing_group(begun, part):
     assert "missing" in _config_refused(begun, lambda values: values.pop(part))
 
@@ -310,13 +310,16 @@ def test_a_missing_group(begun, part):
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("id2label", None, "id2label must be a list, is None"),
-        ("id2label", {"0": "a"}, "id2label must be a list"),
-        ("id2label", ["a", 1], "id2label must hold texts"),
-        ("id2label", ["a", ["b"]], "id2label must hold texts"),
-        ("id2label", ["a", "b", "a"], "two or more names, each once"),
-        ("id2label", ["a"], "two or more names, each once"),
-        ("id2label", [str(i) for i in range(5_001)], "holds 5,001 values, over 5,000"),
+        ("facts", None, "facts must be an object, is None"),
+        ("facts", ["a", "b"], "facts must be an object"),
+        ("facts", {}, "labels is missing"),
+        ("facts", {"labels": None}, "labels must be a list, is None"),
+        ("facts", {"labels": {"0": "a"}}, "labels must be a list"),
+        ("facts", {"labels": ["a", 1]}, "labels must hold texts"),
+        ("facts", {"labels": ["a", ["b"]]}, "labels must hold texts"),
+        ("facts", {"labels": ["a", "b", "a"]}, "two or more names, each once"),
+        ("facts", {"labels": ["a"]}, "two or more names, each once"),
+        ("facts", {"labels": [str(i) for i in range(5_001)]}, "holds 5,001 values, over 5,000"),
         ("pretrained", 5, "pretrained must be an object"),
         ("pretrained_sha256", {"a": 1}, "a must be a text"),
         ("tokenizer", 7, "tokenizer must be a text"),
@@ -410,7 +413,7 @@ def test_the_best_weights(begun):
     _save(begun.checkpoints, 9)
     assert begun.best_weights() == (begun.checkpoints, 9)
     for step, value in ((2, 0.7), (4, 0.9), (6, 0.9), (8, 0.8)):
-        _save(begun.best, step, metric="accuracy", value=value)
+        _save(begun.best, step, lower_is_better=False, value=value)
     assert begun.best_weights() == (begun.best, 4)
 
 
@@ -430,7 +433,7 @@ def test_the_only_phase_has_ended_with_the_run(begun):
 
 def test_the_lowest_loss_is_the_best(begun):
     for step, value in ((2, 0.7), (4, 0.3), (6, 0.5)):
-        _save(begun.best, step, metric="loss", value=value)
+        _save(begun.best, step, lower_is_better=True, value=value)
     assert begun.best_weights() == (begun.best, 4)
 
 
@@ -447,8 +450,8 @@ def test_the_latest_weights_that_are_whole(begun, caplog):
 
 def test_damaged_best_weights_are_not_passed_over(begun):
     """Others would predict something else."""
-    _save(begun.best, 3, metric="loss", value=0.1)
-    _save(begun.best, 5, metric="loss", value=0.2)
+    _save(begun.best, 3, lower_is_better=True, value=0.1)
+    _save(begun.best, 5, lower_is_better=True, value=0.2)
     (begun.best.path(3) / "state.index").write_bytes(b"")
     with pytest.raises(UserError, match=r"state\.index is not what was written\): restore"):
         begun.best_weights()
@@ -457,7 +460,13 @@ def test_damaged_best_weights_are_not_passed_over(begun):
 
 
 @pytest.mark.parametrize(
-    "meta", [{}, {"metric": 5, "value": 1}, {"metric": "loss"}, {"metric": "loss", "value": "1"}]
+    "meta",
+    [
+        {},
+        {"lower_is_better": 5, "value": 1},
+        {"lower_is_better": True},
+        {"lower_is_better": True, "value": "1"},
+    ],
 )
 def test_best_weights_that_say_something_else(begun, meta):
     _save(begun.best, 3, **meta)

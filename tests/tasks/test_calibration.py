@@ -7,6 +7,7 @@ import pytest
 from sealing import reseal
 
 from trainer.errors import UserError
+from trainer.storage import sealed
 from trainer.tasks.calibration import (
     Calibration,
     Reliability,
@@ -16,7 +17,6 @@ from trainer.tasks.calibration import (
     thresholds,
 )
 from trainer.tasks.metrics import softmax
-from trainer.storage import sealed
 
 
 def drawn(count: int, temperature: float, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:

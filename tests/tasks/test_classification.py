@@ -2,13 +2,17 @@
 
 import numpy as np
 import pytest
+import tiny
 
-from trainer.config import Objective
 from trainer.tasks.classification import Classification
 from trainer.tasks.shown import Bars, Curve, Matrix, Table
 from trainer.tasks.task import Examples, Scores
 
-GOLD = {"label": np.array([0, 1, 2, 0])}
+GOLD = {
+    "label": np.array([0, 1, 2, 0]),
+    "rows": np.array([5, 17, 20, 40]),
+    "lengths": np.array([3, 4, 5, 6]),
+}
 # Right, wrong and sure, right, wrong and less sure.
 PROBABILITIES = np.array([[0.8, 0.1, 0.1], [0.9, 0.05, 0.05], [0.2, 0.19, 0.61], [0.29, 0.1, 0.61]])
 LOSSES = -np.log(PROBABILITIES[range(4), GOLD["label"]])
@@ -18,7 +22,7 @@ NAMES = ["a", "b", "c"]
 
 @pytest.fixture
 def task() -> Classification:
-    return Classification(Objective(), NAMES)
+    return tiny.classification(NAMES)
 
 
 def test_the_surest_mistakes_come_first(task):
@@ -26,7 +30,7 @@ def test_the_surest_mistakes_come_first(task):
 
 
 def test_metrics(task):
-    found = task.metrics(GOLD, SCORES)
+    found = task.judge(GOLD, SCORES)
     assert found["accuracy"] == 0.5
     assert found["examples"] == 4
     assert found["loss"] == pytest.approx(LOSSES.mean())
@@ -36,7 +40,7 @@ def test_metrics(task):
 
 def test_what_is_shown(task):
     mistakes = Examples(np.array([1, 3]), [17, 40], ["one", "two"])
-    table, matrix, *curves, bars = task.show(GOLD, SCORES, mistakes)
+    matrix, *curves, bars, lengths, labels, table = task.show(GOLD, SCORES, mistakes)
     assert isinstance(table, Table)
     assert [row[:3] for row in table.rows] == [(17, "b", "a"), (40, "a", "c")]
     assert [row[3] for row in table.rows] == pytest.approx([0.9, 0.61])
@@ -49,14 +53,17 @@ def test_what_is_shown(task):
     assert isinstance(bars, Bars)
     assert bars.title == "calibration error 0.3300"
     assert bars.counts.sum() == 4
+    assert [each.name for each in (lengths, labels)] == ["by length", "by label"]
+    assert sum(row[1] for row in lengths.rows) == 4
+    assert [row[:2] for row in labels.rows] == [("a", 2), ("b", 1), ("c", 1)]
 
 
 def test_two_classes_have_one_curve():
     scores = Scores({}, {}, {"logits": np.log(PROBABILITIES[:, :2])})
-    gold, none = {"label": np.array([0, 1, 1, 0])}, Examples(np.array([], int), [], [])
+    gold, none = {**GOLD, "label": np.array([0, 1, 1, 0])}, Examples(np.array([], int), [], [])
     curves = [
         each
-        for each in Classification(Objective(), ["neg", "pos"]).show(gold, scores, none)
+        for each in tiny.classification(["neg", "pos"]).show(gold, scores, none)
         if isinstance(each, Curve)
     ]
     assert [curve.name for curve in curves] == ["pos"]

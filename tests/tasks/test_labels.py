@@ -6,10 +6,12 @@ import os
 import numpy as np
 import pytest
 
-from tests.data.conftest import write_csv
+from tests.data.conftest import gold_of, opened, write_csv
 from trainer import config
-from trainer.tasks import labels, sources
 from trainer.errors import UserError
+from trainer.tasks import labels
+from trainer.tasks.classification import Classification
+from trainer.tasks.task import encoding_of
 
 
 def rows_of(*names: object, times: int = 3) -> list[tuple[str, object]]:
@@ -32,56 +34,59 @@ def rows_of(*names: object, times: int = 3) -> list[tuple[str, object]]:
 )
 def test_numbers_are_sorted_by_value_and_others_as_text(make_files, expected):
     assert labels.in_order(set(expected)) == expected
-    assert sources.open_source(make_files(rows_of(*expected[::-1]))).id2label == expected
+    assert opened(make_files(rows_of(*expected[::-1]))).facts == {"labels": expected}
 
 
 def test_an_order_that_is_given(make_files):
     train = rows_of("neg", "pos")
-    before = sources.open_source(make_files(train, train))
-    source = sources.open_source(make_files(train, train, labels=("pos", "neg")))
-    assert source.id2label == ["pos", "neg"]
-    assert [example.label for example in source.examples("test")] == [1, 1, 1, 0, 0, 0]
+    before = opened(make_files(train, train))
+    source = opened(make_files(train, train), labels=("pos", "neg"))
+    assert source.facts == {"labels": ["pos", "neg"]}
+    assert [each["label"] for each in gold_of(source, "test")] == [1, 1, 1, 0, 0, 0]
     assert source.fingerprint("test") != before.fingerprint("test")
-    assert sources.open_source(make_files(train, train), ["pos", "neg"]).id2label == ["pos", "neg"]
+    made = [Classification().bound(each.facts) for each in (before, source)]
+    assert encoding_of(made[0]) != encoding_of(made[1])
+    known = {"labels": ["pos", "neg"]}
+    assert opened(make_files(train, train), known).facts == known
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (("neg", "other"), r"train.csv, row 4: label 'pos' is not in config.data.labels: 'neg', "),
-        (("neg", "pos", "new"), r"train.csv has no row of label 'new', which config.data.labels"),
-        (("x" * 9999, "pos"), r"row 1: label 'neg' is not in config.data.labels: 'x{40}'…, 'pos'$"),
+        (("neg", "other"), r"train.csv, row 4: label 'pos' is not in config.task.labels: 'neg', "),
+        (("neg", "pos", "new"), r"train.csv has no row of label 'new', which config.task.labels"),
+        (("x" * 9999, "pos"), r"row 1: label 'neg' is not in config.task.labels: 'x{40}'…, 'pos'$"),
     ],
 )
 def test_an_order_of_other_labels(make_files, asked, said):
     with pytest.raises(UserError, match=said):
-        sources.open_source(make_files(rows_of("neg", "pos"), labels=asked))
+        opened(make_files(rows_of("neg", "pos")), labels=asked)
 
 
 @pytest.mark.parametrize("asked", [("a",), ("a", "b", "a")])
 def test_an_order_that_is_none(asked):
-    with pytest.raises(UserError, match=r"config.data.labels=\('a',.* must name each class once"):
-        config.validate(config.Experiment(data=config.Data(labels=asked)))
+    with pytest.raises(UserError, match=r"config.task.labels=\('a',.* must name each class once"):
+        config.validate(config.Experiment(task=Classification(labels=asked)))
 
 
 def test_a_column_that_is_not_of_labels(make_files):
     words = [(f"text {i}", f"another text {i}") for i in range(60)]
     with pytest.raises(UserError, match=r"60 distinct labels in 60 rows: is 'label' the column"):
-        sources.open_source(make_files(words))
+        opened(make_files(words))
     names = tuple(label for _, label in words)
-    assert len(sources.open_source(make_files(words, labels=names)).id2label) == 60
+    assert len(opened(make_files(words), labels=names).facts["labels"]) == 60
     many = [(f"text {i}", i % 20_000) for i in range(60_000)]
     with pytest.raises(UserError, match=r"5,001 distinct labels in 5,001 rows: is 'label' the c"):
-        sources.open_source(make_files(many))
+        opened(make_files(many))
     long = [("a text", "a"), ("a text", "word " * 200_000)]
     with pytest.raises(UserError, match=r"row 2: a label of 1,000,000 characters, '.{80}'…: is"):
-        sources.open_source(make_files(long))
+        opened(make_files(long))
 
 
 @pytest.mark.parametrize("blank", [" ", "\t \u00a0", "\n"])
 def test_a_blank_label_is_none(make_files, blank):
     with pytest.raises(UserError, match=r"train.csv, row 2: the label is empty"):
-        sources.open_source(make_files([("a", "x"), ("b", blank)]))
+        opened(make_files([("a", "x"), ("b", blank)]))
 
 
 @pytest.mark.parametrize("value", ["true", "null", "1.0", "[1]", '{"a": 1}'])
@@ -90,8 +95,9 @@ def test_a_json_label_is_text_or_a_whole_number(make_files, tmp_path, value):
     path.write_text(f'{{"text": "a", "label": 1}}\n{{"text": "a", "label": {value}}}\n')
     data = make_files(rows_of(1, 2))
     data.test = str(path)
-    examples = sources.open_source(data).examples("test")
-    assert next(examples) == (0, "a", None, 0)
+    examples = opened(data).rows("test")
+    first = next(examples)
+    assert (first.id, first) == (0, {"text": "a", "label": "1"})
     with pytest.raises(UserError, match=r"row 2: label 'label' must be text or a whole number, is"):
         next(examples)
 
@@ -99,18 +105,18 @@ def test_a_json_label_is_text_or_a_whole_number(make_files, tmp_path, value):
 def test_the_same_rows_packed_or_in_capitals_are_the_same_data(make_files, tmp_path):
     data = make_files()
     content = (tmp_path / "train.csv").read_bytes()
-    plain = sources.open_source(data)
+    plain = opened(data)
     (tmp_path / "Train.CSV.gz").write_bytes(gzip.compress(content))
     data.train = str(tmp_path / "Train.CSV.gz")
-    packed = sources.open_source(data)
+    packed = opened(data)
     assert packed.fingerprint("train") == plain.fingerprint("train")
-    assert list(packed.examples("train")) == list(plain.examples("train"))
+    assert list(packed.rows("train")) == list(plain.rows("train"))
     data.test = str(tmp_path / "train.csv")
     with pytest.raises(UserError, match="report on examples that were trained on"):
-        sources.open_source(data)
+        opened(data)
     (tmp_path / "Train.CSV.gz").write_bytes(gzip.compress(content)[:-9])
     with pytest.raises(UserError, match=r"Train.CSV.gz is no whole gzip file"):
-        sources.open_source(data)
+        opened(data)
 
 
 @pytest.mark.parametrize(("suffix", "same"), [("csv", "minimal"), ("tsv", "none")])
@@ -119,7 +125,7 @@ def test_quoting_is_part_of_the_fingerprint(make_files, tmp_path, suffix, same):
     data.train = str(write_csv(tmp_path / f"a.{suffix}", rows_of("x", "y"), ["text", "label"]))
     prints = {}
     for data.quoting in ("suffix", "minimal", "none"):
-        prints[data.quoting] = sources.open_source(data).fingerprint("train")
+        prints[data.quoting] = opened(data).fingerprint("train")
     assert len(set(prints.values())) == 2
     assert prints["suffix"] == prints[same]
 
@@ -127,7 +133,7 @@ def test_quoting_is_part_of_the_fingerprint(make_files, tmp_path, suffix, same):
 def test_a_pipe_is_no_file_to_train_on(make_files, tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(UserError, match=r"pipe.csv is no regular file: it must be read more than"):
-        sources.open_source(make_files(validation=str(tmp_path / "pipe.csv")))
+        opened(make_files(validation=str(tmp_path / "pipe.csv")))
 
 
 def counts(**splits: list[int]) -> dict[str, np.ndarray]:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.config import Objective
 from trainer.errors import UserError
+from trainer.tasks.classification import Classification
 from trainer.tasks.losses import make_loss
 
 CLASSES = 4
@@ -37,7 +37,7 @@ def test_cross_entropy_is_its_formula(smoothing):
     labels, logits = _batch()
     targets = (1 - smoothing) * np.eye(CLASSES)[labels] + smoothing / CLASSES
     expected = -(targets * _log_softmax(logits)).sum(axis=-1)
-    loss = make_loss(Objective(label_smoothing=smoothing), CLASSES)
+    loss = make_loss(Classification(label_smoothing=smoothing), CLASSES)
     np.testing.assert_allclose(loss.example_losses(labels, tf.constant(logits)), expected, 1e-13)
     narrow = loss.example_losses(labels, tf.constant(logits, tf.float32))
     assert narrow.dtype == tf.float32
@@ -52,7 +52,9 @@ def test_cross_entropy_is_that_of_keras(smoothing):
         np.eye(CLASSES, dtype=np.float32)[labels], logits, from_logits=True,
         label_smoothing=smoothing,
     )  # fmt: skip
-    ours = make_loss(Objective(label_smoothing=smoothing), CLASSES).example_losses(labels, logits)
+    ours = make_loss(Classification(label_smoothing=smoothing), CLASSES).example_losses(
+        labels, logits
+    )
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
@@ -61,7 +63,7 @@ def test_focal_is_its_formula(gamma):
     labels, logits = _batch()
     log_p = _log_softmax(logits)[np.arange(len(labels)), labels]
     expected = -((1 - np.exp(log_p)) ** gamma) * log_p
-    loss = make_loss(Objective(**FOCAL, focal_gamma=gamma), CLASSES)
+    loss = make_loss(Classification(**FOCAL, focal_gamma=gamma), CLASSES)
     ours = loss.example_losses(labels, tf.constant(logits))
     np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-15)
 
@@ -71,7 +73,7 @@ def test_focal_is_that_of_keras():
     theirs = keras.losses.categorical_focal_crossentropy(
         np.eye(CLASSES)[labels], logits, alpha=1.0, gamma=2.0, from_logits=True
     )
-    ours = make_loss(Objective(**FOCAL), CLASSES).example_losses(labels, tf.constant(logits))
+    ours = make_loss(Classification(**FOCAL), CLASSES).example_losses(labels, tf.constant(logits))
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
@@ -81,7 +83,9 @@ def test_large_logits_give_finite_losses_and_gradients(settings):
     logits = tf.constant([[1e4, -1e4], [-1e4, 1e4], [1e4, 1e4], [0.0, 0.0]])
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        losses = make_loss(Objective(**settings), 2).example_losses(tf.zeros(4, tf.int32), logits)
+        losses = make_loss(Classification(**settings), 2).example_losses(
+            tf.zeros(4, tf.int32), logits
+        )
     assert np.isfinite(losses).all()
     assert np.isfinite(tape.gradient(losses, logits)).all()
     assert losses[1] >= 1.8e4  # wrong by far costs as much
@@ -91,13 +95,13 @@ def test_large_logits_give_finite_losses_and_gradients(settings):
 def test_narrow_logits_are_widened_first(dtype):
     labels, logits = _batch()
     narrow = tf.cast(logits, dtype)
-    loss = make_loss(Objective(), CLASSES)
+    loss = make_loss(Classification(), CLASSES)
     expected = loss.example_losses(labels, tf.cast(narrow, tf.float32))
     np.testing.assert_array_equal(loss.example_losses(labels, narrow), expected)
 
 
 def test_own_loss_by_import_path():
-    loss = make_loss(Objective(loss=f"{__name__}:own_loss", class_weights=(1.0, 3.0)), 2)
+    loss = make_loss(Classification(loss=f"{__name__}:own_loss", class_weights=(1.0, 3.0)), 2)
     logits = tf.constant([[0.5, 0.0], [2.0, 0.0]], tf.float16)
     losses = loss.example_losses(tf.constant([0, 1]), logits)
     assert losses.dtype == tf.float32
@@ -118,10 +122,10 @@ def test_own_loss_by_import_path():
 )
 def test_refuses_what_has_no_meaning(settings, said):
     with pytest.raises(UserError, match=said) as caught:
-        make_loss(Objective(**settings), 2)
+        make_loss(Classification(**settings), 2)
     assert "\n" not in str(caught.value)
 
 
 def test_refuses_an_own_loss_that_is_a_mean():
     with pytest.raises(UserError, match="one loss per example"):
-        make_loss(Objective(loss=f"{__name__}:mean_loss"), 2)
+        make_loss(Classification(loss=f"{__name__}:mean_loss"), 2)

@@ -1,14 +1,18 @@
 """Metrics against scikit-learn on the same predictions, and where they are not defined."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import sklearn.metrics as sk
 
-from trainer.config import Objective
+from trainer.config import Evaluation, Experiment
 from trainer.errors import UserError
+from trainer.evaluation.scores import better
+from trainer.run import Run
 from trainer.tasks import metrics as m
+from trainer.tasks.classification import Classification
 
 
 def _data(classes: int, rows: int = 500) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -123,41 +127,52 @@ def test_confusion_matrix_is_that_of_scikit_learn():
     np.testing.assert_array_equal(ours, sk.confusion_matrix(labels, predicted, labels=range(5)))
 
 
+def chosen(name: str, own: tuple[str, ...] = ()) -> str:
+    """The metric that a run with these settings is chosen by."""
+    config = Experiment(task=Classification(metrics=own), evaluation=Evaluation(metric=name))
+    return Run._metric(SimpleNamespace(config=config))
+
+
 def test_own_metrics():
-    objective = Objective(metrics=(f"{__name__}:share_of_class_0",))
+    own = m.own_metrics((f"{__name__}:share_of_class_0",))
     labels, logits, losses = _data(2)
-    found = m.classification_metrics(labels, logits, None, losses, m.own_metrics(objective))
+    found = m.classification_metrics(labels, logits, None, losses, own)
     assert found["share_of_class_0"] == np.mean(m.softmax(logits)[:, 0])
-    m.known_metric("share_of_class_0", objective)
+    assert chosen("share_of_class_0", (f"{__name__}:share_of_class_0",)) == "share_of_class_0"
 
 
 def test_own_metrics_need_their_own_names():
     with pytest.raises(UserError, match="'accuracy' is taken"):
-        m.own_metrics(Objective(metrics=(f"{__name__}:accuracy",)))
+        m.own_metrics((f"{__name__}:accuracy",))
     with pytest.raises(UserError, match="'share_of_class_0' is taken"):
-        m.own_metrics(Objective(metrics=(f"{__name__}:share_of_class_0",) * 2))
+        m.own_metrics((f"{__name__}:share_of_class_0",) * 2)
 
 
 def test_an_unknown_metric_is_refused_with_those_there_are():
-    said = "'acc' is not one of: loss, accuracy, precision, recall, f1, auc, share_of_class_0"
+    said = (
+        r"^config\.evaluation\.metric='acc' is not one of:"
+        " loss, accuracy, precision, recall, f1, auc, share_of_class_0$"
+    )
     with pytest.raises(UserError, match=said):
-        m.known_metric("acc", Objective(metrics=(f"{__name__}:share_of_class_0",)))
+        chosen("acc", (f"{__name__}:share_of_class_0",))
     for name in m.METRICS:
-        m.known_metric(name, Objective())
+        assert chosen(name) == name
+    assert chosen("") == Classification.metric == "accuracy"
 
 
 def test_better():
-    assert m.better("accuracy", 0.9, 0.8)
-    assert not m.better("accuracy", 0.8, 0.8)
-    assert m.better("loss", 0.1, 0.2)
-    assert not m.better("loss", 0.2, 0.1)
-    assert m.better("accuracy", 0.1, math.nan)
-    assert not m.better("accuracy", math.nan, 0.1)
-    assert not m.better("loss", math.nan, math.nan)
-    assert m.better("loss", 5.0, math.inf)
+    accuracy, loss = ("accuracy" in Classification.lower), ("loss" in Classification.lower)
+    assert better(accuracy, 0.9, 0.8)
+    assert not better(accuracy, 0.8, 0.8)
+    assert better(loss, 0.1, 0.2)
+    assert not better(loss, 0.2, 0.1)
+    assert better(accuracy, 0.1, math.nan)
+    assert not better(accuracy, math.nan, 0.1)
+    assert not better(loss, math.nan, math.nan)
+    assert better(loss, 5.0, math.inf)
 
 
-BINARY = (["neg", "pos"], Objective())
+BINARY = ["neg", "pos"]
 
 
 @pytest.mark.parametrize(
@@ -171,16 +186,16 @@ BINARY = (["neg", "pos"], Objective())
 )
 def test_a_metric_that_could_not_choose_is_refused_at_the_start(chosen, labels, said):
     with pytest.raises(UserError, match=said):
-        m.check_metrics(np.array(labels), *BINARY, "validation", chosen)
+        m.check_metrics(np.array(labels), BINARY, "validation", chosen)
 
 
 @pytest.mark.parametrize("weight", [0.0, 1e-50])  # float32 has no 1e-50
 def test_a_loss_of_examples_without_weight_cannot_choose(weight):
     def check(labels, chosen="loss", split="validation"):
-        weighed = Objective(class_weights=(weight, 2.0))
-        m.check_metrics(np.array(labels), BINARY[0], weighed, split, chosen)
+        weighed = (weight, 2.0)
+        m.check_metrics(np.array(labels), BINARY, split, chosen, class_weights=weighed)
 
-    said = r"metric='loss' cannot choose .*class_weights gives every example of validation the wei"
+    said = r"metric='loss' cannot choose .*: config\.task\.class_weights gives every example of va"
     with pytest.raises(UserError, match=said):
         check([0, 0])
     check([0, 1])
@@ -191,11 +206,11 @@ def test_a_loss_of_examples_without_weight_cannot_choose(weight):
 
 @pytest.mark.parametrize("chosen", ["auc", "f1", "precision", "recall", "accuracy", "loss"])
 def test_a_metric_that_can_choose_is_not(chosen):
-    m.check_metrics(np.array([0, 1]), *BINARY, "validation", chosen)
-    m.check_metrics(np.array([0, 0]), *BINARY, "test", "")
-    m.check_metrics(np.array([0, 0]), *BINARY, "validation", "accuracy")
+    m.check_metrics(np.array([0, 1]), BINARY, "validation", chosen)
+    m.check_metrics(np.array([0, 0]), BINARY, "test", "")
+    m.check_metrics(np.array([0, 0]), BINARY, "validation", "accuracy")
     three = ["a", "b", "c"]
-    m.check_metrics(np.array([0, 2]), three, Objective(), "validation", chosen)
+    m.check_metrics(np.array([0, 2]), three, "validation", chosen)
 
 
 def _only_with_both(labels, probabilities):
@@ -210,9 +225,9 @@ def _never(labels, probabilities):
 
 
 def test_own_metrics_are_computed_once_at_the_start():
-    own = Objective(metrics=(f"{__name__}:_only_with_both", f"{__name__}:_never"))
-    m.check_metrics(np.array([0, 1]), BINARY[0], own, "validation", "_only_with_both")
+    own = m.own_metrics((f"{__name__}:_only_with_both", f"{__name__}:_never"))
+    m.check_metrics(np.array([0, 1]), BINARY, "validation", "_only_with_both", own=own)
     with pytest.raises(UserError, match="_only_with_both' raised ValueError: one class only"):
-        m.check_metrics(np.array([1, 1]), BINARY[0], own, "test", "")
+        m.check_metrics(np.array([1, 1]), BINARY, "test", "", own=own)
     with pytest.raises(UserError, match=r"'_never' cannot choose .* it is not a number"):
-        m.check_metrics(np.array([0, 1]), BINARY[0], own, "validation", "_never")
+        m.check_metrics(np.array([0, 1]), BINARY, "validation", "_never", own=own)

@@ -22,9 +22,11 @@ from trainer import config
 from trainer.data.columns import (
     KINDS,
     LABEL,
+    LABELS,
     LISTS,
     MAX_ITEMS,
     NUMBER,
+    TAGS,
     TEXT,
     WORDS,
     Column,
@@ -37,6 +39,11 @@ from trainer.data.tfds_features import only_known
 from trainer.errors import UserError
 
 RETRIES = 3  # of a download that finds no network
+_FEATURES = KINDS | {  # a text is no label here: its names are not known before it is read
+    LABEL: "a class label or whole number",
+    LABELS: "a list of class labels or whole numbers",
+    TAGS: "a list of class labels or whole numbers, one a word",
+}
 READ_BATCH = 256  # examples taken from TFDS at once: one at a time is ten times slower
 
 
@@ -238,7 +245,8 @@ def _check_features(builder: tfds.core.DatasetBuilder, columns: Sequence[Column]
         }.get(column.kind, is_label)
         if is_list != (column.kind in LISTS) or not fits:
             raise UserError(
-                f"{column.field}={name!r} must be {KINDS[column.kind]}, is {f'{feature!r}'[:80]}"
+                f"{column.field}={name!r} must be {_FEATURES[column.kind]}, is"
+                f" {f'{feature!r}'[:80]}"
             )
 
 

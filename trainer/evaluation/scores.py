@@ -106,6 +106,7 @@ class Kept:
             metrics = fields.mapping(notes, "metrics")
             for name in metrics:
                 fields.number_or_nan(metrics, name)
+            fields.integer(metrics, "examples", low=1)
             groups: dict[str, dict[str, np.ndarray]] = {group: {} for group in _GROUPS}
             for name, array in arrays.items():
                 group, _, key = name.partition(".")
@@ -176,6 +177,10 @@ def _check(gold: Mapping[str, np.ndarray], scores: Scores, task: Task) -> None:
         raise fields.Invalid(f"gold must hold {', '.join(arrays)}, rows and lengths")
     if lengths.shape != rows.shape or rows.ndim != 1 or lengths.min() < 0:
         raise fields.Invalid("rows and lengths do not belong together")
+    dtypes = {"rows": "int64", "lengths": "int32", **{n: a.dtype for n, a in arrays.items()}}
+    for name, dtype in dtypes.items():
+        if gold[name].dtype != dtype:
+            raise fields.Invalid(f"{name} is {gold[name].dtype}, not {dtype}")
     total = int(lengths.sum(dtype=np.int64))
     for name, array in arrays.items():
         if len(gold[name]) != (total if array.axis else len(rows)):

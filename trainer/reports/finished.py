@@ -1,5 +1,6 @@
 """A run that has ended, read from its folder: no data, no model."""
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,8 @@ from trainer.monitor.metrics_log import read_records
 from trainer.storage.contents import LOG, SCORES
 from trainer.storage.disk import sha256_of
 from trainer.storage.workdir import Workdir
-from trainer.tasks.task import Task
+from trainer.tasks.stored import OWN_TASKS
+from trainer.tasks.task import Task, class_path
 
 
 class Curve(NamedTuple):
@@ -71,7 +73,7 @@ def read_runs(folders: Sequence[Path], trusted: Collection[str] = ()) -> list[Fi
 
 
 def read_run(folder: Path, trusted: Collection[str] = ()) -> FinishedRun:
-    """Reads a run's folder; imports nothing that its settings name.
+    """Reads a run's folder; imports nothing that its settings name, but a task of the user's own.
 
     Args:
       folder: of the run.
@@ -89,7 +91,7 @@ def read_run(folder: Path, trusted: Collection[str] = ()) -> FinishedRun:
             f"--workdir={folder} holds a run that has not ended: let it end first, the command that"
             " began it goes on"
         )
-    task = config.task.bound(derived["facts"])
+    task = _without_code(config.task).bound(derived["facts"])
     fitted = task.load_fitted(workdir.calibration_file)
     if not fitted and (note := task.note(None, result)):
         raise UserError(f"--workdir={folder}: {note}: there is nothing to report")
@@ -113,6 +115,14 @@ def read_run(folder: Path, trusted: Collection[str] = ()) -> FinishedRun:
         test=test,
         curves=curves,
     )
+
+
+def _without_code(task: Task) -> Task:
+    """The task without losses and metrics that are not this library's: their values are there."""
+    if class_path(task) not in OWN_TASKS:
+        return task
+    code = {f.name: f.default for f in dataclasses.fields(task) if "code" in f.metadata}
+    return dataclasses.replace(task, **code)
 
 
 def _curves(path: Path, sha256: str) -> dict[str, Curve]:

@@ -116,9 +116,7 @@ class Workdir:
                 " restore it from a backup"
             ) from error
         except (ValueError, UserError) as error:
-            raise UserError(
-                f"cannot read {self.config_file}: {str(error)[:300]}; {OTHER_VERSION}"
-            ) from error
+            raise self._of_another_version(error) from error
 
     def read_to_run(self, trusted: Collection[str]) -> tuple[config_lib.Experiment, dict[str, Any]]:
         """Like `read`, for whoever runs the code that the settings name, or shows what it computed.
@@ -133,8 +131,16 @@ class Workdir:
         check_trusted(config, trusted, str(self.config_file))
         if isinstance(config.task, StoredTask):
             config.task = config.task.imported()
-            config_lib.validate(config)
+            try:
+                config_lib.validate(config)
+                config.task.check_facts(derived["facts"])
+            except (ValueError, UserError) as error:
+                raise self._of_another_version(error) from error
+            check_trusted(config, trusted, str(self.config_file))  # its fields may name code
         return config, derived
+
+    def _of_another_version(self, error: Exception) -> UserError:
+        return UserError(f"cannot read {self.config_file}: {str(error)[:300]}; {OTHER_VERSION}")
 
     def load_tokenizer(self) -> PreTrainedTokenizerFast:
         """The run's tokenizer.

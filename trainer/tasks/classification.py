@@ -245,6 +245,8 @@ class Classification(TextTask):
                 for name, each in fitted.thresholds.items()
             ]
             name = f"thresholds on the probability of {self.names[1]}, chosen on validation"
+            if len(rows) > 1:
+                name += f" (the second for a precision of {fitted.precision_target} there)"
             found.append(Table(name, ("chosen by", "threshold", "precision", "recall", "F1"), rows))
         return found
 

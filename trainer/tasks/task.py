@@ -519,13 +519,14 @@ def encoding_of(task: Task) -> list[Any]:
     A class of the user's own counts by its source: who changes it gets other rows.
     """
     path, code = class_path(task), ""
-    if path.partition(".")[0] != __name__.partition(".")[0]:
+    foreign = path.partition(".")[0] != __name__.partition(".")[0]
+    if foreign:
         with contextlib.suppress(OSError, TypeError):
             code = inspect.getsource(inspect.getmodule(type(task)) or type(task))
     held = {
         spec.name: getattr(task, spec.name)
         for spec in dataclasses.fields(task)
-        if "column" in spec.metadata or "encodes" in spec.metadata or code
+        if "column" in spec.metadata or "encodes" in spec.metadata or foreign
     }
     return [path, code, held, task.facts]
 

@@ -12,6 +12,8 @@ from fuzz.samples import QUICK, Samples
 from programs import Ended
 
 from trainer.config import Experiment
+from trainer.tasks.classification import Classification
+from trainer.tasks.task import Task
 
 _FILES = ("data.train", "data.validation", "data.test", "data.data_dir", "model.initial_run")
 _CODE = (
@@ -78,7 +80,7 @@ def fields(node: typing.Any = Experiment, path: str = "") -> Iterator[tuple[str,
     """Every field of the config by its path, with its type."""
     hints = typing.get_type_hints(node)
     for spec in dataclasses.fields(node):
-        kind = hints[spec.name]
+        kind = Classification if hints[spec.name] is Task else hints[spec.name]
         if spec.name == "phases":
             yield from fields(typing.get_args(kind)[0], f"{path}phases[0].")
         elif dataclasses.is_dataclass(kind):
@@ -93,7 +95,7 @@ def value(random: Random, path: str, kind: typing.Any) -> str:
         return of(random, random.choice([NUMBERS, TEXTS, PATHS]))
     if path in _FILES or "pretrained" in path:
         return of(random, PATHS)
-    if path in ("model.factory", "objective.loss"):
+    if path in ("model.factory", "task.loss"):
         return random.choice(_CODE)
     if typing.get_origin(kind) is tuple:
         inner = random.choice([*_CODE, *_PATTERNS, *NUMBERS])

@@ -106,8 +106,9 @@ def _name_code(random: Random, path: Path) -> None:
     part, name, value = random.choice(
         [
             ("model", "factory", "evil:build"),
-            ("objective", "loss", "evil:loss"),
-            ("objective", "metrics", ["evil:metric"]),
+            ("task", "class", "evil:Task"),
+            ("task", "loss", "evil:loss"),
+            ("task", "metrics", ["evil:metric"]),
         ]
     )
     values[part][name] = value
