@@ -3,12 +3,14 @@
 `make test-parity` makes an environment with PyTorch and names its interpreter in PARITY_PYTHON.
 """
 
+import json
 import os
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pretrained_folders import FAMILIES
 from programs import ROOT
 from test_parity import FIXTURES, LAYOUTS, MINILM, SAMPLED, check, needs_minilm
 
@@ -36,6 +38,21 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_new_weights_give_what_pytorch_computes(layout, fresh):
     with np.load(fresh / layout / "expected.npz") as expected:
         check(fresh / layout, expected)
+
+
+@pytest.fixture(scope="module")
+def regressions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Heads of one output."""
+    return make_fixtures(tmp_path_factory.mktemp("regressions"), "--seed=2", "--outputs=1")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_regression_gives_what_pytorch_computes(family, regressions):
+    config = json.loads((regressions / family / "config.json").read_text())
+    assert config["problem_type"] == "regression"
+    with np.load(regressions / family / "expected.npz") as expected:
+        assert expected["logits_3"].shape == (3, 1)
+        check(regressions / family, expected)
 
 
 @needs_minilm

@@ -1,7 +1,7 @@
 """A trained model for other programs: a folder that Hugging Face transformers opens in PyTorch."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ def to_hugging_face(
     workdir: Workdir,
     output: Path,
     kind: str = "sequence",
+    labels: Sequence[str] | None = None,
     fields: Mapping[str, Any] | None = None,
 ) -> int:
     """Writes config.json, model.safetensors and the tokenizer of a run's best weights.
@@ -36,10 +37,11 @@ def to_hugging_face(
     "tokens" AutoModelForTokenClassification's, and so does `config.model.pretrained`.
 
     Args:
-      workdir: of a run that began with pretrained weights. Without labels its outputs are named as
-        transformers does: LABEL_0, LABEL_1, ...
+      workdir: of a run that began with pretrained weights.
       output: a folder that does not exist yet, or is empty.
       kind: of the head, one of `families.KINDS`.
+      labels: names of the outputs; None: those of the run; empty, as for a regression: the names
+        that transformers gives, LABEL_0, LABEL_1, ...
       fields: further ones of config.json, {"problem_type": "regression"} for a regression; None:
         those of a classification of this kind.
 
@@ -50,6 +52,7 @@ def to_hugging_face(
       UserError: a model that transformers has no class for, or a folder that cannot be written.
     """
     config, derived = workdir.read()
+    labels = list(derived["id2label"] if labels is None else labels)
     family = _family(config, derived, workdir, kind)
     store, step = workdir.finished_weights()
     names = [name for name in store.shapes(step) if name.startswith("model/")]
@@ -61,14 +64,15 @@ def to_hugging_face(
     with new_folder(output) as folder:
         tokenizer.save_pretrained(folder)
         described = _config(derived, family.heads[kind], tokenizer)
-        described |= _labels(derived, values)
+        described |= _labels(labels, values["head/logits/kernel"].shape[-1])
         described.update(_FIELDS[kind] if fields is None else fields)
         text = json.dumps(described, indent=2) + "\n"
         (folder / "config.json").write_text(text, encoding="utf-8")
         # safetensors would write a file that only its owner may read.
         tensors = safetensors.numpy.save(_tensors(family, values, kind), {"format": "pt"})
         (folder / WEIGHTS).write_bytes(tensors)
-        write_card(Card(workdir, config, derived, step, kind), folder, "huggingface")
+        card = Card(workdir, config, {**derived, "id2label": labels}, step, kind)
+        write_card(card, folder, "huggingface")
     return step
 
 
@@ -106,13 +110,12 @@ def _config(
     return config
 
 
-def _labels(derived: Mapping[str, Any], values: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The names of the outputs, from which transformers knows how many there are."""
-    outputs = values["head/logits/kernel"].shape[-1]
-    labels = derived.get("id2label") or [f"LABEL_{i}" for i in range(outputs)]
+def _labels(names: Sequence[str], outputs: int) -> dict[str, Any]:
+    """Names of the outputs, from which transformers knows how many there are."""
+    names = names or [f"LABEL_{i}" for i in range(outputs)]
     return {
-        "id2label": {str(i): label for i, label in enumerate(labels)},
-        "label2id": {label: i for i, label in enumerate(labels)},
+        "id2label": {str(i): name for i, name in enumerate(names)},
+        "label2id": {name: i for i, name in enumerate(names)},
     }
 
 
