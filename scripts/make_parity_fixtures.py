@@ -14,6 +14,7 @@ token_type_ids_N, int32 [rows, N], and in float32, without dropout:
   hidden_N [tokens, D]   last hidden states of the real tokens, row after row
   pooled_N [rows, D]     what stands before the dropout and the linear layer that make logits
   logits_N [rows, C]     only where the checkpoint holds a head
+where a layout's name ends in _tokens no pooled_N, and logits_N [tokens, C] of the real tokens;
 and `dropouts`: the dropout rates in the order in which a training step applies them.
 """
 
@@ -24,9 +25,9 @@ import numpy as np
 import torch
 import transformers
 from safetensors.numpy import load_file, save_file
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-ROWS, CLASSES = 3, 3
+ROWS, OUTPUTS = 3, 3
 VOCAB, POSITIONS, WIDTH, LAYERS, HEADS, FFN = 40, 24, 16, 2, 2, 28
 # Rates and an epsilon that no family has by default: what is taken for granted shows.
 RATES = {"hidden_dropout_prob": 0.11, "attention_probs_dropout_prob": 0.12}
@@ -93,6 +94,12 @@ LAYOUTS = {
     # openai-community/gpt2: the decoder alone, no prefix, buffers of causal masks.
     "gpt2_base": ("GPT2Model", GPT2),
 }
+SEQUENCE, TOKENS = "ForSequenceClassification", "ForTokenClassification"
+LAYOUTS |= {
+    f"{name}_tokens": (class_name.replace(SEQUENCE, TOKENS), settings)
+    for name, (class_name, settings) in LAYOUTS.items()
+    if class_name.endswith(SEQUENCE) and not name.endswith("_base")
+}
 # Sentences of an invented review, joined in any order to any length.
 SENTENCES = """
 I went in with low expectations, and the first half hour did little to raise them.
@@ -114,6 +121,9 @@ def main() -> None:
     arguments.add_argument(
         "--lengths", type=int, nargs="+", default=[3, 10, POSITIONS], help="Of random inputs."
     )
+    arguments.add_argument(
+        "--outputs", type=int, default=OUTPUTS, help="Of each head; 1: a regression."
+    )
     arguments.add_argument("--minilm", type=Path, help="Folder with MiniLM's real weights.")
     given = arguments.parse_args()
     transformers.utils.logging.disable_progress_bar()
@@ -121,6 +131,10 @@ def main() -> None:
     torch.set_grad_enabled(False)
     for name, (class_name, settings) in LAYOUTS.items():
         random = np.random.default_rng([given.seed, *name.encode()])
+        if "Classification" in class_name:
+            settings = settings | {"num_labels": given.outputs}
+        if class_name.endswith(SEQUENCE) and given.outputs == 1:
+            settings = settings | {"problem_type": "regression"}
         make(given.output / name, class_name, settings, given.lengths, random)
     if given.minilm is not None:
         make_minilm(given.minilm, given.output / "minilm_real.npz", given.seed)
@@ -129,8 +143,7 @@ def main() -> None:
 def make(folder: Path, class_name: str, settings: dict, lengths: list[int], random) -> None:
     """Writes one folder."""
     model_class = getattr(transformers, class_name)
-    labels = {"num_labels": CLASSES} if "Classification" in class_name else {}
-    model = model_class(model_class.config_class(**settings, **labels)).eval()
+    model = model_class(model_class.config_class(**settings)).eval()
     for name, parameter in model.named_parameters():
         parameter.copy_(torch.from_numpy(random_values(name, tuple(parameter.shape), random)))
     model.save_pretrained(folder)
@@ -141,7 +154,8 @@ def make(folder: Path, class_name: str, settings: dict, lengths: list[int], rand
         batch = random_batch(model.config, length, random)
         results = batch | outputs(model, batch)
         expected |= {f"{name}_{length}": value for name, value in results.items()}
-    np.savez_compressed(folder / "expected.npz", **expected, dropouts=dropouts(model.config))
+    expected["dropouts"] = dropouts(model.config, class_name.endswith(TOKENS))
+    np.savez_compressed(folder / "expected.npz", **expected)
 
 
 def random_values(name: str, shape: tuple[int, ...], random) -> np.ndarray:
@@ -207,19 +221,23 @@ def outputs(model, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         hook.remove()
 
     hidden = seen["base"].last_hidden_state
+    real = inputs["attention_mask"] == 1
+    if type(model).__name__.endswith(TOKENS):
+        return {"hidden": hidden[real].numpy(), "logits": logits[real].numpy()}
     pooled = seen["pooled"] if head is not None else getattr(seen["base"], "pooler_output", hidden)
     if pooled.ndim == 3:  # GPT-2 takes its last token after the linear layer
         pooled = pooled[torch.arange(len(pooled)), inputs["attention_mask"].sum(1) - 1]
-    results = {"hidden": hidden[inputs["attention_mask"] == 1], "pooled": pooled}
+    results = {"hidden": hidden[real], "pooled": pooled}
     if head is not None:
         results["logits"] = logits
     return {name: value.numpy() for name, value in results.items()}
 
 
-def dropouts(config) -> np.ndarray:
-    """The dropout rates that a training step of the classifier meets, in order."""
+def dropouts(config, tokens: bool) -> np.ndarray:
+    """The dropout rates that a training step of the classifier (of tokens) meets, in order."""
+    auto = AutoModelForTokenClassification if tokens else AutoModelForSequenceClassification
     # Only eager attention hands its probabilities to `dropout` itself.
-    model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
+    model = auto.from_config(config, attn_implementation="eager")
     rates = []
 
     def record(x, p=0.5, training=True, inplace=False):

@@ -8,6 +8,8 @@ import tiny
 from trainer.config import Phase
 from trainer.errors import Interrupted, UserError
 from trainer.features import FeatureExtractor, check
+from trainer.models.architecture import from_scratch
+from trainer.models.network import Network
 
 HEAD = Phase(steps=20, train=("head/.*",), learning_rate=1e-2, cache_features=True)
 
@@ -68,3 +70,6 @@ def test_where_features_would_change_it_is_refused(strategy_over):
         check(head, trainer.model, tiny.classification(mask_share=0.1))
     with pytest.raises(UserError, match=r"needs a model with encode\(inputs\) and head"):
         check(head, tf.keras.Sequential(), tiny.classification())
+    tokens = Network(from_scratch(tiny.model_settings(), 40, 8, pairs=False, kind="tokens"), 2)
+    with pytest.raises(UserError, match="keeps one vector a text, this task needs one a token"):
+        check(head, tokens, tiny.classification())

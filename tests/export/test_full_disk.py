@@ -10,9 +10,9 @@ from pathlib import Path
 import pretrained_folders as folders
 import pytest
 import tensorflow as tf
+from begun_runs import loaded
 from programs import ROOT
 from sealing import DERIVED
-from test_huggingface import loaded
 from transformers import AutoConfig
 
 from trainer.config import Data, Experiment, Model

@@ -8,62 +8,27 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pretrained_folders as folders
 import pytest
-import tensorflow as tf
-from pretrained_folders import CLASSES, WEIGHTS
+from begun_runs import LABELS, STEP, begun, loaded
+from pretrained_folders import WEIGHTS, kind_of
 from programs import newest, weights
-from sealing import DERIVED
 from tokenizers import normalizers
 from transformers import AutoConfig, AutoTokenizer
 
-from trainer.config import Experiment, Model
 from trainer.data.tokenizers import load_tokenizer
 from trainer.errors import UserError
 from trainer.export.huggingface import to_hugging_face
 from trainer.models.families import FAMILIES
-from trainer.models.network import Network
-from trainer.models.parameters import named_parameters
-from trainer.models.pretrained import open_pretrained
 from trainer.storage.workdir import Workdir
 
 WITH_HEAD = (
-    *("bert", "distilbert", "roberta", "xlm_roberta", "electra", "electra_base"),
-    *("albert", "gpt2"),
+    *folders.FAMILIES,
+    "electra_base",
+    *(f"{name}_tokens" for name in folders.FAMILIES),
 )
 WITHOUT_HEAD = ("minilm", "bert_pretraining", "gpt2_base")
-LABELS = ["bad", "so so", "good \u2665"]
-STEP = 7
 TEXTS = ["a good film number 13", "bad", "", "number 7 is no film"]
-
-
-def loaded(folder: Path) -> tuple[dict[str, tf.Variable], str]:
-    """The parameters of a pretrained model, and what is said of them."""
-    pretrained, lines = open_pretrained(str(folder)), []
-    model = Network(pretrained.architecture(), CLASSES)
-    ones = np.ones([1, 2], np.int32)
-    model({"input_ids": ones, "attention_mask": ones, "token_type_ids": 0 * ones})
-    parameters = named_parameters(model)
-    pretrained.load(parameters, True, lines.append)
-    return parameters, "\n".join(lines)
-
-
-def begun(folder: Path, workdir: Path, **model) -> Workdir:
-    """A run that began with a pretrained model, and whose best weights are still its own."""
-    config = Experiment(model=Model(**{"pretrained": str(folder), "head": "native", **model}))
-    pretrained = json.loads((folder / "config.json").read_text())
-    derived = DERIVED | {
-        "pretrained": pretrained if config.model.pretrained else None,
-        "pretrained_sha256": {} if config.model.pretrained else None,
-        "facts": {"labels": LABELS},
-    }
-    run = Workdir(workdir)
-    run.begin(config, derived, load_tokenizer(folder))
-    values = {f"model/{name}": v for name, v in loaded(folder)[0].items()}
-    run.best.save(STEP, values, {"lower_is_better": False, "value": 0.5, "phase": 0})
-    run.checkpoints.save(STEP, values, {"phase": 1})
-    return run
 
 
 @pytest.fixture
@@ -75,8 +40,9 @@ def bert(tmp_path) -> Workdir:
 @pytest.mark.parametrize("layout", [*WITH_HEAD, *WITHOUT_HEAD])
 def test_weights_that_did_not_change_are_those_that_came(tmp_path, layout):
     folder = folders.copy(layout, tmp_path / layout)
-    run, output = begun(folder, tmp_path / "run"), tmp_path / "exported"
-    assert to_hugging_face(run, output) == STEP
+    kind, output = kind_of(layout), tmp_path / "exported"
+    run = begun(folder, tmp_path / "run", kind)
+    assert to_hugging_face(run, output, kind) == STEP
     exported, came = folders.tensors(output), folders.tensors(folder)
     if layout in WITH_HEAD:
         assert exported.keys() == came.keys()
@@ -84,7 +50,7 @@ def test_weights_that_did_not_change_are_those_that_came(tmp_path, layout):
             assert (value.shape, value.dtype) == (came[name].shape, came[name].dtype)
             assert value.tobytes() == came[name].tobytes(), name
     # And back in.
-    ours, said = loaded(output)
+    ours, said = loaded(output, kind)
     assert "start afresh: none; tensors not used: none" in said
     saved = run.best.values(STEP, [f"model/{name}" for name in ours])
     assert [n for n in ours if ours[n].numpy().tobytes() != saved[f"model/{n}"].tobytes()] == []
@@ -112,14 +78,15 @@ def test_the_encoder_alone_gets_the_names_of_a_classifier(tmp_path, layout):
 def test_config_and_tokenizer_open_in_transformers(tmp_path, layout):
     folder = folders.copy(layout, tmp_path / layout)
     folders.change(folder, auto_map={"AutoModel": "own.Model"}, dtype="float16")
-    output = tmp_path / "exported"
-    to_hugging_face(begun(folder, tmp_path / "run"), output)
+    kind, output = kind_of(layout), tmp_path / "exported"
+    to_hugging_face(begun(folder, tmp_path / "run", kind), output, kind)
     config, before = AutoConfig.from_pretrained(output), AutoConfig.from_pretrained(folder)
     assert config.id2label == dict(enumerate(LABELS))
     assert config.label2id == {label: i for i, label in enumerate(LABELS)}
     assert config.num_labels == len(LABELS)
-    assert config.architectures == [FAMILIES[config.model_type].heads["sequence"].class_name]
-    assert config.problem_type == "single_label_classification"
+    assert config.architectures == [FAMILIES[config.model_type].heads[kind].class_name]
+    tokens = kind == "tokens"
+    assert config.problem_type == (None if tokens else "single_label_classification")
     assert "auto_map" not in (output / "config.json").read_text()
     assert str(config.dtype).endswith("float32")
     new = {"id2label", "label2id", "architectures", "problem_type", "dtype", "auto_map"}
@@ -131,11 +98,48 @@ def test_config_and_tokenizer_open_in_transformers(tmp_path, layout):
     tokenizer = AutoTokenizer.from_pretrained(output)
     assert tokenizer(TEXTS)["input_ids"] == load_tokenizer(folder)(TEXTS)["input_ids"]
     assert tokenizer.pad_token_id is not None
-    assert config.pad_token_id == tokenizer.pad_token_id  # GPT-2 finds the last token by it
+    if layout != "gpt2_tokens":  # GPT-2 finds the last token by it, where it needs that
+        assert config.pad_token_id == tokenizer.pad_token_id
     assert load_tokenizer(output)(TEXTS)["input_ids"] == tokenizer(TEXTS)["input_ids"]
     assert {"config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json"} <= {
         path.name for path in output.iterdir()
     }
+
+
+def test_a_regression_has_no_labels_of_ours(bert, tmp_path):
+    folder = folders.one_output(folders.copy("bert", tmp_path / "one"))
+    run, output = begun(folder, tmp_path / "regression", outputs=1), tmp_path / "exported"
+    to_hugging_face(run, output, labels=(), fields={"problem_type": "regression"})
+    config = AutoConfig.from_pretrained(output)
+    assert config.architectures == ["BertForSequenceClassification"]
+    assert (config.problem_type, config.num_labels) == ("regression", 1)
+    assert (config.id2label, config.label2id) == ({0: "LABEL_0"}, {"LABEL_0": 0})
+    exported, came = folders.tensors(output), folders.tensors(folder)
+    assert [name for name in came if exported[name].tobytes() != came[name].tobytes()] == []
+    card = (output / "README.md").read_text()
+    assert "A model that gives numbers for texts, the weights of step 7" in card
+    assert "## Calibration" not in card
+
+
+def test_the_card_of_a_tagger_shows_its_pipeline(tmp_path):
+    folder = folders.copy("bert_tokens", tmp_path / "bert")
+    output = tmp_path / "exported"
+    to_hugging_face(begun(folder, tmp_path / "run", "tokens"), output, "tokens")
+    card = (output / "README.md").read_text()
+    assert "pipeline_tag: token-classification" in card
+    assert 'tag = pipeline("token-classification", model="FOLDER")' in card
+    assert "A token classifier for the labels `bad`" in card
+    assert "alibrat" not in card
+
+
+def test_a_head_for_tokens_of_ours_is_as_the_native_one(tmp_path):
+    folder = folders.copy("bert_tokens", tmp_path / "bert")
+    plain = begun(folder, tmp_path / "plain", "tokens", head="mean+max")
+    to_hugging_face(plain, tmp_path / "exported", "tokens")
+    assert "start afresh: none" in loaded(tmp_path / "exported", "tokens")[1]
+    deeper = begun(folder, tmp_path / "deeper", "tokens", head="mean+max", head_width=16)
+    said = refused(deeper, tmp_path / "other", "tokens")
+    assert "config.model.head='mean+max' and head_width=16, which BertForTokenClassif" in said
 
 
 def test_the_tokenizer_keeps_what_no_class_of_transformers_does(tmp_path):
@@ -178,9 +182,9 @@ def test_an_empty_folder_may_be_there(bert, tmp_path):
 # What is refused
 
 
-def refused(run: Workdir, output: Path) -> str:
+def refused(run: Workdir, output: Path, kind: str = "sequence") -> str:
     with pytest.raises(UserError) as caught:
-        to_hugging_face(run, output)
+        to_hugging_face(run, output, kind)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

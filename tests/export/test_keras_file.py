@@ -17,6 +17,7 @@ SHAPES = {
     "window": {"attention_window": 5, "positions": "sinusoidal"},
     "pre": {"norm": "pre", "causal": True, "head": Head("last", bias=False)},
     "shared": {"shared": True, "embedding_width": 4, "token_types": 2},
+    "tokens": {"head": Head("tokens"), "norm": "pre"},
     "hidden": {"head": Head("cls", 6), "output_dropouts": ("ffn",)},
 }
 

@@ -18,6 +18,8 @@ from programs import ROOT
 from transformers import AlbertTokenizer, XLMRobertaTokenizer
 
 LAYOUTS = ROOT / "tests" / "models" / "parity"
+# Those with a head for texts; NAME_tokens has one for tokens.
+FAMILIES = ("bert", "distilbert", "roberta", "xlm_roberta", "electra", "albert", "gpt2")
 WEIGHTS = "model.safetensors"
 CLASSES, POSITIONS = 3, 24
 GOOD, BAD = ("good", "fine"), ("bad", "poor")
@@ -43,7 +45,7 @@ def copy(layout: str, folder: Path, **changes: Any) -> Path:
     for name in ("config.json", WEIGHTS):
         shutil.copy(LAYOUTS / layout / name, folder)
     change(folder, **changes)
-    kind = layout.removesuffix("_base")
+    kind = layout.removesuffix("_base").removesuffix("_tokens")
     special = SPECIAL.get(kind, ())
     if kind in ("roberta", "gpt2"):
         tokens = [*special, SPACES["bpe"], *LETTERS]
@@ -63,6 +65,19 @@ def change(folder: Path, **changes: Any) -> None:
     """Sets fields of config.json."""
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changes))
+
+
+def kind_of(layout: str) -> str:
+    """The kind of its head."""
+    return "tokens" if layout.endswith("_tokens") else "sequence"
+
+
+def one_output(folder: Path) -> Path:
+    """Leaves the first output of its head."""
+    change(folder, id2label={"0": "LABEL_0"}, problem_type="regression")
+    cut = {n: v[:1].copy() if len(v) == CLASSES else v for n, v in tensors(folder).items()}
+    store(folder, cut)
+    return folder
 
 
 def tensors(folder: Path) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""A fine-tuned model, exported, opened in PyTorch: the logits of 200 real reviews.
+"""Exported models, opened in PyTorch: every family and kind of head, and one that was trained.
 
 `make bert test-parity` trains the model, and names an interpreter with PyTorch.
 """
@@ -10,8 +10,11 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pretrained_folders as folders
 import pytest
 import tensorflow as tf
+from begun_runs import begun, model_of
+from pretrained_folders import CLASSES, FAMILIES
 from programs import ROOT
 
 from trainer.data.encode import TextEncoder
@@ -26,12 +29,59 @@ from trainer.storage.workdir import Workdir
 PYTHON = os.environ.get("PARITY_PYTHON")
 RUN = ROOT / "runs" / "bert"
 REVIEWS = 200
-pytestmark = [
-    pytest.mark.skipif(not PYTHON, reason="needs PyTorch: make test-parity"),
-    pytest.mark.skipif(not (RUN / "result.json").exists(), reason="needs a run: make bert"),
-]
+LARGEST = 2e-5  # difference, in float32
+KINDS = ("sequence", "tokens", "regression")
+pytestmark = pytest.mark.skipif(not PYTHON, reason="needs PyTorch: make test-parity")
 
 
+def in_pytorch(*arguments: object) -> str:
+    """Calls torch_logits.py; what it prints."""
+    script = Path(__file__).with_name("torch_logits.py")
+    command = [str(PYTHON), str(script), *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    """Folders FAMILY/KIND/exported, and what PyTorch computes from each in logits.npy."""
+    whole, arguments = tmp_path_factory.mktemp("exported"), []
+    random = np.random.default_rng(0)
+    texts = [random.integers(6, 39, length).tolist() for length in (3, 1, 20, 7)]
+    given = whole / "given.json"
+    given.write_text(json.dumps({"ids": texts, "texts": []}))
+    for family, name in itertools.product(FAMILIES, KINDS):
+        place, kind = whole / family / name, "tokens" if name == "tokens" else "sequence"
+        layout = f"{family}_tokens" if name == "tokens" else family
+        folder, outputs, more = folders.copy(layout, place / "begun"), CLASSES, {}
+        if name == "regression":
+            folders.one_output(folder)
+            outputs, more = 1, {"labels": (), "fields": {"problem_type": "regression"}}
+        run = begun(folder, place / "run", kind, outputs)
+        to_hugging_face(run, place / "exported", kind, **more)
+        arguments += [place / "exported", kind, given, place / "logits.npy"]
+    in_pytorch(*arguments)
+    return whole
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_head_gives_in_pytorch_what_it_gives_here(family, name, exported):
+    place, kind = exported / family / name, "tokens" if name == "tokens" else "sequence"
+    outputs = 1 if name == "regression" else CLASSES
+    model, said = model_of(place / "exported", kind, outputs)
+    assert "start afresh: none; tensors not used: none" in said
+    theirs, ours = np.load(place / "logits.npy"), []
+    for ids in json.loads((exported / "given.json").read_text())["ids"]:
+        row = np.array([ids], np.int32)
+        ours.append(model({"input_ids": row, "attention_mask": row * 0 + 1}).numpy()[0])
+    found = np.concatenate(ours) if name == "tokens" else np.array(ours)
+    assert found.shape == theirs.shape == (31 if name == "tokens" else 4, outputs)
+    difference = np.abs(found - theirs).max()
+    print(f"{family} {name}: largest difference of {theirs.size} outputs {difference:.1e}")
+    assert difference <= LARGEST
+
+
+@pytest.mark.skipif(not (RUN / "result.json").exists(), reason="needs a run: make bert")
 def test_pytorch_computes_the_same_logits_and_the_weights_come_back(tmp_path: Path):
     workdir, folder = Workdir(RUN), tmp_path / "exported"
     config, derived = workdir.read()
@@ -58,9 +108,7 @@ def test_pytorch_computes_the_same_logits_and_the_weights_come_back(tmp_path: Pa
         "texts": [None if e.cut else x for e, x in zip(encoded, texts, strict=True)],
     }
     given.write_text(json.dumps(values))
-    script = Path(__file__).with_name("torch_logits.py")
-    command = [str(PYTHON), str(script), str(folder), str(given), str(found)]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    said = in_pytorch(folder, "sequence", given, found)
     assert str(dict(enumerate(derived["facts"]["labels"]))) in said
 
     theirs, ours = np.load(found), []

@@ -244,6 +244,12 @@ def test_a_row_without_a_token_is_zero(kind):
     assert not np.any(pooled)
 
 
+def test_tokens_are_not_pooled():
+    x = _normal(B, T, D)
+    np.testing.assert_array_equal(layers.Pooling("tokens")(x, _mask(T)), x)
+    assert layers.Pooling("tokens").parts == 1
+
+
 def test_max_pooling_of_negative_numbers():
     x = np.full((1, 3, D), -5.0, np.float32)
     np.testing.assert_array_equal(layers.Pooling("max")(x, np.array([[1, 1, 0]])), x[:, 0])

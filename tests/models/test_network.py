@@ -36,6 +36,60 @@ def test_padding_does_not_change_a_row(norm, positions, head):
     np.testing.assert_allclose(model(alone)[0], model(batch)[0], rtol=1e-4, atol=1e-6)
 
 
+def tagger(outputs: int = 3, **changes) -> network.Network:
+    """A network with outputs for each token."""
+    keras.utils.set_random_seed(0)
+    settings = tiny.model_settings(**changes)
+    model = network.Network(
+        from_scratch(settings, tiny.VOCAB, tiny.LENGTH, False, "tokens"), outputs
+    )
+    model.build()
+    return model
+
+
+@pytest.mark.parametrize("outputs", [1, 7])
+@pytest.mark.parametrize("head_width", [0, 5])
+def test_outputs_for_each_token(outputs, head_width):
+    model = tagger(outputs, head_width=head_width)
+    batch = tiny.features(tiny.batch(4))
+    assert model(batch).shape == (4, tiny.LENGTH, outputs)
+    encoded = model.encode(batch)
+    assert encoded.shape == (4, tiny.LENGTH, 8)
+    np.testing.assert_array_equal(model.head(encoded), model(batch))
+    vectors = model.encoder.embeddings.tokens(batch["input_ids"])
+    np.testing.assert_array_equal(model.logits_of_vectors(vectors, batch), model(batch))
+    of_head = {n: tuple(v.shape) for n, v in named_parameters(model).items() if "head/" in n}
+    assert of_head == model.architecture.head.shapes(8, outputs)
+
+
+def test_padding_does_not_change_a_token():
+    model, batch = tagger(), tiny.features(tiny.batch(4))
+    length = int(batch["attention_mask"][0].sum())
+    assert length < tiny.LENGTH
+    alone = {key: value[:1, :length] for key, value in batch.items()}
+    expected = model(batch)[0, :length]
+    np.testing.assert_allclose(model(alone)[0], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_tagger_drops_numbers_of_each_token_in_training():
+    model, batch = tagger(**dict.fromkeys(("dropout", "attention_dropout"), 0.0)), tiny.batch(4)
+    encoded = np.ones((4, tiny.LENGTH, 8), np.float32)
+    with random_scope(0, tf.constant(0), tf.constant(0)):
+        logits = model.head(encoded, training=True).numpy()
+    assert len(np.unique(logits[..., 0].round(6))) > len(batch["input_ids"])
+
+
+@pytest.mark.parametrize("name", ["outputs", "classes"])
+def test_settings_of_a_file_make_the_model_again(name):
+    """An older file calls the number of outputs `classes`."""
+    model = tagger(7)
+    config = model.get_config()
+    config = {**config, name: config.pop("outputs")}
+    again = network.Network.from_config(config)
+    assert (again.architecture, again.outputs) == (model.architecture, 7)
+    assert again.head.logits.units == 7
+
+
 def test_what_stands_under_padding_does_not_matter():
     model = tiny.classifier()
     batch = tiny.features(tiny.batch(4))

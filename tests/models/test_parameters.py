@@ -7,6 +7,7 @@ import tiny
 
 from trainer.config import Data, Experiment
 from trainer.errors import UserError
+from trainer.models import network
 from trainer.models.parameters import build_model, named_constants, named_parameters
 
 PAIR = ("kernel", "bias")
@@ -62,6 +63,25 @@ def twice_the_same_name(config, vocab_size, classes):
     return Bag(classes, keras.layers.Dense(4, name="same"), keras.layers.Dense(4, name="same"))
 
 
+class Tagger(Bag):
+    """A linear layer on each token's vector."""
+
+    def call(self, inputs, training=False):
+        return self.head(self.tokens(inputs["input_ids"]))
+
+
+def tagger(config, vocab_size, classes):
+    return Tagger(classes)
+
+
+def tagger_with_one_too_many(config, vocab_size, classes):
+    return Tagger(classes + 1)
+
+
+def of_the_library(config, vocab_size, classes):
+    return network.build(config, vocab_size, classes)
+
+
 def not_a_model(config, vocab_size, classes):
     return 3
 
@@ -112,6 +132,34 @@ def test_refuses_a_model_that_would_not_train_as_promised(function, said):
     with pytest.raises(UserError, match=said) as caught:
         build_model(_experiment(function), tiny.VOCAB, 3)
     assert "\n" not in str(caught.value)
+
+
+def test_an_own_model_for_tokens():
+    model = build_model(_experiment("tagger"), tiny.VOCAB, 3, kind="tokens")
+    assert model(tiny.features(tiny.batch(2))).shape == (2, tiny.LENGTH, 3)
+    assert build_model(_experiment(), tiny.VOCAB, 3, kind="tokens").pooling.kind == "tokens"
+
+
+@pytest.mark.parametrize(
+    ("function", "kind", "said"),
+    [
+        ("tagger_with_one_too_many", "tokens", r"\(2, 8, 4\) for 2 rows of 8 tokens and 3 classes"),
+        ("bag", "tokens", r"shape \(2, 3\) .*, logits \[2, 8, 3\] are needed"),
+        ("of_the_library", "tokens", r"shape \(2, 3\) .*, logits \[2, 8, 3\] are needed"),
+        ("tagger", "sequence", r"shape \(2, 8, 3\) for 2 rows and 3 classes"),
+    ],
+)
+def test_refuses_a_model_of_another_kind(function, kind, said):
+    with pytest.raises(UserError, match=said) as caught:
+        build_model(_experiment(function), tiny.VOCAB, 3, kind=kind)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_factory_may_call_the_library_s():
+    model = build_model(_experiment("of_the_library"), tiny.VOCAB, 3)
+    assert list(named_parameters(model)) == list(
+        named_parameters(build_model(_experiment(), tiny.VOCAB, 3))
+    )
 
 
 def test_refuses_a_vocabulary_smaller_than_the_tokenizer():

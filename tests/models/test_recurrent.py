@@ -143,3 +143,14 @@ def test_dropout_of_each_place(place):
 def test_there_is_no_native_head(name):
     with pytest.raises(UserError, match="an LSTM has none: choose mean"):
         build(name, head="native")
+
+
+@pytest.mark.parametrize("name", ["lstm", "bilstm"])
+def test_outputs_for_tokens_are_refused(name):
+    settings = tiny.model_settings(factory=f"trainer.models.recurrent:{name}")
+    config = tiny.experiment(model=settings)
+    with pytest.raises(
+        UserError, match="whole texts only, this task needs them for each"
+    ) as caught:
+        build_model(config, tiny.VOCAB, tiny.CLASSES, kind="tokens")
+    assert "\n" not in str(caught.value)

@@ -31,6 +31,16 @@ def test_shapes_are_those_of_the_model_that_is_built(changes, pair):
     assert size.shapes(config, 300, 3, None) == {n: tuple(v.shape) for n, v in built.items()}
 
 
+@pytest.mark.parametrize("changes", [{}, {"head": "mean+max", "head_width": 12}])
+def test_shapes_of_a_model_for_tokens(changes):
+    config = Experiment(model=Model(**{"width": 32, "heads": 4, "ffn_width": 64, **changes}))
+    built = named_parameters(build_model(config, 300, 3, kind="tokens"))
+    found = size.shapes(config, 300, 3, None, "tokens")
+    assert found == {n: tuple(v.shape) for n, v in built.items()}
+    assert found["head/logits/kernel"] == (changes.get("head_width", 32), 3)
+    size.check(config, 300, 3, None, GIB, kind="tokens")
+
+
 def test_sinusoids_count():
     """They are no parameters, and are made in float64."""
     model = Model(width=65_536, heads=8, depth=0)

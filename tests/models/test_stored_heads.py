@@ -7,7 +7,11 @@ from test_pretrained import fresh, load, refused, values_of
 
 from trainer.config import Model
 from trainer.errors import UserError
+from trainer.models.network import Network
+from trainer.models.parameters import named_parameters
 from trainer.models.pretrained import open_pretrained
+
+PAIR = ("kernel", "bias")
 
 
 @pytest.fixture
@@ -94,3 +98,75 @@ def test_the_weights_have_an_identity(folder):
     stored = folders.tensors(folder)
     folders.store(folder, stored | {"classifier.bias": stored["classifier.bias"] + 1})
     assert open_pretrained(str(folder)).sha256() != before
+
+
+# Heads for tokens
+
+
+def load_tokens(folder, outputs=folders.CLASSES, labels=(), **settings):
+    """The weights of a tagger's folder or another's, and what is said of them."""
+    pretrained, lines = open_pretrained(str(folder)), []
+    settings = Model(**{"head": "native", **settings})
+    model = Network(pretrained.architecture(settings, "tokens"), outputs)
+    model.build()
+    parameters, native = named_parameters(model), settings.head == "native"
+    pretrained.load(parameters, native, lines.append, labels, kind="tokens")
+    return values_of(parameters), "\n".join(lines)
+
+
+@pytest.mark.parametrize("family", folders.FAMILIES)
+def test_every_tensor_of_a_tagger_is_used(tmp_path, family):
+    folder = folders.copy(f"{family}_tokens", tmp_path / family)
+    values, said = load_tokens(folder)
+    assert said.endswith("start afresh: none; tensors not used: none")
+    stored = folders.tensors(folder)
+    np.testing.assert_array_equal(values["head/logits/kernel"], stored["classifier.weight"].T)
+    np.testing.assert_array_equal(values["head/logits/bias"], stored["classifier.bias"])
+
+
+def test_a_classifier_of_texts_gives_a_tagger_its_encoder(folder):
+    values, said = load_tokens(folder)
+    assert "start afresh: head/logits/kernel, head/logits/bias;" in said
+    assert sorted(said.rpartition("tensors not used: ")[2].split(", ")) == [
+        *("bert.pooler.dense.bias", "bert.pooler.dense.weight"),
+        *("classifier.bias", "classifier.weight"),
+    ]
+    assert not values["head/logits/bias"].any()
+
+
+def test_a_tagger_gives_a_classifier_of_texts_its_encoder(tmp_path):
+    said = load(folders.copy("bert_tokens", tmp_path / "bert"))[1]
+    head = [f"head/{module}/{leaf}" for module in ("hidden", "logits") for leaf in PAIR]
+    assert f"start afresh: {', '.join(head)};" in said
+    assert said.endswith("tensors not used: classifier.bias, classifier.weight")
+
+
+def test_labels_of_tokens_take_their_rows_along(tmp_path):
+    names = {"0": "O", "1": "B-x", "2": "I-x"}
+    folder = folders.copy("bert_tokens", tmp_path / "bert", id2label=names)
+    as_stored, _ = load_tokens(folder, labels=["O", "B-x", "I-x"])
+    values, said = load_tokens(folder, labels=["B-x", "I-x", "O"])
+    for name in ("head/logits/kernel", "head/logits/bias"):
+        np.testing.assert_array_equal(values[name], as_stored[name][..., [1, 2, 0]])
+    assert "Note" not in said
+
+
+def test_another_number_of_labels_of_tokens(tmp_path):
+    values, said = load_tokens(folders.copy("bert_tokens", tmp_path / "bert"), outputs=5)
+    assert "its head has 3 labels, this run 5: the last layer of the head starts afresh" in said
+    assert values["head/logits/kernel"].shape == (16, 5)
+
+
+def test_a_head_for_tokens_of_ours_takes_nothing_from_the_stored_one(tmp_path):
+    said = load_tokens(folders.copy("bert_tokens", tmp_path / "bert"), head="mean")[1]
+    assert said.endswith("tensors not used: classifier.bias, classifier.weight")
+
+
+def test_a_regression_takes_its_head_without_a_word_of_labels(folder):
+    pretrained, lines = open_pretrained(str(folders.one_output(folder))), []
+    parameters = fresh(pretrained, classes=1)
+    pretrained.load(parameters, True, lines.append)
+    assert len(lines) == 1
+    assert lines[0].endswith("start afresh: none; tensors not used: none")
+    kernel = folders.tensors(folder)["classifier.weight"].T
+    np.testing.assert_array_equal(parameters["head/logits/kernel"].numpy(), kernel)

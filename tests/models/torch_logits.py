@@ -1,9 +1,10 @@
-"""What an exported folder computes in PyTorch: run by the interpreter that has it.
+"""What exported folders compute in PyTorch: run by the interpreter that has it.
 
-  python torch_logits.py FOLDER INPUT.json OUTPUT.npy
+  python torch_logits.py FOLDER KIND INPUT.json OUTPUT.npy [FOLDER KIND INPUT OUTPUT ...]
 
-INPUT holds {"ids": [[...], ...], "texts": [...]}: token ids of each text, and texts whose ids the
-folder's own tokenizer must find to be the same.
+KIND is "sequence" or "tokens". INPUT holds {"ids": [[...], ...], "texts": [...]}: token ids of each
+text, and texts whose ids the folder's own tokenizer must find to be the same. OUTPUT gets the
+logits, [texts, C] or those of all tokens, [tokens, C].
 """
 
 import json
@@ -12,17 +13,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
 
 BATCH = 20
 
-if __name__ == "__main__":
-    folder, given, output = sys.argv[1:]
+
+def main(folder: str, kind: str, given: str, output: str) -> None:
+    """Writes the logits of one folder, and prints its labels."""
     values = json.loads(Path(given).read_text())
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model, loading = AutoModelForSequenceClassification.from_pretrained(
-        folder, output_loading_info=True
-    )
+    tokens = kind == "tokens"
+    auto = AutoModelForTokenClassification if tokens else AutoModelForSequenceClassification
+    model, loading = auto.from_pretrained(folder, output_loading_info=True)
     model.eval()
     assert not any(loading.values()), loading
     for text, ids in zip(values["texts"], values["ids"], strict=False):
@@ -32,6 +38,12 @@ if __name__ == "__main__":
         for start in range(0, len(values["ids"]), BATCH):
             rows = [{"input_ids": ids} for ids in values["ids"][start : start + BATCH]]
             batch = tokenizer.pad(rows, return_tensors="pt")
-            logits.append(model(**batch).logits.numpy())
+            found = model(**batch).logits
+            logits.append((found[batch["attention_mask"] == 1] if tokens else found).numpy())
     np.save(output, np.concatenate(logits))
     print(model.config.id2label)
+
+
+if __name__ == "__main__":
+    for k in range(1, len(sys.argv), 4):
+        main(*sys.argv[k : k + 4])

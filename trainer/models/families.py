@@ -175,7 +175,7 @@ _BERT_DROPOUTS = {
     "embedding_dropout": ("hidden_dropout_prob",),
 }
 _BERT_HEAD_DROPOUTS = ("classifier_dropout", "hidden_dropout_prob")
-_ALBERT_HEAD_DROPOUTS = ("classifier_dropout_prob", "hidden_dropout_prob")
+_ALBERT_HEAD_DROPOUTS = ("classifier_dropout_prob",)
 _ENCODER = {
     "position_embedding_type": "absolute",
     "is_decoder": False,
