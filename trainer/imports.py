@@ -16,7 +16,7 @@ from typing import Any
 from trainer.config import Experiment
 from trainer.errors import UserError, in_one_line
 
-_NAMESPACE = re.compile(r"\w+:(?![\d*])")  # of a TFDS name; a version comes after a colon too
+_NAMESPACE = re.compile(r"[^:/]*:(?![\d*])")  # of a TFDS name; a version comes after a colon too
 _HERE = __name__.partition(".")[0]
 # The functions of this library that a config may name.
 OWN = (
