@@ -11,6 +11,7 @@ import jinja2
 from trainer import config as config_lib
 from trainer.evaluation.calibration import Calibration
 from trainer.monitor.versions import versions
+from trainer.storage.paths import real
 from trainer.storage.workdir import Workdir
 from trainer.trained import TrainedModel
 
@@ -83,7 +84,7 @@ def write_card(card: Card, folder: Path, format_: str, no_texts: str = "") -> No
     result = card.workdir.result() or {}
     labels = card.derived["id2label"]
     text = environment.get_template("card.md").render(
-        name=card.workdir.path.resolve().name,
+        name=real(card.workdir.path).name,
         format=format_,
         step=card.step,
         labels=labels,
