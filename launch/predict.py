@@ -23,6 +23,7 @@ from absl import flags
 from launch import main as program
 from launch.arguments import CPU_DEVICES
 from trainer.errors import Interrupted, UserError
+from trainer.storage.paths import real
 
 if TYPE_CHECKING:
     from trainer.config import Data
@@ -219,11 +220,15 @@ def _check_flags() -> None:
         raise UserError("--page is that of --explain: give both")
     if _OUTPUT.value and not _OUTPUT.value.parent.is_dir():
         raise UserError(f"--output={_OUTPUT.value}: there is no such folder")
-    taken = {path.resolve() for path in (_OUTPUT.value, _INPUT.value) if path}
-    if _EXPLAIN.value and _page_file().resolve() in taken:
+    if _OUTPUT.value and _OUTPUT.value.is_dir():
+        raise UserError(f"--output={_OUTPUT.value} is a folder: name a file")
+    taken = {real(path) for path in (_OUTPUT.value, _INPUT.value) if path}
+    if _EXPLAIN.value and real(_page_file()) in taken:
         raise UserError(f"--page={_page_file()} is --output or --input: name another file")
     if _EXPLAIN.value and not _page_file().parent.is_dir():
         raise UserError(f"--page={_page_file()}: there is no such folder")
+    if _EXPLAIN.value and _page_file().is_dir():
+        raise UserError(f"--page={_page_file()} is a folder: name a file")
 
 
 def _page_file() -> Path:
@@ -237,7 +242,7 @@ def _write_page(explained: "Sequence[Explained]", trained: "TrainedModel") -> No
     from trainer.prediction.page import MOST, render
     from trainer.storage.disk import replace
 
-    title = f"Predictions of {trained.workdir.path.name}, step {trained.step:,}"
+    title = f"Predictions of {real(trained.workdir.path).name}, step {trained.step:,}"
     try:
         replace(_page_file(), render(explained, title))
     except OSError as error:

@@ -8,7 +8,7 @@ Several runs, of the same test split, are compared: which difference is more tha
 
 from launch import main as program
 from trainer.errors import UserError
-from trainer.storage.paths import local
+from trainer.storage.paths import local, real
 
 _WORKDIR = program.define_path(
     "workdir", "Folder of a run; more of them may follow.", required=True
@@ -22,13 +22,15 @@ _TRUST = program.define_trust()
 def main(more: list[str]) -> None:
     """Writes the page."""
     folders = [_WORKDIR.value, *(local(name, "a folder of a run") for name in more)]
-    if len({folder.resolve() for folder in folders}) < len(folders):
+    if len({real(folder) for folder in folders}) < len(folders):
         raise UserError("a run is named twice: name each once")
     if len(folders) > 1 and not _OUTPUT.value:
         raise UserError("--output is missing: name the page for several runs")
     output = _OUTPUT.value or folders[0] / "report.html"
     if _OUTPUT.value and not output.parent.is_dir():
         raise UserError(f"--output={output}: there is no folder {output.parent}")
+    if output.is_dir():
+        raise UserError(f"--output={output} is a folder: name a file")
     program.import_tensorflow()
     from trainer.reports.finished import read_runs
     from trainer.reports.page import render

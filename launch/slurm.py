@@ -263,6 +263,8 @@ def _activation(environment: Mapping[str, str]) -> list[str]:
         lines = [f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"']
     if environment.get("PYTHONPATH"):
         lines.append(f"export PYTHONPATH={shlex.quote(environment['PYTHONPATH'])}")
+    if environment.get("PYTHONSAFEPATH"):  # of `python -P -m launch.slurm` too
+        lines.append("export PYTHONSAFEPATH=1")
     return lines
 
 

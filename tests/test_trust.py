@@ -60,6 +60,10 @@ def test_code_of_others_is_refused_and_the_flag_is_named(factory):
         ("imdb_reviews/plain_text:1.*.*", False),
         ("people:dataset", True),
         ("people:dataset/config:1.0.0", True),
+        ("my-lab:dataset", True),
+        ("-:dataset", True),
+        ("my.lab:dataset", True),
+        ("my_dataset:*.*.*", False),
     ],
 )
 def test_a_dataset_of_a_community_is_code_and_a_version_is_none(name, is_foreign):

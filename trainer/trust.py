@@ -11,7 +11,7 @@ from trainer.imports import OWN
 from trainer.tasks.stored import OWN_TASKS, StoredTask
 from trainer.tasks.task import class_path
 
-_NAMESPACE = re.compile(r"\w+:(?![\d*])")  # of a TFDS name; a version comes after a colon too
+_NAMESPACE = re.compile(r"[^:/]*:(?![\d*])")  # of a TFDS name; a version comes after a colon too
 _HERE = __name__.partition(".")[0]
 OTHER_VERSION = (
     "another version of this library may have written it: use that version, or train the run again"

@@ -336,6 +336,8 @@ def test_mistakes_are_one_line(launch, finished, killed, tmp_path):
     (tmp_path / "a.csv").write_text("review\nx\n")
     (tmp_path / "there.jsonl").touch()
     (tmp_path / "a.dat").touch()
+    loop = tmp_path / "loop.csv"
+    loop.symlink_to(loop)
     for flags, said in (
         ([f"--workdir={tmp_path / 'none'}", "--texts=x"], "holds no run"),
         ([f"--workdir={killed}", "--texts=x"], "of which no phase has ended"),
@@ -349,6 +351,13 @@ def test_mistakes_are_one_line(launch, finished, killed, tmp_path):
         (["--texts=x", "--page=x.html"], "give both"),
         (["--texts=x", "--explain", "--output=x.html"], "--page=x.html is --output or --input"),
         (["--texts=x", "--format=xml"], "--format"),
+        (["--texts=x", "--output=."], "--output=. is a folder: name a file"),
+        (["--texts=x", "--explain", "--output=/"], "--output=/ is a folder: name a file"),
+        (["--texts=x", "--explain", "--page=."], "--page=. is a folder: name a file"),
+        ([f"--input={loop}"], "Too many levels of symbolic links"),
+        (["--texts=x", f"--output={loop}"], "Too many levels of symbolic links"),
+        (["--texts=x", "--explain", f"--output={loop}/x"], "there is no such folder"),
+        ([f"--workdir={loop}", "--texts=x"], "Too many levels of symbolic links"),
     ):
         own = [] if "--workdir" in flags[0] else [f"--workdir={finished}"]
         ended = launch(*own, *flags, program="launch.predict")
@@ -356,7 +365,9 @@ def test_mistakes_are_one_line(launch, finished, killed, tmp_path):
         assert len(ended.stderr.splitlines()) == 1, ended.stderr
         assert said in ended.stderr
         assert ended.stdout == ""
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.dat", "there.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("a.csv", "a.dat", "loop.csv", "there.jsonl")
+    ]
 
 
 def test_garbage_on_standard_input_is_one_line(finished):

@@ -67,7 +67,8 @@ def test_the_page_of_one_run_lies_in_its_folder(launch, tmp_path):
 def test_a_mistake_is_one_line_and_writes_nothing(launch, killed, tmp_path):
     one = run(tmp_path / "one", np.arange(60) % 4 > 0)
     two = run(tmp_path / "two", np.arange(80) % 4 > 0)
-    page = tmp_path / "page.html"
+    page, loop = tmp_path / "page.html", tmp_path / "loop"
+    loop.symlink_to(loop)
     for flags, said in (
         ([f"--workdir={tmp_path / 'none'}", f"--output={page}"], "holds no run"),
         ([f"--workdir={killed}", f"--output={page}"], "has not ended"),
@@ -75,10 +76,13 @@ def test_a_mistake_is_one_line_and_writes_nothing(launch, killed, tmp_path):
         ([f"--workdir={one}", two, f"--output={page}"], "same test examples"),
         ([f"--workdir={one}", Path(f"{one}/../one"), f"--output={page}"], "named twice"),
         ([f"--workdir={one}", f"--output={tmp_path}/no/page.html"], "there is no folder"),
+        ([f"--workdir={one}", "--output=."], "--output=. is a folder: name a file"),
+        ([f"--workdir={loop}", f"--output={page}"], "Too many levels of symbolic links"),
+        ([f"--workdir={one}", loop, f"--output={page}"], "Too many levels of symbolic links"),
         ([], "workdir"),
     ):
         ended = report(launch, *flags)
         assert ended.status == 2, ended.stderr
         assert len(ended.stderr.splitlines()) == 1
         assert said in ended.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["loop", "one", "two"]

@@ -127,16 +127,16 @@ def test_modules_of_the_current_folder_stay_unread(few, launch, tmp_path, cache)
     found = pkgutil.iter_modules([sysconfig.get_path("purelib")])
     installed = {each.name for each in found if not each.name.startswith("_")}  # of Python's start
     where, root = {"folder": str(folder), "fresh": True}, Path(__file__).parents[2]
+    another_process = {"XLA_FLAGS": "--xla_cpu_use_acl=false"}  # imports TensorFlow first
     for names, program, flags, variables in (
         # An empty entry of PYTHONPATH is the current folder: Python itself would not start there.
-        ({*installed, "torch"}, "evaluate", ["--split=test", cache], {"PYTHONPATH": f":{root}"}),
-        # Which has another process import TensorFlow.
         (
-            sys.stdlib_module_names,
-            "predict",
-            ["--texts=a"],
-            {"XLA_FLAGS": "--xla_cpu_use_acl=false"},
+            {*installed, "torch"},
+            "evaluate",
+            ["--split=test", cache],
+            {"PYTHONPATH": f":{root}", **another_process},
         ),
+        (sys.stdlib_module_names, "predict", ["--texts=a"], another_process),
     ):
         for name in names:
             (folder / f"{name}.py").write_text(f"raise SystemExit('ran {name}')")

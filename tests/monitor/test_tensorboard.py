@@ -10,6 +10,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 
@@ -247,6 +248,30 @@ def test_a_kill_at_any_instant_of_the_rewriting(tmp_path, undisturbed, monkeypat
     _run(tmp_path, 40, 60)
     assert sorted(_points(tmp_path)) == undisturbed
     assert [p.name for p in tmp_path.iterdir() if "tfevents" not in p.name] == []
+
+
+def test_a_record_that_is_no_event_is_passed_over(tmp_path, caplog):
+    _run(tmp_path, 0, 20).close()
+    points, (path,) = _points(tmp_path), _files(tmp_path)
+    records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+    with tf.io.TFRecordWriter(str(path)) as file:
+        for record in (records[0], b"\xff\xff", *records[1:], b"no event"):
+            file.write(record)
+    board = TensorBoard(tmp_path, 30)
+    assert _points(tmp_path) == [(step, tag) for step, tag in points if step]
+    assert f"{path}: dropped record 2, which is no event" in caplog.text
+    board.close()
+
+
+def test_a_record_that_says_it_has_a_petabyte_is_one_that_was_cut(tmp_path):
+    """TensorFlow would end the process."""
+    _run(tmp_path, 0, 20).close()
+    points, (path,) = _points(tmp_path), _files(tmp_path)
+    length = (2**50).to_bytes(8, "little")
+    with path.open("ab") as file:
+        file.write(length + masked_crc32c(length).to_bytes(4, "little") + b"x" * 100)
+    TensorBoard(tmp_path, 30).close()
+    assert _points(tmp_path) == [(step, tag) for step, tag in points if step]
 
 
 def test_leaves_files_of_others_alone(tmp_path):

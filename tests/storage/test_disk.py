@@ -1,6 +1,7 @@
 """Files that are whole or not there."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,12 @@ def test_replace_follows_no_link(tmp_path):
     assert path.read_text() == "new"
     assert not path.is_symlink()
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize("folder", [".", "/"])
+def test_a_folder_without_a_name_is_not_replaced(folder):
+    with pytest.raises(IsADirectoryError, match="directory"):
+        replace(Path(folder), "text")
 
 
 def test_replace_takes_the_place_of_files_alone(tmp_path):

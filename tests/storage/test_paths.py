@@ -10,6 +10,9 @@ from trainer.storage import paths
 from trainer.storage.paths import glob_character, local, without_globs
 
 
+from trainer.storage.paths import below, local, real, without_globs
+
+
 @pytest.mark.parametrize(
     "text",
     ["gs://b/r", "GS://b", "s3:/b", "file:/tmp/x", "file:///x", "hdfs://n:9/x", " https://h/x"],
@@ -96,6 +99,31 @@ def test_a_name_without_glob_characters(tmp_path, name):
 def test_the_first_character_of_a_pattern(name, found):
     """TensorFlow reads braces as they are."""
     assert glob_character(Path(name)) == found
+
+
+def test_the_real_path_of_a_circle_is_left_to_who_opens_it(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder", target_is_directory=True)
+    (tmp_path / "loop").symlink_to("loop")
+    assert real(tmp_path / "link" / "file") == tmp_path / "folder" / "file"
+    assert real(tmp_path / "loop" / "file") == tmp_path / "loop" / "file"
+
+
+def test_what_lies_below_a_folder(tmp_path, monkeypatch):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").touch()
+    (tmp_path / "link").symlink_to("folder", target_is_directory=True)
+    (tmp_path / "loop").symlink_to("loop")
+    found = {str(path.relative_to(tmp_path)) for path in below(tmp_path)}
+    assert found == {"folder", "folder/file", "link", "loop"}
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1500):  # deeper than Python's functions may call each other
+        Path("x").mkdir()
+        os.chdir("x")
+    assert sum(1 for _ in below(tmp_path)) == 1504
+    for _ in range(1500):  # pytest cannot
+        os.chdir("..")
+        Path("x").rmdir()
 
 
 def test_most_folders_keep_their_name(tmp_path):

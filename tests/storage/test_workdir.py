@@ -120,6 +120,13 @@ def test_a_folder_without_permission_is_refused(tmp_path, mode):
         tmp_path.chmod(0o700)
 
 
+@pytest.mark.parametrize("leads_to", ["nowhere", "link"])
+def test_a_link_that_leads_to_no_folder_is_refused(tmp_path, leads_to):
+    (tmp_path / "link").symlink_to(leads_to)
+    for path in (tmp_path / "link", tmp_path / "link" / "run"):
+        assert "is not writable: choose another folder" in _refused(Workdir(path))
+
+
 def test_what_stands_in_the_way_of_the_last_files_is_told_at_the_start(tokenizer, tmp_path):
     (tmp_path / "scores").write_text("")
     with pytest.raises(UserError, match="scores is no folder: remove it"):
@@ -384,6 +391,40 @@ def test_folders_that_are_links_are_refused(tmp_path, tokenizer, name):
     with pytest.raises(UserError, match=f"{name} is a link: move the folder itself there"):
         Workdir(path).begin(tiny.experiment(), FOLLOWED, tokenizer)
     assert (elsewhere / "test.npz").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("tensorboard/plugins", "tensorboard/plugins/profile/2030_01_01", "tensorboard/events"),
+        *("checkpoints/step-00000001", "best/.step-00000001.partial"),
+    ],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_links_below_them_are_refused(tmp_path, begun, tokenizer, name, there):
+    """TensorFlow's profiler writes through one, and a save or a clean-up trips over one."""
+    elsewhere, path = tmp_path / "elsewhere", begun.path / name
+    if there:
+        elsewhere.mkdir()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(elsewhere)
+    with pytest.raises(UserError, match=f"{name} is a link: move what it leads to there"):
+        begun.begin(tiny.experiment(), FOLLOWED, tokenizer)
+
+
+@pytest.mark.parametrize("name", ["tensorboard/events.out.tfevents.000001", "metrics.jsonl"])
+def test_a_pipe_that_a_resume_would_wait_for_is_refused(begun, tokenizer, name):
+    (begun.path / "tensorboard").mkdir()
+    os.mkfifo(begun.path / name)
+    with pytest.raises(UserError, match=f"{name}: it is there, and no file: remove it"):
+        begun.begin(tiny.experiment(), FOLLOWED, tokenizer)
+
+
+def test_what_profilers_left_is_no_hindrance(begun, tokenizer):
+    profile = begun.path / "tensorboard" / "plugins" / "profile" / "2026_01_01_00_00_00"
+    profile.mkdir(parents=True)
+    (profile / "host.xplane.pb").touch()
+    begun.begin(tiny.experiment(), FOLLOWED, tokenizer)
 
 
 def test_links_that_a_stranger_left_are_not_followed(tmp_path, tokenizer):

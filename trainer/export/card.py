@@ -10,6 +10,7 @@ import jinja2
 
 from trainer import config as config_lib
 from trainer.monitor.versions import versions
+from trainer.storage.paths import real
 from trainer.storage.workdir import Workdir
 from trainer.trained import TrainedModel
 
@@ -88,7 +89,7 @@ def write_card(card: Card, folder: Path, format_: str, no_texts: str = "") -> No
     labels = task.output_names
     load = "ids" if no_texts else format_
     text = environment.get_template("card.md").render(
-        name=card.workdir.path.resolve().name,
+        name=real(card.workdir.path).name,
         format=format_,
         kind=task.kind,
         step=card.step,

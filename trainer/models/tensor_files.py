@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from trainer.errors import UserError, shown
 from trainer.storage import strict_json
 from trainer.storage.disk import sha256_of
-from trainer.storage.paths import without_globs
+from trainer.storage.paths import real, without_globs
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 MAX_TENSORS = 2**14  # in a file; the largest of these models have fewer than 1,000
@@ -212,7 +212,7 @@ def _renamed(name: str) -> str:
 def _checked_sha256(file: Path, where: str) -> str:
     """The hub's cache names large files by their sha256: one that does not fit was altered."""
     try:
-        digest, blob = sha256_of(file), file.resolve().name
+        digest, blob = sha256_of(file), real(file).name
     except OSError as error:
         raise UserError(f"{where}: cannot read {file}: {error.strerror}") from error
     if file.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob) and digest != blob:

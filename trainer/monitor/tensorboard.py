@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
+from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
@@ -24,10 +26,12 @@ from trainer.evaluation.report import Report
 from trainer.monitor import figures, plugins, projector, tables
 from trainer.monitor.records import belongs, is_evaluation
 from trainer.storage.disk import sync
+from trainer.storage.paths import real
 from trainer.storage.plain import to_json
 from trainer.tasks.shown import Bars, Curve, Marked, Note, Points, Shown, Table
 
 _OURS = re.compile(r"events\.out\.tfevents\.\d{6}")  # a profiler may leave others beside them
+_LENGTH, _AROUND = 8, 16  # bytes of a record's length, and of all around it: two checksums too
 _CONFIG = "config"
 # What every start, or end, of a run writes anew: the config, its HParams session, the layout.
 _ANEW = (_CONFIG, "_hparams_/", "custom_scalars__config__")
@@ -86,7 +90,7 @@ class TensorBoard:
           settings: those that define the run, by name, for the HParams page.
         """
         lines = to_json(config, indent=2).splitlines()
-        run = "/".join(self._path.resolve().parts[-4:-2])  # its folder, and what that is in
+        run = "/".join(real(self._path).parts[-4:-2])  # its folder, and what that is in
         text = text_pb(_CONFIG, "\n".join(f"    {line}" for line in lines))
         self._write(0, [text, plugins.session_start(run, settings), plugins.layout()])
 
@@ -158,7 +162,31 @@ def _drawn(split: str, shown: Shown, when: str) -> list[Summary]:
 
 
 def _read(path: Path) -> Iterator[Event]:
-    """Every whole event of the file, up to the record that a kill cut short."""
+    """Every whole event of the file, up to the record that a kill cut short.
+
+    A record that is no event is passed over with a warning, as a line of metrics.jsonl is: the file
+    is for people to look at, and no reason not to train.
+    """
     with contextlib.suppress(tf.errors.DataLossError):
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            yield Event.FromString(record)
+        records = tf.data.TFRecordDataset(str(path)).take(_count_whole(path))
+        for number, record in enumerate(records.as_numpy_iterator(), start=1):
+            try:
+                yield Event.FromString(record)
+            except DecodeError:
+                logging.warning("%s: dropped record %d, which is no event", path, number)
+
+
+def _count_whole(path: Path) -> int:
+    """How many records end within the file, by the lengths that stand before each.
+
+    TensorFlow makes room for a length before it reads, and ends the process where there is none.
+    """
+    count, at, size = 0, 0, path.stat().st_size
+    with path.open("rb") as file:
+        while length := file.read(_LENGTH):
+            at += int.from_bytes(length, "little") + _AROUND
+            if at > size:
+                break
+            file.seek(at)
+            count += 1
+    return count

@@ -13,6 +13,7 @@ from trainer.evaluation.scores import MAX_BYTES, Kept
 from trainer.monitor.metrics_log import read_records
 from trainer.storage.contents import LOG, SCORES
 from trainer.storage.disk import sha256_of
+from trainer.storage.paths import real
 from trainer.storage.workdir import Workdir
 from trainer.tasks.stored import OWN_TASKS
 from trainer.tasks.task import Task, class_path
@@ -64,7 +65,7 @@ def read_runs(folders: Sequence[Path], trusted: Collection[str] = ()) -> list[Fi
       UserError: see `read_run`.
     """
     runs = [read_run(folder, trusted) for folder in folders]
-    paths = [folder.resolve().parts for folder in folders]
+    paths = [real(folder).parts for folder in folders]
     for length in range(1, max(map(len, paths)) + 1):
         names = [str(Path(*parts[-length:])) for parts in paths]
         if len(set(names)) == len(names):
@@ -106,7 +107,7 @@ def read_run(folder: Path, trusted: Collection[str] = ()) -> FinishedRun:
     test = Kept.load(folder / SCORES["test"], digests[SCORES["test"]], task)
     curves = _curves(folder / LOG, digests[LOG])
     return FinishedRun(
-        folder.resolve().name,
+        real(folder).name,
         config=config,
         derived=derived,
         result=result,

@@ -42,8 +42,9 @@ def replace(path: Path, content: str) -> None:
 
 def replace_bytes(path: Path, content: bytes) -> None:
     """Like `replace`, for bytes. Where it fails, nothing but the old file is left."""
-    if not path.is_dir():  # which the rename refuses
-        check_place(path)
+    if path.is_dir():  # which may have no name at all, as "." has none
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    check_place(path)
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.unlink(missing_ok=True)
     try:

@@ -92,6 +92,28 @@ def glob_character(path: Path) -> str:
     return found[0] if found else ""
 
 
+def real(path: Path) -> Path:
+    """The path as it is without links.
+
+    Unlike `Path.resolve` it raises nothing where they lead in a circle: what opens it will.
+    """
+    return Path(os.path.realpath(path))
+
+
+def below(folder: Path) -> Iterator[Path]:
+    """All that lies below a folder, however deep; of links their own names alone.
+
+    Raises:
+      OSError: a folder there cannot be read.
+    """
+    pending = [folder]
+    while pending:
+        for path in pending.pop().iterdir():
+            yield path
+            if path.is_dir() and not path.is_symlink():
+                pending.append(path)
+
+
 @contextlib.contextmanager
 def without_globs(folder: Path) -> Iterator[Path]:
     """A name of an existing folder, for a while, that holds no glob characters.

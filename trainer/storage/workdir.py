@@ -23,6 +23,7 @@ from trainer.storage import contents, fields, sealed
 from trainer.storage.checkpoint import DamagedCheckpoint, Store, newest_whole
 from trainer.storage.contents import TOKENIZER_FILES
 from trainer.storage.disk import check_place, replace, sha256_of
+from trainer.storage.paths import below
 from trainer.storage.writing import why_not_written
 from trainer.tasks.stored import StoredTask
 from trainer.trust import OTHER_VERSION, check_trusted
@@ -67,7 +68,8 @@ class Workdir:
         Raises:
           UserError: the reason, and for another run the fields that differ.
         """
-        existing = next(p for p in (self.path, *self.path.absolute().parents) if _exists(p))
+        places = (self.path, *self.path.absolute().parents)
+        existing = next(p for p in places if os.path.lexists(p))  # a link to nowhere is in the way
         if not existing.is_dir() or not os.access(existing, os.R_OK | os.W_OK | os.X_OK):
             raise UserError(f"--workdir={self.path} is not writable: choose another folder")
         if not self.started:
@@ -290,15 +292,21 @@ class Workdir:
 
         Through a link in a stranger's workdir, files elsewhere would be written and removed.
         """
-        folders = (self.scores, self.tokenizer, self.checkpoints.folder, self.best.folder)
-        for folder in (*folders, self.path / "tensorboard"):
+        board, stores = self.path / "tensorboard", (self.checkpoints.folder, self.best.folder)
+        for folder in (self.scores, self.tokenizer, *stores, board):
             if folder.is_symlink():
                 raise UserError(f"{folder} is a link: move the folder itself there")
             if _exists(folder) and not folder.is_dir():
                 raise UserError(f"{folder} is no folder: remove it")
-        for name in contents.PROJECTOR:
+        places = [self.path / name for name in (*contents.PROJECTOR, contents.LOG)]
+        entries = [entry for store in stores if store.is_dir() for entry in store.iterdir()]
+        written = list(below(board)) if board.is_dir() else []  # by TensorBoard's plugins as well
+        for path in (*entries, *written):
+            if path.is_symlink():
+                raise UserError(f"{path} is a link: move what it leads to there, or remove it")
+        for path in (*places, *(path for path in written if not path.is_dir())):
             try:
-                check_place(self.path / name)
+                check_place(path)
             except OSError as error:
                 raise UserError(f"{error.filename}: {error.strerror}: remove it") from error
 
@@ -403,7 +411,7 @@ class Workdir:
 
 def _digests(folder: Path) -> dict[str, str]:
     """The sha256 in hex of each file in a folder, by its path there; hidden ones are nobody's."""
-    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    paths = {path.relative_to(folder).as_posix(): path for path in below(folder)}
     return {
         name: sha256_of(path) if path.is_file() else "no regular file"
         for name, path in sorted(paths.items())
