@@ -17,7 +17,7 @@ PAGE = (ROOT / "docs" / "own_task.md").read_text()
 TASK, CONFIG = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 (BLOCK,) = re.findall(r"```\n(python -m launch.*?)```", PAGE, re.S)
 COMMANDS = [shlex.split(line) for line in BLOCK.splitlines()]
-GOOD, BAD = "kind quick sure clear warm".split(), "rude slow vague odd cold".split()
+GOOD, BAD = ["kind", "quick", "sure", "clear", "warm"], ["rude", "slow", "vague", "odd", "cold"]
 
 
 @pytest.fixture

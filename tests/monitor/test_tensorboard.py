@@ -26,7 +26,7 @@ TASK = Classification().bound({"labels": ["neg", "pos"]})
 GOLD = {"label": np.array([0, 1, 1, 0]), "rows": np.arange(4), "lengths": np.array([3, 3, 9, 9])}
 PROBABILITIES = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.3, 0.7]])
 SCORES = Scores({}, {}, {"logits": np.log(PROBABILITIES)})
-MISTAKES = Examples(np.array([3]), [3], ["a"])
+MISTAKES = Examples(np.array([3]), [3], ["a"], [["a"]])
 
 
 class Killed(BaseException):

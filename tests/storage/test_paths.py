@@ -7,10 +7,7 @@ import pytest
 
 from trainer.errors import UserError
 from trainer.storage import paths
-from trainer.storage.paths import glob_character, local, without_globs
-
-
-from trainer.storage.paths import below, local, real, without_globs
+from trainer.storage.paths import below, glob_character, local, real, without_globs
 
 
 @pytest.mark.parametrize(

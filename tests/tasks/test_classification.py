@@ -39,7 +39,7 @@ def test_metrics(task):
 
 
 def test_what_is_shown(task):
-    mistakes = Examples(np.array([1, 3]), [17, 40], ["one", "two"])
+    mistakes = Examples(np.array([1, 3]), [17, 40], ["one", "two"], [["one"], ["two"]])
     matrix, *curves, bars, lengths, labels, table = task.show(GOLD, SCORES, mistakes)
     assert isinstance(table, Table)
     assert [row[:3] for row in table.rows] == [(17, "b", "a"), (40, "a", "c")]
@@ -60,7 +60,7 @@ def test_what_is_shown(task):
 
 def test_two_classes_have_one_curve():
     scores = Scores({}, {}, {"logits": np.log(PROBABILITIES[:, :2])})
-    gold, none = {**GOLD, "label": np.array([0, 1, 1, 0])}, Examples(np.array([], int), [], [])
+    gold, none = {**GOLD, "label": np.array([0, 1, 1, 0])}, Examples(np.array([], int), [], [], [])
     curves = [
         each
         for each in tiny.classification(["neg", "pos"]).show(gold, scores, none)

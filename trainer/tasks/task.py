@@ -317,7 +317,7 @@ class Task:
         raise NotImplementedError
 
     def serve(self, answers: Mapping[str, tf.Tensor], fitted: Any) -> dict[str, tf.Tensor]:
-        """What a SavedModel answers."""
+        """Outputs of a SavedModel."""
         return dict(answers)
 
     # On the host: the judgement of a set
@@ -431,7 +431,7 @@ class Task:
         return None
 
     def note(self, fitted: Any, result: Mapping[str, Any] | None) -> str:
-        """What a user of its predictions should know; empty for nothing.
+        """A remark for users of its predictions; empty for none.
 
         Args:
           fitted: of `load_fitted`.
@@ -451,7 +451,7 @@ class Task:
         return {}
 
     def summary(self, result: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """What is said of a run that ended: titles, and a line each.
+        """Lines about a run that ended: titles, and a line each.
 
         Args:
           result: what result.json holds.
@@ -466,7 +466,7 @@ class Task:
     line_fields: ClassVar[tuple[str, ...]] = ()  # what each prediction has, for a file of them
 
     def rule(self, fitted: Any, threshold: str) -> Any:
-        """What turns answers into predictions.
+        """Makes the rule that turns answers into predictions.
 
         Args:
           fitted: of `load_fitted`.

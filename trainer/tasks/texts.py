@@ -1,4 +1,4 @@
-"""What tasks share that give one answer to a text or pair of texts."""
+"""The common part of tasks that give one answer to a text or pair of texts."""
 
 from __future__ import annotations
 
