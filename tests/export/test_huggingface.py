@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pretrained_folders as folders
 import pytest
-from begun_runs import LABELS, STEP, begun, loaded
+from begun_runs import STEP, TASKS, begun, loaded
 from pretrained_folders import WEIGHTS, kind_of
 from programs import newest, weights
 from tokenizers import normalizers
@@ -42,7 +42,7 @@ def test_weights_that_did_not_change_are_those_that_came(tmp_path, layout):
     folder = folders.copy(layout, tmp_path / layout)
     kind, output = kind_of(layout), tmp_path / "exported"
     run = begun(folder, tmp_path / "run", kind)
-    assert to_hugging_face(run, output, kind) == STEP
+    assert to_hugging_face(run, output) == STEP
     exported, came = folders.tensors(output), folders.tensors(folder)
     if layout in WITH_HEAD:
         assert exported.keys() == came.keys()
@@ -79,11 +79,12 @@ def test_config_and_tokenizer_open_in_transformers(tmp_path, layout):
     folder = folders.copy(layout, tmp_path / layout)
     folders.change(folder, auto_map={"AutoModel": "own.Model"}, dtype="float16")
     kind, output = kind_of(layout), tmp_path / "exported"
-    to_hugging_face(begun(folder, tmp_path / "run", kind), output, kind)
+    to_hugging_face(begun(folder, tmp_path / "run", kind), output)
     config, before = AutoConfig.from_pretrained(output), AutoConfig.from_pretrained(folder)
-    assert config.id2label == dict(enumerate(LABELS))
-    assert config.label2id == {label: i for i, label in enumerate(LABELS)}
-    assert config.num_labels == len(LABELS)
+    names = TASKS[kind][2]
+    assert config.id2label == dict(enumerate(names))
+    assert config.label2id == {label: i for i, label in enumerate(names)}
+    assert config.num_labels == len(names)
     assert config.architectures == [FAMILIES[config.model_type].heads[kind].class_name]
     tokens = kind == "tokens"
     assert config.problem_type == (None if tokens else "single_label_classification")
@@ -108,8 +109,8 @@ def test_config_and_tokenizer_open_in_transformers(tmp_path, layout):
 
 def test_a_regression_has_no_labels_of_ours(bert, tmp_path):
     folder = folders.one_output(folders.copy("bert", tmp_path / "one"))
-    run, output = begun(folder, tmp_path / "regression", outputs=1), tmp_path / "exported"
-    to_hugging_face(run, output, labels=(), fields={"problem_type": "regression"})
+    run, output = begun(folder, tmp_path / "run1", "regression"), tmp_path / "exported"
+    to_hugging_face(run, output)
     config = AutoConfig.from_pretrained(output)
     assert config.architectures == ["BertForSequenceClassification"]
     assert (config.problem_type, config.num_labels) == ("regression", 1)
@@ -124,21 +125,21 @@ def test_a_regression_has_no_labels_of_ours(bert, tmp_path):
 def test_the_card_of_a_tagger_shows_its_pipeline(tmp_path):
     folder = folders.copy("bert_tokens", tmp_path / "bert")
     output = tmp_path / "exported"
-    to_hugging_face(begun(folder, tmp_path / "run", "tokens"), output, "tokens")
+    to_hugging_face(begun(folder, tmp_path / "run", "tokens"), output)
     card = (output / "README.md").read_text()
     assert "pipeline_tag: token-classification" in card
     assert 'tag = pipeline("token-classification", model="FOLDER")' in card
-    assert "A token classifier for the labels `bad`" in card
+    assert "A token classifier for the labels `O`" in card
     assert "alibrat" not in card
 
 
 def test_a_head_for_tokens_of_ours_is_as_the_native_one(tmp_path):
     folder = folders.copy("bert_tokens", tmp_path / "bert")
     plain = begun(folder, tmp_path / "plain", "tokens", head="mean+max")
-    to_hugging_face(plain, tmp_path / "exported", "tokens")
+    to_hugging_face(plain, tmp_path / "exported")
     assert "start afresh: none" in loaded(tmp_path / "exported", "tokens")[1]
     deeper = begun(folder, tmp_path / "deeper", "tokens", head="mean+max", head_width=16)
-    said = refused(deeper, tmp_path / "other", "tokens")
+    said = refused(deeper, tmp_path / "other")
     assert "config.model.head='mean+max' and head_width=16, which BertForTokenClassif" in said
 
 
@@ -182,9 +183,9 @@ def test_an_empty_folder_may_be_there(bert, tmp_path):
 # What is refused
 
 
-def refused(run: Workdir, output: Path, kind: str = "sequence") -> str:
+def refused(run: Workdir, output: Path) -> str:
     with pytest.raises(UserError) as caught:
-        to_hugging_face(run, output, kind)
+        to_hugging_face(run, output)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

@@ -14,8 +14,19 @@ from trainer.models.network import Network
 from trainer.models.parameters import named_parameters
 from trainer.models.pretrained import open_pretrained
 from trainer.storage.workdir import Workdir
+from trainer.tasks.classification import Classification
+from trainer.tasks.regression import Regression
+from trainer.tasks.tagging import Tagging
+from trainer.tasks.task import Task
 
 LABELS = ["bad", "so so", "good \u2665"]
+TAGS = ["O", "B-a \u2665", "I-a \u2665"]
+# By what is learned: a task, what it learned, and the names of its outputs.
+TASKS: dict[str, tuple[Task, dict, list[str]]] = {
+    "sequence": (Classification(), {"labels": LABELS}, LABELS),
+    "tokens": (Tagging(), {"types": ["a \u2665"], "scheme": "BIO"}, TAGS),
+    "regression": (Regression(), {}, ["LABEL_0"]),
+}
 STEP = 7
 
 
@@ -41,21 +52,24 @@ def loaded(
     return named_parameters(model), said
 
 
-def begun(
-    folder: Path, workdir: Path, kind: str = "sequence", outputs: int = CLASSES, **settings
-) -> Workdir:
-    """A run that began with the pretrained model of `folder`; `settings` are `config.model`'s."""
-    config = Experiment(model=Model(**{"pretrained": str(folder), "head": "native", **settings}))
+def begun(folder: Path, workdir: Path, learned: str = "sequence", **settings) -> Workdir:
+    """A run that began with the pretrained model of `folder`.
+
+    `learned` is one of TASKS, `settings` are `config.model`'s.
+    """
+    task, facts, names = TASKS[learned]
+    model = Model(**{"pretrained": str(folder), "head": "native", **settings})
+    config = Experiment(model=model, task=task)
     pretrained = json.loads((folder / "config.json").read_text())
     derived = DERIVED | {
         "pretrained": pretrained if config.model.pretrained else None,
         "pretrained_sha256": {} if config.model.pretrained else None,
-        "id2label": LABELS,
+        "facts": facts,
     }
     run = Workdir(workdir)
     run.begin(config, derived, load_tokenizer(folder))
-    model = model_of(folder, kind, outputs, **settings)[0]
-    values = {f"model/{name}": v for name, v in named_parameters(model).items()}
-    run.best.save(STEP, values, {"metric": "accuracy", "value": 0.5, "phase": 0})
+    made = model_of(folder, task.kind, len(names), **settings)[0]
+    values = {f"model/{name}": v for name, v in named_parameters(made).items()}
+    run.best.save(STEP, values, {"lower_is_better": False, "value": 0.5, "phase": 0})
     run.checkpoints.save(STEP, values, {"phase": 1})
     return run

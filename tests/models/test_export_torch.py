@@ -52,12 +52,10 @@ def exported(tmp_path_factory) -> Path:
     for family, name in itertools.product(FAMILIES, KINDS):
         place, kind = whole / family / name, "tokens" if name == "tokens" else "sequence"
         layout = f"{family}_tokens" if name == "tokens" else family
-        folder, outputs, more = folders.copy(layout, place / "begun"), CLASSES, {}
+        folder = folders.copy(layout, place / "begun")
         if name == "regression":
             folders.one_output(folder)
-            outputs, more = 1, {"labels": (), "fields": {"problem_type": "regression"}}
-        run = begun(folder, place / "run", kind, outputs)
-        to_hugging_face(run, place / "exported", kind, **more)
+        to_hugging_face(begun(folder, place / "run", name), place / "exported")
         arguments += [place / "exported", kind, given, place / "logits.npy"]
     in_pytorch(*arguments)
     return whole

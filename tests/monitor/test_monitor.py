@@ -31,7 +31,9 @@ def _monitor(workdir, resume_step=0, writes=True):
 def _report():
     metrics = {"accuracy": 0.5, "examples": 4}
     confusion = Matrix("confusion", np.array([[1, 1], [1, 1]]), ["neg", "pos"])
-    return Report("validation", metrics, Examples(np.array([2]), [3], ["fine"], [["fine"]]), [confusion])
+    return Report(
+        "validation", metrics, Examples(np.array([2]), [3], ["fine"], [["fine"]]), [confusion]
+    )
 
 
 def _train(monitor, first, last, resumed=False):
