@@ -271,7 +271,7 @@ class Classification(TextTask):
         for name in ("before", "after"):
             fields.number_or_nan(errors, name, 0, 1)
         fields.number_or_nan(values, "temperature", low=0)  # null: nothing was calibrated
-        for split in ("validation", "test"):
+        for split in {"validation", "test"} & values.keys():
             for name in ("accuracy", "calibration_error"):
                 fields.number_or_nan(fields.mapping(values, split), name)
 
@@ -285,7 +285,8 @@ class Classification(TextTask):
         return {"temperature": temperature, "test_calibration_error": errors}
 
     def summary(self, result: Mapping[str, Any]) -> list[tuple[str, str]]:
-        test, temperature = result["test"], result["temperature"]
+        temperature, title = result["temperature"], "Test" if "test" in result else "Validation"
+        test = result[title.lower()]
         error = result["test_calibration_error"]["after"]
         note = temperature_note(temperature)
         at = ""
@@ -295,7 +296,7 @@ class Classification(TextTask):
             f"accuracy {test['accuracy']:.4f} on {test['examples']:,} examples, calibration error"
             f" {test['calibration_error']:.4f}{at}"
         )
-        return [("Test", said), *([("Calibration", note)] if note else [])]
+        return [(title, said), *([("Calibration", note)] if note else [])]
 
     # Predictions
 

@@ -456,10 +456,12 @@ class Task:
         Args:
           result: what result.json holds.
         """
-        test = result["test"]
+        test, title = result.get("test"), "Test"
+        if test is None:
+            test, title = result["validation"], "Validation"
         names = dict.fromkeys((self.metric, "loss"))
         said = ", ".join(f"{name} {test[name]:.4f}" for name in names if name in test)
-        return [("Test", f"{said} on {test['examples']:,} examples")]
+        return [(title, f"{said} on {test['examples']:,} examples")]
 
     # On the host: predictions
 
