@@ -153,7 +153,7 @@ def _check_apart(data: config.Data, records: dict[str, Records]) -> None:
         "this would select on examples that were trained on; leave config.data.validation empty to"
         " cut it from train"
     )
-    pairs = [("train", "validation", chosen), *(p for p in pairs if p[1] not in _LEARNED)]
+    pairs = [*(pair for pair in pairs if pair[1] not in _LEARNED), ("train", "validation", chosen)]
     named = config.sets(data)
     for one, other, reason in pairs:
         if one in records and other in records and records[one].overlaps(records[other]):

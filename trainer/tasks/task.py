@@ -316,8 +316,16 @@ class Task:
         """
         raise NotImplementedError
 
+    word_pattern: ClassVar[str] = ""  # of a word in a plain text, where answers are of words: RE2's
+
     def serve(self, answers: Mapping[str, tf.Tensor], fitted: Any) -> dict[str, tf.Tensor]:
-        """Outputs of a SavedModel."""
+        """Outputs of a SavedModel.
+
+        Args:
+          answers: of `answers`; with a `word_pattern`, for plain texts, those at the first token of
+            each word, and "place" int32 [B, W], of that token, -1 where there is none.
+          fitted: of `load_fitted`.
+        """
         return dict(answers)
 
     # On the host: the judgement of a set
