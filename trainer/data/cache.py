@@ -39,6 +39,9 @@ class TokenSplit(Table):
         self.remarks: str = notes["remarks"]
         files = _dtypes(arrays) | {"tokens": np.dtype(notes["dtype"])}
         columns = {name: _map(folder, name, dtype) for name, dtype in files.items()}
+        for name, array in arrays.items():
+            if array.size:
+                columns[name] = columns[name].reshape(-1, array.size)
         super().__init__(columns, arrays, notes["pad_id"])
 
 
