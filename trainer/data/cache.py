@@ -100,10 +100,12 @@ def _write(
     files["offsets"].write(np.zeros(1, np.int64).tobytes())
     try:
         for rows, pieces in chunks:
-            columns: dict[str, Any] = piece_columns(pieces, arrays, dtype)
-            columns["offsets"] = total + columns["offsets"][1:]
-            columns["rows"] = [rows[piece.row].id for piece in pieces]
-            total = int(columns["offsets"][-1])
+            columns: dict[str, Any] = {}
+            if pieces:
+                columns = piece_columns(pieces, arrays, dtype)
+                columns["offsets"] = total + columns["offsets"][1:]
+                columns["rows"] = [rows[piece.row].id for piece in pieces]
+                total = int(columns["offsets"][-1])
             for name, values in columns.items():
                 files[name].write(np.asarray(values, dtypes[name]).tobytes())
             cut_count += sum(piece.tokens.cut for piece in pieces)
