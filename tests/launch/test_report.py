@@ -55,7 +55,8 @@ def test_the_page_in_a_browser(launch, finished, tmp_path):
         assert found["calibration_error"] == before
         becomes = rf"calibration error here, {before}, (becomes|rises to) {after} when logits are"
         assert re.search(becomes, text)
-        for said in ("not told from noise", "Wrong predictions", "By length", "By label"):
+        titles = ("Wrong predictions", "By length", "By label", "Precision and recall")
+        for said in ("not told from noise", *titles):
             assert said in text
 
 
