@@ -342,7 +342,12 @@ def without_effect(config: Experiment, workers: int = 1) -> list[str]:
         ("model", DECIDED_BY_PRETRAINED, bool(model.pretrained), "model.pretrained"),
         ("model", ("head_width",), model.head == "native", "model.head='native'"),
         ("data", ("validation_share",), bool(config.data.validation), "data.validation"),
-        ("data", ("quoting",), config.data.source == "tfds", "data.source='tfds'"),
+        (
+            "data",
+            ("format", "header", "quoting"),
+            config.data.source == "tfds",
+            "data.source='tfds'",
+        ),
         ("model", ("initial_patterns",), not model.initial_run, "no model.initial_run"),
         (
             "model",

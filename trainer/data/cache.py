@@ -102,7 +102,7 @@ def _write(
         for rows, pieces in chunks:
             columns: dict[str, Any] = {}
             if pieces:
-                columns = piece_columns(pieces, arrays, dtype)
+                columns |= piece_columns(pieces, arrays, dtype)
                 columns["offsets"] = total + columns["offsets"][1:]
                 columns["rows"] = [rows[piece.row].id for piece in pieces]
                 total = int(columns["offsets"][-1])
