@@ -129,15 +129,16 @@ class Sweep:
 
     def show(self) -> None:
         """Prints a table, the best trial on top, and what to do next."""
-        metric = experiment(self.plan.flags(0, self.folder)).evaluation.metric
-        sign = 1 if metric == "loss" else -1
+        config = experiment(self.plan.flags(0, self.folder))
+        metric = config.evaluation.metric or config.task.metric
+        sign = 1 if metric in config.task.lower else -1
         rows: list[tuple[float, list[str]]] = []
         fields = list(dict.fromkeys(field for each in self.plan.trials for field in each))
         for number, settings in enumerate(self.plan.trials):
             result = self.finished(number)
             value = result["validation"].get(metric) if result else None
             if result:
-                metrics = (value, result["test"].get(metric))
+                metrics = (value, result.get("test", {}).get(metric))
                 cells = ["undefined" if each is None else f"{each:.4f}" for each in metrics]
                 cells.append(f"{result['wall_seconds']:.0f}")
             else:

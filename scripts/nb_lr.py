@@ -41,7 +41,7 @@ class Split(NamedTuple):
 def main() -> None:
     """Learns, scores, and writes result.json."""
     program.import_tensorflow()  # TFDS would, with all that its C++ says
-    from trainer.data.sources import SPLITS, open_source
+    from trainer.data.sources import open_source
 
     config = program.config()
     config_lib.validate(config)
@@ -50,13 +50,13 @@ def main() -> None:
     source = open_source(config.data, config.task)
     ids = {name: i for i, name in enumerate(source.facts["labels"])}
     splits = {}
-    for name in SPLITS:
+    for name in source.names:
         rows = list(source.rows(name))
         texts = ["\n".join(filter(None, config.task.texts(row))) for row in rows]
         splits[name] = Split(texts, np.array([ids[row["label"]] for row in rows]))
     result = learn(splits["train"], splits["validation"], splits["test"]) | {
         "finished": True,
-        "data_fingerprint": {name: source.fingerprint(name) for name in SPLITS},
+        "data_fingerprint": {name: source.fingerprint(name) for name in source.names},
         "wall_seconds": time.perf_counter() - program.BEGAN,
     }
     path = flags.FLAGS.workdir / "result.json"

@@ -267,6 +267,13 @@ def test_phases_are_compared_field_by_field():
             "config.data.validation_share has no effect with data.validation",
         ),
         (
+            "data.format",
+            "csv",
+            "config.data.format has no effect with data.source='tfds'",
+        ),
+        ("data.header", False, "config.data.header has no effect with data.source='tfds'"),
+        ("data.quoting", "none", "config.data.quoting has no effect with data.source='tfds'"),
+        (
             "model.initial_patterns",
             ("head/.*",),
             "config.model.initial_patterns has no effect with no model.initial_run",

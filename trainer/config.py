@@ -25,6 +25,7 @@ DECIDED_BY_PRETRAINED = (
     *("width", "depth", "heads", "ffn_width", "activation", "norm", "positions", "position_scale"),
     *("embedding_norm", "causal", "attention_window", "vocab_size"),
 )
+_SET = re.compile(r"[a-z][a-z0-9_]{0,39}")
 XLA = ("off", "chains", "step")
 COMMUNICATION = ("auto", "ring", "nccl")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "float64")
@@ -45,7 +46,8 @@ class Data:
     train: str = "train"  # a split (tfds) or the path of a .csv, .tsv, .jsonl or .gz file (files)
     validation: str = ""  # a split or file of its own; empty: cut from train by text hash
     validation_share: float = settings.number(0.1, 0.0, 0.9)  # of train, where validation is empty
-    test: str = "test"
+    test: str = "test"  # empty: there is none
+    more_tests: tuple[str, ...] = settings.texts(100)  # further ones, each "name=split or file"
     format: str = settings.one_of("suffix", "csv", "tsv", "jsonl", "columns")  # of files
     header: bool = True  # CSV and TSV name their columns; else their names are 0, 1, …
     quoting: str = settings.one_of("suffix", "minimal", "none")  # suffix: .csv minimal, .tsv none
@@ -270,9 +272,29 @@ def validate(config: Experiment) -> None:
             "config.data.validation is empty and config.data.validation_share is 0:"
             " name a validation split, or a share of train to cut one from"
         )
-    for name in ("train", "test"):
-        if not getattr(data, name):
-            raise UserError(f"config.data.{name} is empty: name the split or file")
+    if not data.train:
+        raise UserError("config.data.train is empty: name the split or file")
+    sets(data)
+
+
+def sets(data: Data) -> dict[str, str]:
+    """The split or file of each set of rows that has one of its own, by the set's name.
+
+    Raises:
+      UserError: a name of config.data.more_tests is no word, or is taken.
+    """
+    found = {name: getattr(data, name) for name in FILES if getattr(data, name)}
+    for each in data.more_tests:
+        name, _, where = each.partition("=")
+        if not _SET.fullmatch(name) or not where:
+            raise UserError(
+                f"config.data.more_tests: {shown(each)} must be a name of small letters, = and the"
+                " split or file, such as 'mismatched=validation_mismatched'"
+            )
+        if name in (*FILES, *found):
+            raise UserError(f"config.data.more_tests: the name {name!r} is used twice")
+        found[name] = where
+    return found
 
 
 def expand_paths(config: Experiment) -> None:
@@ -342,7 +364,12 @@ def without_effect(config: Experiment, workers: int = 1) -> list[str]:
         ("model", DECIDED_BY_PRETRAINED, bool(model.pretrained), "model.pretrained"),
         ("model", ("head_width",), model.head == "native", "model.head='native'"),
         ("data", ("validation_share",), bool(config.data.validation), "data.validation"),
-        ("data", ("quoting",), config.data.source == "tfds", "data.source='tfds'"),
+        (
+            "data",
+            ("format", "header", "quoting"),
+            config.data.source == "tfds",
+            "data.source='tfds'",
+        ),
         ("model", ("initial_patterns",), not model.initial_run, "no model.initial_run"),
         (
             "model",
@@ -462,7 +489,7 @@ def _build(kind: type, values: typing.Any, path: str) -> typing.Any:
 def shared_fields(config: Experiment) -> dict[str, typing.Any]:
     """The fields that must be equal on all workers of a run, by path."""
     files = config.data.source == "files"
-    here = {f"config.data.{name}" for name in FILES} if files else set()
+    here = {f"config.data.{name}" for name in (*FILES, "more_tests")} if files else set()
     return {
         path: value
         for path, (metadata, value) in _leaves(config).items()
@@ -486,7 +513,7 @@ def differences(old: Experiment, new: Experiment) -> list[str]:
     before, after = _leaves(old), _leaves(new)
     lines = []
     # A file may move: the fingerprint of its content is compared, not its path.
-    moved = {f"config.data.{name}" for name in FILES}
+    moved = {f"config.data.{name}" for name in (*FILES, "more_tests")}
     paths = moved if old.data.source == new.data.source == "files" else set()
     for path in sorted((before.keys() | after.keys()) - paths):
         metadata = (before.get(path) or after[path])[0]

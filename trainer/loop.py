@@ -451,9 +451,11 @@ class Loop:
             self._restore_best(best.step)
         step = best.step if best else self.step
         with self.monitor.throughput.part("evaluation"):
-            scores = {split: self._score(split) for split in ("validation", "test")}
+            scores = {split: self._score(split) for split in self.run.scored}
         reports = {split: make_report(self.run, split, each) for split, each in scores.items()}
-        self._log(reports["test"])
+        for split, report in reports.items():
+            if split != "validation":
+                self._log(report)
         if self.run.workers.is_chief:
             with self.monitor.throughput.part("logging"):
                 self.monitor.vectors("validation", vectors(self.run, "validation"))
@@ -463,16 +465,18 @@ class Loop:
         if self.run.workers.is_chief:
             if fitted:
                 fitted.save(self.run.workdir.calibration_file)
-            for split, each in scores.items():
-                kept = keep(self.run, split, each, reports[split])
+            for split in [name for name in SCORES if name in scores]:
+                kept = keep(self.run, split, scores[split], reports[split])
                 if kept.why_not:
                     self.monitor.message(f"Note: scores of {split} are not kept: {kept.why_not}")
                     continue
                 digests[SCORES[split]] = kept.save(self.run.workdir.path / SCORES[split])
+        more = {n: r.metrics for n, r in reports.items() if n not in ("validation", "test")}
+        last = "test" if "test" in scores else "validation"
         return {
-            "test": reports["test"].metrics,
-            "validation": reports["validation"].metrics,
-            **task.results(fitted, gold["test"], scores["test"]),
+            **{name: reports[name].metrics for name in ("test", "validation") if name in reports},
+            **({"more_tests": more} if more else {}),
+            **task.results(fitted, gold[last], scores[last]),
             "best_step": step,
             "steps": self.step,
             "finished": not self.cut,

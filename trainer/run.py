@@ -165,7 +165,7 @@ class Run:
             yield from self.config.task.texts(row)
 
     def split(self, name: str) -> TokenSplit:
-        """The tokens of "train", "validation" or "test"."""
+        """The tokens of a set."""
         if name not in self._splits:
             self._splits[name] = load_or_build(
                 self.source,
@@ -251,9 +251,7 @@ class Run:
             "pretrained_sha256": self.pretrained_sha256,
             "facts": self.source.facts,
             "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest(),
-            "data_fingerprint": {
-                name: self.source.fingerprint(name) for name in ("train", "validation", "test")
-            },
+            "data_fingerprint": {name: self.source.fingerprint(name) for name in self.source.names},
         }
 
     def _notes(self) -> dict[str, Any]:
@@ -270,7 +268,7 @@ class Run:
           UserError: what is scored could not be learned.
         """
         data = self.config.data
-        splits = {name: self.split(name) for name in ("train", "validation", "test")}
+        splits = {name: self.split(name) for name in self.source.names}
         lines = [
             f"{name}: {len(split):,} examples, {split.cut_count:,} cut to {data.max_length}"
             f" tokens ({data.cut}), {split.empty_count:,} with an empty text"
@@ -313,13 +311,18 @@ class Run:
             return tuple(self.workdir.read()[1]["buckets"])
         return bucket_lengths(self.split("train").lengths, self.config.data.buckets)
 
+    @property
+    def scored(self) -> list[str]:
+        """The names of the sets that are scored at the end: all but train."""
+        return [name for name in self.source.names if name != "train"]
+
     def check_metrics(self) -> None:
         """Refuses metrics that could not be computed, before hours are spent on what they score.
 
         Raises:
           UserError: which, of which split, and why.
         """
-        for name in ("validation", "test"):
+        for name in self.scored:
             chosen = self.metric if name == "validation" else ""
             self.task.check(self.split(name).gold, name, chosen)
 

@@ -44,7 +44,7 @@ def test_the_cut_is_by_a_hash_of_its_own():
 def test_a_fingerprint_is_of_content_and_settings(make_files, tmp_path):
     base = opened(make_files())
     assert len(base.fingerprint("train")) == 64
-    assert len({base.fingerprint(s) for s in sources.SPLITS}) == 3
+    assert len({base.fingerprint(s) for s in base.names}) == 3
     again = opened(make_files(max_length=99))
     assert base.fingerprint("train") == again.fingerprint("train")
     other = opened(make_files(validation_share=0.2))
@@ -168,7 +168,7 @@ def test_tfds_splits_and_parts_of_splits(tfds_dir):
     assert [row["text"] for row in source.rows("train")] == [text for text, _ in ROWS[:60]]
     assert [row["text"] for row in source.rows("test")] == [text for text, _ in ROWS[70:80]]
     assert ids(source, "validation") == [0, 1, 2, 3, 4]
-    assert len({source.fingerprint(s) for s in sources.SPLITS}) == 3
+    assert len({source.fingerprint(s) for s in source.names}) == 3
     assert tiny(tfds_dir, label="stars").facts["labels"] == ["0", "10"]
 
 

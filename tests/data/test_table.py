@@ -1,10 +1,159 @@
-"""Rows of token ids in memory, wherever it puts them."""
+"""Tables in memory and on disk: arrays of rows and of tokens, padded and gathered."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.data.table import mapped_tensors
+from trainer.data import cache, sources
+from trainer.data.encode import Encoded
+from trainer.data.progress import quiet
+from trainer.data.table import Table, mapped_tensors, piece_columns
+from trainer.errors import UserError
+from trainer.tasks.classification import Classification
+from trainer.tasks.task import Array, Piece
+
+ARRAYS = {
+    "label": Array("int32"),
+    "score": Array("float32", pad=-1.0),
+    "tag": Array("int8", "input", -7),
+    "share": Array("float64", "input"),
+}
+
+
+def piece(row: int, ids: list[int], label: int, second: int | None = None) -> Piece:
+    count = len(ids)
+    tokens = Encoded(np.array(ids), count if second is None else second, cut=False)
+    of_tokens = {"tag": [label] * count, "share": np.arange(count) / 4}
+    return Piece(row, tokens, {"label": label, "score": label / 2, **of_tokens})
+
+
+PIECES = [piece(4, [2, 9, 3], 1), piece(4, [2, 3], 0, 1), piece(9, [2, 8, 8, 8, 3], 5, 3)]
+
+
+@pytest.fixture
+def table() -> Table:
+    return Table.of(PIECES, ARRAYS, pad_id=40)
+
+
+def numbers(batch: dict) -> dict[str, list]:
+    return {name: value.numpy().tolist() for name, value in batch.items()}
+
+
+def test_what_a_table_holds(table):
+    assert len(table) == 3
+    assert table.lengths.tolist() == [3, 2, 5]
+    assert table.rows.tolist() == [4, 4, 9]
+    gold = table.gold
+    assert set(gold) == {*ARRAYS, "rows", "lengths"}
+    assert gold["label"].tolist() == [1, 0, 5]
+    assert gold["score"].tolist() == [0.5, 0.0, 2.5]
+    assert gold["tag"].tolist() == [1, 1, 1, 0, 0, 5, 5, 5, 5, 5]
+    assert {name: gold[name].dtype.name for name in ARRAYS} == {
+        "label": "int32", "score": "float32", "tag": "int8", "share": "float64",
+    }  # fmt: skip
+
+
+def test_the_gold_of_some_rows(table):
+    part = table.gold_of(np.array([2, 0]))
+    assert part["label"].tolist() == [5, 1]
+    assert part["tag"].tolist() == [5] * 5 + [1] * 3
+    assert part["share"].tolist() == [0, 0.25, 0.5, 0.75, 1, 0, 0.25, 0.5]
+    assert (part["rows"].tolist(), part["lengths"].tolist()) == ([9, 4], [5, 3])
+    none = table.gold_of(np.zeros(0, np.int64))
+    assert none.keys() == part.keys()
+    assert all(len(array) == 0 for array in none.values())
+    whole = table.gold_of(np.arange(3))
+    for name, array in table.gold.items():
+        np.testing.assert_array_equal(whole[name], array)
+
+
+def test_a_batch_is_padded_as_each_array_says(table):
+    batch = table.gather(tf.constant([1, -1, 2], tf.int64), 6)
+    assert numbers(batch) == {
+        "input_ids": [[2, 3, *[40] * 4], [40] * 6, [2, 8, 8, 8, 3, 40]],
+        "attention_mask": [[1, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 0]],
+        "token_type_ids": [[0, 1, 0, 0, 0, 0], [0] * 6, [0, 0, 0, 1, 1, 0]],
+        "tag": [[0, 0, -7, -7, -7, -7], [-7] * 6, [5, 5, 5, 5, 5, -7]],
+        "share": [[0, 0.25, 0, 0, 0, 0], [0] * 6, [0, 0.25, 0.5, 0.75, 1, 0]],
+        "label": [0, 0, 5],
+        "score": [0.0, -1.0, 2.5],
+        "weight": [1, 0, 1],
+        "id": [1, -1, 2],
+    }
+    assert {name: tensor.dtype.name for name, tensor in batch.items()} == {
+        **dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), "int32"),
+        **{"tag": "int32", "share": "float64", "label": "int32", "score": "float32"},
+        **{"weight": "float32", "id": "int64"},
+    }
+    flat = table.gather_flat(tf.constant([1, -1, 2], tf.int64))
+    assert numbers(flat) == {k: numbers(batch)[k] for k in ("label", "score", "weight", "id")}
+
+
+def test_a_table_to_predict_has_the_arrays_that_its_pieces_have():
+    bare = [Piece(p.row, p.tokens, {"tag": p.values["tag"]}) for p in PIECES]
+    table = Table.of(bare, ARRAYS, pad_id=0)
+    assert set(table.gold) == {"tag", "rows", "lengths"}
+    assert set(table.gather(tf.constant([0], tf.int64), 8)) == {
+        *("input_ids", "attention_mask", "token_type_ids", "tag", "weight", "id")
+    }
+
+
+def test_columns_of_pieces():
+    found = piece_columns(PIECES, ARRAYS, np.dtype(np.uint16))
+    assert found["tokens"].dtype == np.uint16
+    assert found["offsets"].tolist() == [0, 3, 5, 10]
+    assert found["second"].tolist() == [3, 1, 3]
+    assert "rows" not in found
+
+
+@dataclass
+class Halves(Classification):
+    """Two pieces of each row but of empty ones, with a number for each token."""
+
+    def arrays(self):
+        return {**super().arrays(), "tag": Array("int32", "input", -1)}
+
+    def pieces(self, rows, encoder):
+        made = [(i, half) for i, row in enumerate(rows) for half in self.halves(row)]
+        encoded = encoder.encode([half for _, half in made])
+        return [Piece(i, e, {}) for (i, _), e in zip(made, encoded, strict=True)]
+
+    def halves(self, row):
+        words = row["text"].split()
+        middle = len(words) // 2
+        return [" ".join(words[:middle]), " ".join(words[middle:])] if words else []
+
+    def gold(self, row, piece):
+        return {**super().gold(row, piece), "tag": np.full(len(piece.tokens.ids), row.id)}
+
+
+@pytest.mark.parametrize("chunk", [1000, 3])
+def test_a_row_may_be_several_pieces_or_none(make_files, tokenizer, tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(cache, "CHUNK", chunk)
+    rows = [("good film", "x"), ("", "y"), ("bad long man", "y"), ("a story", "x")]
+    data = make_files(rows, rows, max_length=8)
+    task = Halves()
+    source = sources.open_source(data, task)
+    how = {"tokenizer": tokenizer, "data": data, "cache_dir": tmp_path / "c", "progress": quiet}
+    how_again = {**how, "cache_dir": tmp_path / "d"}
+    split = cache.load_or_build(source, "test", task.bound(source.facts, tokenizer), **how)
+    assert split.rows.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]  # " ." stands behind each text
+    assert split.gold["label"].tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
+    tags = [number for row, length in zip(split.rows, split.lengths, strict=True)
+            for number in [row] * length]  # fmt: skip
+    assert split.gold["tag"].tolist() == tags
+    assert split.gold_of(np.array([4]))["tag"].tolist() == [2] * split.lengths[4]
+    task.halves = lambda row: Halves.halves(task, row) if row.id > 2 else []
+    split = cache.load_or_build(source, "test", task.bound(source.facts, tokenizer), **how_again)
+    assert split.rows.tolist() == [3, 3]
+    task.halves = lambda row: []
+    with pytest.raises(UserError, match="no row is left of which tokens could be made: see config"):
+        cache.load_or_build(source, "train", task.bound(source.facts, tokenizer), **how)
+
+
+# Where columns lie
 
 KINDS = ("int8", "int32", "int64", "float32")
 

@@ -1,6 +1,7 @@
 """launch.report as a program, and its page in a real browser."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -45,14 +46,17 @@ def test_the_page_in_a_browser(launch, finished, tmp_path):
             )
             found = {
                 name: shown.run(f"return document.getElementById('{name}-1').textContent;")
-                for name in ("accuracy", "ece-before", "ece-after")
+                for name in ("share", "calibration_error")
             }
         assert len(sizes) == 16
         assert all(w > 200 and 80 < h < 1000 for w, h in sizes)
-        assert found["accuracy"] == f"{100 * result['test']['accuracy']:.2f}\u00a0%"
-        assert found["ece-before"] == f"{errors['before']:.4f}"
-        assert found["ece-after"] == f"{errors['after']:.4f}"
-        for said in ("not told from noise", "Worst mistakes", "By length", "Precision and recall"):
+        assert found["share"] == f"{100 * result['test']['accuracy']:.2f}\u00a0%"
+        before, after = (f"{errors[name]:.4f}" for name in ("before", "after"))
+        assert found["calibration_error"] == before
+        becomes = rf"calibration error here, {before}, (becomes|rises to) {after} when logits are"
+        assert re.search(becomes, text)
+        titles = ("Wrong predictions", "By length", "By label", "Precision and recall")
+        for said in ("not told from noise", *titles):
             assert said in text
 
 

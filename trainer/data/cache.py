@@ -39,6 +39,9 @@ class TokenSplit(Table):
         self.remarks: str = notes["remarks"]
         files = _dtypes(arrays) | {"tokens": np.dtype(notes["dtype"])}
         columns = {name: _map(folder, name, dtype) for name, dtype in files.items()}
+        for name, array in arrays.items():
+            if array.size:
+                columns[name] = columns[name].reshape(-1, array.size)
         super().__init__(columns, arrays, notes["pad_id"])
 
 
@@ -100,10 +103,12 @@ def _write(
     files["offsets"].write(np.zeros(1, np.int64).tobytes())
     try:
         for rows, pieces in chunks:
-            columns: dict[str, Any] = piece_columns(pieces, arrays, dtype)
-            columns["offsets"] = total + columns["offsets"][1:]
-            columns["rows"] = [rows[piece.row].id for piece in pieces]
-            total = int(columns["offsets"][-1])
+            columns: dict[str, np.ndarray] = {}
+            if pieces:
+                columns |= piece_columns(pieces, arrays, dtype)
+                columns["offsets"] = total + columns["offsets"][1:]
+                columns["rows"] = np.array([rows[piece.row].id for piece in pieces])
+                total = int(columns["offsets"][-1])
             for name, values in columns.items():
                 files[name].write(np.asarray(values, dtypes[name]).tobytes())
             cut_count += sum(piece.tokens.cut for piece in pieces)

@@ -130,9 +130,9 @@ def open_records(
 ) -> tuple[dict[str, Records], dict[str, Sequence[str]]]:
     """The files of each split; a file has no names for its labels but those that stand in it."""
     records: dict[str, Records] = {}
-    for split in ("train", "validation", "test"):
-        if name := getattr(data, split):
-            records[split] = FileRecords(split, _found(data, name), columns, data)
+    for name, path in config.sets(data).items():
+        field = name if name in config.FILES else "more_tests"
+        records[name] = FileRecords(field, _found(data, path), columns, data)
     for each in records.values():
         next(each.rows(), None)  # what is wrong with its name or header is said at the start
     return records, {}

@@ -15,7 +15,7 @@ from trainer.data.columns import Row
 from trainer.errors import UserError
 from trainer.tasks.task import Task
 
-SPLITS = ("train", "validation", "test")
+_LEARNED = ("train", "validation")  # from them a run learns, or chooses
 
 
 class Records(Protocol):
@@ -41,11 +41,12 @@ class Records(Protocol):
 
 
 class Source:
-    """Three splits of rows.
+    """Sets of rows: train, validation, and those to report on.
 
     Attributes:
       facts: what the task learned from the rows of train.
       cut: True if validation is a part of train.
+      names: of all sets.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Source:
         self.facts = facts
         self._data, self._task, self._records = data, task, records
         self.cut = "validation" not in records
+        self.names = ["train", "validation", *(n for n in records if n not in _LEARNED)]
 
     def fingerprint(self, split: str) -> str:
         """sha256 in hex of everything that determines the rows of `split`."""
@@ -68,7 +70,7 @@ class Source:
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
     def rows(self, split: str) -> Iterator[Row]:
-        """Reads the rows of "train", "validation" or "test", always in the same order.
+        """Reads the rows of a set, always in the same order.
 
         Raises:
           UserError: a row cannot be read, or there is none.
@@ -88,12 +90,12 @@ class Source:
         return self._records_of(split).remarks
 
     def _records_of(self, split: str) -> Records:
-        if split not in SPLITS:
-            raise ValueError(f"no split {split!r}: one of {SPLITS}")
+        if split not in self.names:
+            raise ValueError(f"no split {split!r}: one of {self.names}")
         return self._records["train" if self._is_cut(split) else split]
 
     def _is_cut(self, split: str) -> bool:
-        return self.cut and split in ("train", "validation")
+        return self.cut and split in _LEARNED
 
     def _in_validation(self, row: Row) -> bool:
         """By a hash of the texts: a duplicate never stands on both sides."""
@@ -142,15 +144,20 @@ def open_source(data: config.Data, task: Task, facts: Mapping[str, Any] | None =
 def _check_apart(data: config.Data, records: dict[str, Records]) -> None:
     """No row may be learned from, or chosen by, and reported on as well."""
     reasons = {
-        ("validation", "test"): "this would be selecting on the split that is reported; name"
+        "validation": "this would be selecting on the split that is reported; name"
         " another, or leave config.data.validation empty to cut one from train",
-        ("train", "test"): "this would report on examples that were trained on; name another",
-        ("train", "validation"): "this would select on examples that were trained on; leave"
-        " config.data.validation empty to cut it from train",
+        "train": "this would report on examples that were trained on; name another",
     }
-    for (one, other), reason in reasons.items():
+    pairs = [(one, other, reasons[one]) for one in reasons for other in records]
+    chosen = (
+        "this would select on examples that were trained on; leave config.data.validation empty to"
+        " cut it from train"
+    )
+    pairs = [*(pair for pair in pairs if pair[1] not in _LEARNED), ("train", "validation", chosen)]
+    named = config.sets(data)
+    for one, other, reason in pairs:
         if one in records and other in records and records[one].overlaps(records[other]):
             raise UserError(
-                f"config.data.{one}={getattr(data, one)!r} overlaps"
-                f" config.data.{other}={getattr(data, other)!r}: {reason}"
+                f"config.data.{one}={named[one]!r} overlaps"
+                f" config.data.{other}={named[other]!r}: {reason}"
             )

@@ -77,7 +77,7 @@ class Table:
         real = rows >= 0
         at = tf.maximum(rows, 0)
         flat = {
-            name: tf.where(real, self._number(name, at), array.pad)
+            name: tf.where(_like(real, array), self._number(name, at), array.pad)
             for name, array in self._arrays.items()
             if not array.axis
         }
@@ -109,7 +109,7 @@ class Table:
         tokens = tf.cast(self._take("tokens", where), tf.int32)
         second = tf.cast(self._take("second", at), tf.int64)
         of_tokens = {
-            name: tf.where(held, self._number(name, where), array.pad)
+            name: tf.where(_like(held, array), self._number(name, where), array.pad)
             for name, array in self._arrays.items()
             if array.axis
         }
@@ -126,6 +126,11 @@ class Table:
 
     def _take(self, name: str, at: tf.Tensor) -> tf.Tensor:
         return tf.gather(self._columns.get_value()[name], at)
+
+
+def _like(there: tf.Tensor, array: Array) -> tf.Tensor:
+    """A mask of values, with an axis for their numbers where they have one."""
+    return there[..., None] if array.size else there
 
 
 def piece_columns(

@@ -168,9 +168,8 @@ def open_records(
     _check_features(builder, columns)
     known = {c.key: names for c in columns if (names := _label_names(builder, c)) is not None}
     records: dict[str, Records] = {
-        split: TfdsRecords(builder, columns, getattr(data, split), known)
-        for split in ("train", "validation", "test")
-        if getattr(data, split)
+        name: TfdsRecords(builder, columns, split, known)
+        for name, split in config.sets(data).items()
     }
     return records, known
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 20_000
@@ -20,6 +19,8 @@ class Interval(NamedTuple):
 
 def proportion(successes: int, count: int) -> Interval:
     """Of a share, after Wilson 1927."""
+    import scipy.stats  # which takes half a second
+
     found = scipy.stats.binomtest(successes, count).proportion_ci(CONFIDENCE, "wilson")
     return Interval(float(found.low), float(found.high))
 
@@ -56,6 +57,8 @@ def compare(first: np.ndarray, second: np.ndarray) -> Comparison:
     Args:
       first, second: bool [N], whether each example was predicted right.
     """
+    import scipy.stats
+
     count = len(first)
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     discordant = only_first + only_second

@@ -88,6 +88,9 @@ def write_card(card: Card, folder: Path, format_: str, no_texts: str = "") -> No
     task = card.config.task.bound(card.derived["facts"])
     labels = task.output_names
     load = "ids" if no_texts else format_
+    how = _LOAD.get(f"{load} {task.kind}", _LOAD[load])
+    if not labels or task.kind == "tokens":
+        how = how.replace('["probabilities"]', "")
     text = environment.get_template("card.md").render(
         name=real(card.workdir.path).name,
         format=format_,
@@ -102,7 +105,7 @@ def write_card(card: Card, folder: Path, format_: str, no_texts: str = "") -> No
         result=result,
         calibration=task.load_fitted(card.workdir.calibration_file),
         no_texts=no_texts,
-        load=_LOAD.get(f"{load} {task.kind}", _LOAD[load]),
+        load=how,
         versions={"trained": result.get("versions", {}), "exported": versions()},
     )
     (folder / "README.md").write_text(text, encoding="utf-8")

@@ -38,7 +38,14 @@ class Served(tf.Module):
 
     def _of_texts(self, texts):
         assert self._tokenizer
-        return self._of_ids(**self._tokenizer(texts))
+        if not self._task.word_pattern:
+            return self._of_ids(**self._tokenizer(texts))
+        inputs, words, at = self._tokenizer.of_words(texts, self._task.word_pattern)
+        answers = self._task.answers(inputs, self._model(inputs, training=False))
+        of_words = {
+            name: tf.gather(each, tf.maximum(at, 0), batch_dims=1) for name, each in answers.items()
+        }
+        return {"words": words, **self._task.serve({**of_words, "place": at}, self._fitted)}
 
 
 def to_saved_model(trained: TrainedModel, output: Path) -> str:

@@ -28,6 +28,7 @@ _OTHERS = (
     r"\x{E000}-\x{F8FF}\x{100000}-\x{10FFFD}]"
 )
 _PUNCTUATION = r"[!-/:-@\[-`{-~\p{P}]"
+_SPACES = r"[\t\n\v\f\r\x{85}\p{Z}]+"
 _UNKNOWN_PREFIX = "\n"  # a made-up piece for an id that has none: no word holds a line's end
 
 
@@ -76,6 +77,7 @@ class GraphTokenizer(tf.Module):
         special = {t["content"]: t["id"] for t in made["added_tokens"]}
         self._marks = {token: chr(_FIRST + i) for i, token in enumerate(special)}
         unknown = model["unk_token"]
+        self._unknown_id: int = model["vocab"].get(unknown, special.get(unknown, 0))
         self._unknown = self._marks.get(unknown, unknown)
         self._longest: int = model["max_input_chars_per_word"]
         by_id = {i: piece for piece, i in model["vocab"].items()}
@@ -98,10 +100,46 @@ class GraphTokenizer(tf.Module):
 
         Bytes that are no UTF-8 count for nothing.
         """
+        return self._padded(self._cut(self.pieces(texts)))
+
+    def of_words(
+        self, texts: tf.Tensor, pattern: str
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
+        """Texts cut into words: what a model takes, and where the words are in it.
+
+        A text that is too long loses its end.
+
+        Args:
+          texts: string [N].
+          pattern: of a word, for RE2. Between words there is white space only.
+
+        Returns:
+          Inputs as `__call__` gives them; words string [N, W], "" behind a text's end; the place
+          of each word's first token, int32 [N, W], -1 where there is none.
+        """
+        words = self._text.regex_split(texts, rf"{_SPACES}|{pattern}", pattern)
+        pieces = self.pieces(words.flat_values)
+        empty = pieces.row_lengths() == 0  # words of which nothing is left are unknown
+        unknown = tf.fill([tf.math.count_nonzero(empty)], self._unknown_id)
+        filling = tf.RaggedTensor.from_row_lengths(unknown, tf.cast(empty, tf.int64))
+        pieces = tf.concat([pieces, filling], axis=1)
+        lengths = pieces.row_lengths()
+        starts = tf.cumsum(lengths, exclusive=True)
+        total = tf.concat([starts, [tf.reduce_sum(lengths)]], 0)
+        starts -= tf.repeat(tf.gather(total, words.row_starts()), words.row_lengths())
+        room = self._encoder.room
+        before = len(self._encoder.template[0])
+        places = tf.where(starts < room, starts + before, -1)
+        at = words.with_flat_values(tf.cast(places, tf.int32)).to_tensor(-1)
+        ids = words.with_values(pieces).merge_dims(1, 2)[:, :room]
+        return self._padded(ids), words.to_tensor(""), at
+
+    def _padded(self, ids):
+        """Ragged ids int32 [N, (L)] as inputs, with the special tokens around them."""
         template = self._encoder.template
         before, after = (tf.constant(part, tf.int32)[None] for part in template)
-        ones = tf.ones([tf.size(texts), 1], tf.int32)
-        ids = tf.concat([ones * before, self._cut(self.pieces(texts)), ones * after], axis=1)
+        ones = tf.ones([ids.nrows(), 1], tf.int32)
+        ids = tf.concat([ones * before, ids, ones * after], axis=1)
         lengths = ids.row_lengths()
         whole = ids.to_tensor(self._encoder.pad_id)
         whole = tf.cond(  # a model takes at least one token
@@ -147,8 +185,7 @@ class GraphTokenizer(tf.Module):
     def _words(self, texts):
         """Words, and each punctuation character or mark as a word: ragged string [N, (W)]."""
         alone = f"{_PUNCTUATION}|{_MARKS}"
-        spaces = r"[\t\n\v\f\r\x{85}\p{Z}]+"
-        return self._text.regex_split(texts, f"{spaces}|{alone}", alone)
+        return self._text.regex_split(texts, f"{_SPACES}|{alone}", alone)
 
     def _cut(self, ids):
         """Rows of at most the room between what stands around a text."""

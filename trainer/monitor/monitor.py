@@ -171,8 +171,12 @@ class Monitor:
             whole["versions"] = versions()
             metrics = {
                 f"{split}/{key}": value
-                for split in ("validation", "test")
-                for key, value in result.get(split, {}).items()
+                for split, of in [
+                    ("validation", result["validation"]),
+                    ("test", result.get("test", {})),
+                    *result.get("more_tests", {}).items(),
+                ]
+                for key, value in of.items()
             }
             with self._disk():
                 self._board.end(result["steps"], metrics)

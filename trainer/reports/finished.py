@@ -102,7 +102,7 @@ def read_run(folder: Path, trusted: Collection[str] = ()) -> FinishedRun:
     if SCORES["test"] not in digests:
         raise UserError(
             f"--workdir={folder} holds no scores of its test examples, of which a report is made:"
-            f" they were over {MAX_BYTES:,} bytes, or not all finite"
+            f" it has no test split, they were over {MAX_BYTES:,} bytes, or not all finite"
         )
     test = Kept.load(folder / SCORES["test"], digests[SCORES["test"]], task)
     curves = _curves(folder / LOG, digests[LOG])

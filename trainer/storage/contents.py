@@ -14,7 +14,6 @@ from trainer.storage import fields
 TOKENIZER_FILES = "tokenizer_files"
 LOG = "metrics.jsonl"
 SCORES = {split: f"scores/{split}.npz" for split in ("validation", "test")}
-SPLITS = ("train", "validation", "test")
 # For TensorBoard's projector, written at the end of a run.
 PROJECTOR = (
     "tensorboard/validation_vectors.tsv",
@@ -35,7 +34,7 @@ def derived(values: Mapping[str, Any]) -> dict[str, Any]:
     fields.mapping(found, "facts")
     fields.text(found, "tokenizer")
     fingerprints = fields.mapping(found, "data_fingerprint")
-    for split in SPLITS:
+    for split in {"train", "validation", *fingerprints}:
         fields.text(fingerprints, split)
     buckets = fields.items(found, "buckets", 10_000)
     if not buckets or not all(type(each) is int and each > 0 for each in buckets):
@@ -48,8 +47,10 @@ def derived(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def result(values: dict[str, Any]) -> dict[str, Any]:
     """The contents of result.json."""
-    for split in ("validation", "test"):
-        metrics = fields.mapping(values, split)
+    more = fields.mapping(values, "more_tests") if "more_tests" in values else {}
+    sets = [("validation", values), *([("test", values)] if "test" in values else [])]
+    for split, of in [*sets, *((name, more) for name in more)]:
+        metrics = fields.mapping(of, split)
         for name in metrics:
             fields.number_or_nan(metrics, name)
         fields.integer(metrics, "examples", low=1)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from trainer import settings
-from trainer.data.columns import LABEL, Row
+from trainer.data.columns import LABEL, LABELS, Column, Row
 from trainer.data.rows import listed
 from trainer.errors import UserError, shown
 from trainer.lazy import tf
@@ -33,7 +34,12 @@ from trainer.tasks.task import WEIGHT, Array, Examples, Gold, Piece, Scores
 from trainer.tasks.texts import TextTask
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
     from trainer.tasks.task import Batch
+
+
+_PLAIN = ("cross_entropy", (), ())  # loss, class weights and metrics that are not set
 
 
 @dataclass
@@ -47,6 +53,7 @@ class Classification(TextTask):
     metric: ClassVar[str] = "accuracy"
 
     label: str = settings.column(LABEL, "label")
+    multi_label: bool = False  # rows have lists of labels: see `trainer.tasks.multi_label`
     labels: tuple[str, ...] = settings.texts(classes.MAX_CLASSES)  # by id; empty: sorted
     loss: str = settings.code("cross_entropy")  # cross_entropy | focal | "package.module:function"
     label_smoothing: float = settings.number(0.0, 0.0, 0.99)
@@ -59,11 +66,28 @@ class Classification(TextTask):
 
     def validate(self) -> None:
         super().validate()
+        if self.multi_label and (self.loss, self.class_weights, self.metrics) != _PLAIN:
+            raise UserError(
+                "config.task.multi_label has the binary cross-entropy of each class: leave"
+                " config.task.loss, class_weights and metrics out"
+            )
         names = self.labels
         if names and (len(names) < 2 or len(set(names)) < len(names)):
             raise UserError(
                 f"config.task.labels={names!r}"[:200] + " must name each class once, at least two"
             )
+
+    def bound(
+        self, facts: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast | None = None
+    ) -> Self:
+        bound = super().bound
+        if self.multi_label:
+            bound = importlib.import_module("trainer.tasks.multi_label").of(self).bound
+        return bound(facts, tokenizer)
+
+    def columns(self) -> list[Column]:
+        kind = LABELS if self.multi_label else LABEL
+        return [c._replace(kind=kind) if c.key == "label" else c for c in super().columns()]
 
     def learn(
         self, rows: Iterator[Row], title: str, known: Mapping[str, Sequence[str]]
@@ -78,7 +102,8 @@ class Classification(TextTask):
             return {"labels": classes.reordered(names, self.labels, title)}
         distinct = classes.Distinct(title, self.label, self.labels)
         for row in rows:
-            distinct.add(row["label"])
+            for label in row["label"] if self.multi_label else [row["label"]]:
+                distinct.add(label)
         return {"labels": distinct.names()}
 
     def check_facts(self, facts: Mapping[str, Any]) -> None:
@@ -99,13 +124,16 @@ class Classification(TextTask):
         return {"label": Array("int32")}
 
     def gold(self, row: Row, piece: Piece) -> dict[str, Any]:
-        label = self._ids.get(row["label"])
-        if label is None:
+        return {"label": self.id_of(row["label"], row)}
+
+    def id_of(self, label: str, row: Row) -> int:
+        """The id of a label of the row. Raises UserError: train has no such label."""
+        if label not in self._ids:
             raise UserError(
-                f"{row.where}: label {shown(row['label'])} is not one of the labels of train:"
+                f"{row.where}: label {shown(label)} is not one of the labels of train:"
                 f" {listed(self.names)}"
             )
-        return {"label": label}
+        return self._ids[label]
 
     # The model
 
@@ -139,17 +167,22 @@ class Classification(TextTask):
     # The judgement of a set
 
     def metric_names(self) -> list[str]:
+        if self.multi_label:
+            return ["loss", "accuracy", "precision", "recall", "f1", "macro_f1"]
         return [*METRICS, *own_metrics(self.metrics)]
 
     def about(
         self, sets: Mapping[str, Gold], cut: bool, fresh: bool = True
     ) -> tuple[list[str], list[str]]:
-        count = len(self.names)
-        counts = {name: np.bincount(gold["label"], minlength=count) for name, gold in sets.items()}
+        counts = {name: self._counts(gold) for name, gold in sets.items()}
         if fresh:
             classes.check_learned(self.names, counts, cut)
         table = classes.table(self.names, counts)
         return [table], classes.notes(self.names, counts["train"], self.label)
+
+    def _counts(self, gold: Gold) -> np.ndarray:
+        """The rows of each class, int [C]."""
+        return np.bincount(gold["label"], minlength=len(self.names))
 
     def check_kept(self, gold: Gold, scores: Scores) -> None:
         labels, logits, count = gold["label"], scores.answers.get("logits"), len(self.names)
@@ -267,11 +300,13 @@ class Classification(TextTask):
         return "not calibrated, as calibration.json is missing"
 
     def check_results(self, values: Mapping[str, Any]) -> None:
+        if self.multi_label:  # nothing is fitted
+            return
         errors = fields.mapping(values, "test_calibration_error")
         for name in ("before", "after"):
             fields.number_or_nan(errors, name, 0, 1)
         fields.number_or_nan(values, "temperature", low=0)  # null: nothing was calibrated
-        for split in ("validation", "test"):
+        for split in {"validation", "test"} & values.keys():
             for name in ("accuracy", "calibration_error"):
                 fields.number_or_nan(fields.mapping(values, split), name)
 
@@ -285,7 +320,8 @@ class Classification(TextTask):
         return {"temperature": temperature, "test_calibration_error": errors}
 
     def summary(self, result: Mapping[str, Any]) -> list[tuple[str, str]]:
-        test, temperature = result["test"], result["temperature"]
+        temperature, title = result["temperature"], "Test" if "test" in result else "Validation"
+        test = result[title.lower()]
         error = result["test_calibration_error"]["after"]
         note = temperature_note(temperature)
         at = ""
@@ -295,7 +331,7 @@ class Classification(TextTask):
             f"accuracy {test['accuracy']:.4f} on {test['examples']:,} examples, calibration error"
             f" {test['calibration_error']:.4f}{at}"
         )
-        return [("Test", said), *([("Calibration", note)] if note else [])]
+        return [(title, said), *([("Calibration", note)] if note else [])]
 
     # Predictions
 
@@ -324,11 +360,7 @@ class Classification(TextTask):
         self, row: Row, pieces: Sequence[Piece], answers: Mapping[str, np.ndarray], rule: Rule
     ) -> dict[str, Any]:
         (probabilities,) = softmax(answers["logits"].astype(np.float64) / rule.temperature)
-        if not np.isfinite(probabilities).all():
-            raise UserError(
-                f"the model's outputs for {row.where} are not finite: its weights are too large, or"
-                " damaged"
-            )
+        check_finite(probabilities, row)
         threshold = rule.threshold
         at = probabilities.argmax() if threshold is None else probabilities[1] >= threshold
         return {
@@ -339,6 +371,15 @@ class Classification(TextTask):
     def explained(self, line: Mapping[str, Any]) -> tuple[int, str, float] | None:
         at = self._ids[line["label"]]
         return at, line["label"], line["probabilities"][at]
+
+
+def check_finite(answer: np.ndarray, row: Row) -> None:
+    """Refuses answers to a row that are not finite. Raises UserError."""
+    if not np.isfinite(answer).all():
+        raise UserError(
+            f"the model's outputs for {row.where} are not finite: its weights are too large, or"
+            " damaged"
+        )
 
 
 @dataclass(frozen=True)

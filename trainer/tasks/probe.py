@@ -12,7 +12,6 @@ from trainer.data.table import Table
 from trainer.errors import UserError
 from trainer.imports import blamed_on
 from trainer.models.random import random_scope
-from trainer.tasks.stored import OWN_TASKS
 from trainer.tasks.task import INPUTS, Scores, Task, class_path
 
 _ROWS = 2
@@ -31,7 +30,7 @@ def check(task: Task, model: keras.Model, table: Table, metric: str) -> None:
       UserError: it raises an error, or returns what has other names or shapes than it should.
     """
     path = class_path(task)
-    if path in OWN_TASKS:
+    if path.partition(".")[0] == __name__.partition(".")[0]:
         return
     rows = np.arange(min(_ROWS, len(table)))
     length = int(table.lengths[rows].max())

@@ -35,7 +35,9 @@ MAX_TYPES = 1_000
 _SCHEMES = ("BIO", "IOB1", "BIOES")
 _NONE = "none"  # where a type is named and there is no entity
 # Words of a plain text: abbreviations, words with what joins them, "'s", and single marks.
-_WORD = re.compile(r"(?:\w\.){2,}|[@#]?\w+(?:[-.,:/_]\w+)*|'\w+|[^\w\s]")
+_PATTERN = r"(?:{w}\.){{2,}}|[@#]?{w}+(?:[-.,:/]{w}+)*|'{w}+|[^{inner}{space}]"
+_WORD = re.compile(_PATTERN.format(w=r"\w", inner=r"\w", space=r"\s"))
+_RE2 = r"\p{L}\p{N}_", r"\t\n\v\f\r\x{85}\p{Z}"
 
 
 @dataclass
@@ -59,6 +61,8 @@ class Tagging(Task):
     label_smoothing: float = settings.number(0.0, 0.0, 0.99)
 
     # The rows
+
+    word_pattern: ClassVar[str] = _PATTERN.format(w=f"[{_RE2[0]}]", inner=_RE2[0], space=_RE2[1])
 
     def cells_of(self, text: str) -> dict[str, Any]:
         found = list(_WORD.finditer(text))
@@ -220,6 +224,13 @@ class Tagging(Task):
             "tag": tf.argmax(outputs, -1, tf.int32),
             "probability": tf.reduce_max(probabilities, -1),
         }
+
+    def serve(self, answers: Mapping[str, tf.Tensor], fitted: Any) -> dict[str, tf.Tensor]:
+        """Tags by name; "" for words of which a plain text has no more."""
+        tags = tf.gather(tf.constant(self.names), answers["tag"])
+        if "place" in answers:
+            tags = tf.where(answers["place"] >= 0, tags, "")
+        return {"tags": tags, "probabilities": answers["probability"]}
 
     # The judgement of a set
 

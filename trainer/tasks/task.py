@@ -36,7 +36,8 @@ Batch = dict[str, Any]
 """Tensors by name."""
 Gold = Mapping[str, np.ndarray]
 """Arrays of the N rows of a set on the host: those of `Task.arrays`, [N] or, with an axis of
-tokens, [sum of lengths]; "rows" int64 [N], of the source; "lengths" int32 [N], in tokens."""
+tokens, [sum of lengths], and a further axis where a value is several numbers; "rows" int64 [N], of
+the source; "lengths" int32 [N], in tokens."""
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")  # the keys of a batch that models take
 WEIGHT, ID = "weight", "id"  # float32 [B], 0 for a padding row; int64 [B], -1 for one
 
@@ -46,13 +47,15 @@ class Array(NamedTuple):
 
     Attributes:
       dtype: NumPy's name of it.
-      axis: "" for one number a row, "input" for one a token.
+      axis: "" for a value a row, "input" for one a token.
       pad: what stands at padding, of rows and of tokens.
+      size: numbers of a value; 0: one number, which is no list.
     """
 
     dtype: str
     axis: str = ""
     pad: float = 0
+    size: int = 0
 
 
 class Piece(NamedTuple):
@@ -316,8 +319,16 @@ class Task:
         """
         raise NotImplementedError
 
+    word_pattern: ClassVar[str] = ""  # of a word in a plain text, where answers are of words: RE2's
+
     def serve(self, answers: Mapping[str, tf.Tensor], fitted: Any) -> dict[str, tf.Tensor]:
-        """Outputs of a SavedModel."""
+        """Outputs of a SavedModel.
+
+        Args:
+          answers: of `answers`; with a `word_pattern`, for plain texts, those at the first token of
+            each word, and "place" int32 [B, W], of that token, -1 where there is none.
+          fitted: of `load_fitted`.
+        """
         return dict(answers)
 
     # On the host: the judgement of a set
@@ -456,10 +467,12 @@ class Task:
         Args:
           result: what result.json holds.
         """
-        test = result["test"]
+        test, title = result.get("test"), "Test"
+        if test is None:
+            test, title = result["validation"], "Validation"
         names = dict.fromkeys((self.metric, "loss"))
         said = ", ".join(f"{name} {test[name]:.4f}" for name in names if name in test)
-        return [("Test", f"{said} on {test['examples']:,} examples")]
+        return [(title, f"{said} on {test['examples']:,} examples")]
 
     # On the host: predictions
 

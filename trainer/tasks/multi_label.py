@@ -1,0 +1,189 @@
+"""Several labels a text: a classification in which each class is a question of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from trainer.data.columns import Row
+from trainer.errors import UserError
+from trainer.lazy import sklearn_metrics, tf
+from trainer.storage import fields
+from trainer.tasks.classification import Classification, check_finite
+from trainer.tasks.shown import Curve, Shown, Table
+from trainer.tasks.task import WEIGHT, Array, Examples, Gold, Piece, Scores, Task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trainer.tasks.task import Batch
+
+_CURVES = 6
+
+
+def of(task: Classification) -> MultiLabel:
+    """The task that a classification with `multi_label` stands for."""
+    return MultiLabel(**{spec.name: getattr(task, spec.name) for spec in dataclasses.fields(task)})
+
+
+@dataclass
+class MultiLabel(Classification):
+    """Learns the labels of each row, by the mean binary cross-entropy of all classes.
+
+    Gold has "label" uint8 [N, C], answers have "logits" float [N, C]. A label is given from a
+    probability of 0.5 on.
+    """
+
+    def bound(self, facts: Mapping[str, Any], tokenizer: Any = None) -> MultiLabel:
+        return Task.bound(self, facts, tokenizer)
+
+    def arrays(self) -> dict[str, Array]:
+        return {"label": Array("uint8", size=len(self.names))}
+
+    def gold(self, row: Row, piece: Piece) -> dict[str, Any]:
+        given = np.zeros(len(self.names), np.uint8)
+        given[[self.id_of(label, row) for label in row["label"]]] = 1
+        return {"label": given}
+
+    def native_config(self) -> dict[str, Any]:
+        return {**super().native_config(), "problem_type": "multi_label_classification"}
+
+    # In the graph
+
+    def weights(self, batch: Batch) -> dict[str, tf.Tensor]:
+        return {"loss": batch[WEIGHT]}
+
+    def losses(self, batch: Batch, outputs: Any) -> dict[str, tf.Tensor]:
+        """The mean over the classes; smoothing makes of labels 1 - smoothing / 2 and its rest."""
+        wide = outputs if outputs.dtype == tf.float64 else tf.cast(outputs, tf.float32)
+        smoothing = self.label_smoothing
+        wanted = tf.cast(batch["label"], wide.dtype) * (1 - smoothing) + smoothing / 2
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(wanted, wide)
+        return {"loss": tf.reduce_mean(losses, -1)}
+
+    def serve(self, answers: Mapping[str, tf.Tensor], fitted: Any) -> dict[str, tf.Tensor]:
+        return {"probabilities": tf.nn.sigmoid(answers["logits"])}
+
+    # The judgement of a set
+
+    def _counts(self, gold: Gold) -> np.ndarray:
+        return gold["label"].sum(0, np.int64)
+
+    def check_kept(self, gold: Gold, scores: Scores) -> None:
+        shape, logits = (len(gold["rows"]), len(self.names)), scores.answers.get("logits")
+        if logits is None or logits.shape != shape or gold["label"].shape != shape:
+            raise fields.Invalid(f"labels and logits of shape {shape} are needed")
+
+    def check(self, gold: Gold, split: str, chosen: str) -> None:
+        if chosen not in ("loss", "accuracy", "") and not gold["label"].any():
+            raise UserError(
+                f"config.evaluation.metric={chosen!r} cannot choose the best weights: no row of"
+                f" {split} has a label; choose another metric, or give other data for validation"
+            )
+
+    def judge(self, gold: Gold, scores: Scores) -> dict[str, Any]:
+        """Accuracy is the share of rows of which every label is right.
+
+        Precision, recall and F1 are of all labels together (micro), macro_f1 is the mean of the
+        classes; what divides by zero counts as 0.
+        """
+        labels, found = gold["label"], scores.answers["logits"] > 0
+        precision, recall, f1, _ = sklearn_metrics.precision_recall_fscore_support(
+            labels, found, average="micro", zero_division=0
+        )
+        macro = sklearn_metrics.f1_score(labels, found, average="macro", zero_division=0)
+        return {
+            "loss": scores.mean_loss(),
+            "accuracy": float(self.correct(gold, scores).mean()),
+            "precision": float(precision),
+            "recall": float(recall),
+            "f1": float(f1),
+            "macro_f1": float(macro),
+            "examples": len(labels),
+        }
+
+    def correct(self, gold: Gold, scores: Scores) -> np.ndarray:
+        right: np.ndarray = ((scores.answers["logits"] > 0) == (gold["label"] > 0)).all(-1)
+        return right
+
+    def mistakes(self, gold: Gold, scores: Scores) -> np.ndarray:
+        return Task.mistakes(self, gold, scores)
+
+    def captions(self, gold: Gold, answers: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
+        return {
+            "labels": [self._named(row) for row in gold["label"]],
+            "predictions": [self._named(row > 0) for row in answers["logits"]],
+        }
+
+    def show(
+        self, gold: Gold, scores: Scores, mistakes: Examples, fitted: Any = None
+    ) -> list[Shown]:
+        """Curves of the commonest classes, the scores of each, and the mistakes."""
+        labels, logits = gold["label"], scores.answers["logits"]
+        columns = sklearn_metrics.precision_recall_fscore_support(
+            labels, logits > 0, average=None, zero_division=0
+        )
+        by_label: list[Any] = [
+            (name, int(count), p, r, f1)
+            for name, p, r, f1, count in zip(
+                self.names, *(c.tolist() for c in columns), strict=True
+            )
+        ]
+        wrong = [
+            (id_, self._named(labels[i]), self._named(logits[i] > 0), text)
+            for i, id_, text in zip(*mistakes[:3], strict=True)
+        ]
+        common, shares = np.argsort(-self._counts(gold), kind="stable")[:_CURVES], sigmoid(logits)
+        return [
+            *(Curve(self.names[i], labels[:, i] > 0, shares[:, i]) for i in common.tolist()),
+            Table("by label", ("label", "examples", "precision", "recall", "F1"), by_label),
+            Table("wrong predictions", ("id", "labels", "predictions", "text"), wrong),
+        ]
+
+    def _named(self, given: np.ndarray) -> str:
+        return ", ".join(self.names[i] for i in np.flatnonzero(given).tolist()) or "none"
+
+    def fit(self, step: int, gold: Gold, scores: Scores) -> None:
+        return None
+
+    def load_fitted(self, path: Path) -> None:
+        return None
+
+    def note(self, fitted: Any, result: Mapping[str, Any] | None) -> str:
+        return ""
+
+    def results(self, fitted: Any, gold: Gold, scores: Scores) -> dict[str, Any]:
+        return {}
+
+    def summary(self, result: Mapping[str, Any]) -> list[tuple[str, str]]:
+        return Task.summary(self, result)
+
+    # Predictions
+
+    line_fields: ClassVar[tuple[str, ...]] = ("labels", "probabilities")
+
+    def rule(self, fitted: Any, threshold: str) -> Any:
+        return Task.rule(self, fitted, threshold)
+
+    def line(
+        self, row: Row, pieces: Sequence[Piece], answers: Mapping[str, np.ndarray], rule: Any
+    ) -> dict[str, Any]:
+        (shares,) = sigmoid(answers["logits"])
+        check_finite(shares, row)
+        return {
+            "labels": [self.names[i] for i in np.flatnonzero(shares >= 0.5).tolist()],
+            "probabilities": [float(f"{share:.9g}") for share in shares],
+        }
+
+    def explained(self, line: Mapping[str, Any]) -> None:
+        return None
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Probabilities in float64."""
+    found: np.ndarray = (1 + np.tanh(np.asarray(logits, np.float64) / 2)) / 2
+    return found
