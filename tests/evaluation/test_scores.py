@@ -32,11 +32,11 @@ def kept() -> Kept:
             answers={"logits": np.array([[1.0, 0.0], [3.0, 1.0]], np.float32)},
         ),
         metrics={"accuracy": 0.5, "examples": 2},
-        mistakes=[Mistake(1, 2, "a\u2028 <b>")],
+        mistakes=[Mistake(1, 2, "a\u2028 <b>", ["a"])],
     )
 
 
-WRONG = {"text": "a", "row": 1, "id": 2}
+WRONG = {"text": "a", "row": 1, "id": 2, "tokens": ["a"]}
 METRICS = {"examples": 2}
 
 
