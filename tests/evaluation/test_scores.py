@@ -32,11 +32,11 @@ def kept() -> Kept:
             answers={"logits": np.array([[1.0, 0.0], [3.0, 1.0]], np.float32)},
         ),
         metrics={"accuracy": 0.5, "examples": 2},
-        mistakes=[Mistake(1, 2, "a\u2028 <b>")],
+        mistakes=[Mistake(1, 2, "a\u2028 <b>", ["a"])],
     )
 
 
-WRONG = {"text": "a", "row": 1, "id": 2}
+WRONG = {"text": "a", "row": 1, "id": 2, "tokens": ["a"]}
 METRICS = {"examples": 2}
 
 
@@ -136,7 +136,7 @@ def noted(notes: object) -> np.ndarray:
         ("gold.label", np.array([0.0, 1.0]), "label is float64, not int32"),
         ("gold.label", np.array([0, 1, 0], np.int32), "label has shape (3,), of 2 rows"),
         ("gold.label", np.array([[0, 1]], np.int32), "label has shape (1, 2), of 2 rows"),
-        ("gold.label", np.array([[0], [1]], np.int32), "logits of 2 classes are needed"),
+        ("gold.label", np.array([[0], [1]], np.int32), "label has shape (2, 1), of 2 rows"),
         ("gold.label", np.zeros(0, np.int32), "label is int32 of shape (0,)"),
         ("answers.logits", np.zeros((2, 3), np.float32), "logits of 2 classes are needed"),
         ("answers.logits", np.zeros((3, 2), np.float32), "logits has shape (3, 2), of 2 rows"),

@@ -8,7 +8,7 @@ from tensorboard.plugins.text.text_plugin import text_array_to_html
 
 from trainer.monitor import tables
 from trainer.monitor.tables import escape
-from trainer.tasks.shown import Matrix, Table
+from trainer.tasks.shown import Marked, Matrix, Span, Table
 
 EVIL = "a|b <br /><script>x</script> `c` **d** _e_ [f](http://g) & # h \\ ~~i~~\n\r\u2028\x85j\x00"
 
@@ -47,3 +47,37 @@ def test_many_classes_become_a_list_of_mistakes():
     matrix[3, 7], matrix[39, 0] = 2, 5
     cells = _cells(tables.matrix(Matrix("", matrix, [f"c{i}" for i in range(40)])))
     assert cells == [["label", "prediction", "times"], ["c39", "c0", "5"], ["c3", "c7", "2"]]
+
+
+def test_marked_spans_have_their_labels_and_what_was_predicted():
+    spans = [
+        Span("anna", "PER", "PER"),
+        Span(" met ", "", ""),
+        Span("bob", "PER", ""),
+        Span(" in ", "", "LOC"),
+        Span("rome", "LOC", "PER"),
+    ]
+    (head, row) = _plain(tables.marked(Marked("wrong", [(41, spans)])))
+    assert head == ["id", "text"]
+    assert row == [
+        "41",
+        "anna (PER) met bob (PER, predicted none) in (none, predicted LOC)"
+        " rome (LOC, predicted PER)",
+    ]
+    assert _plain(tables.marked(Marked("wrong", []))) == [["id", "text"]]
+
+
+def test_an_evil_span_is_shown_as_it_is():
+    ((_, text),) = _plain(tables.marked(Marked("wrong", [(0, [Span(EVIL, EVIL, "x|y")])])))[1:]
+    evil = " ".join(EVIL.replace("\0", "").split())
+    assert text == f"{evil} ({evil}, predicted x|y)"
+
+
+def _plain(markdown: str) -> list[list[str]]:
+    """The cells of the table, whose bold words are bold."""
+    page = text_array_to_html(np.array(markdown), enable_markdown=True)
+    rows = re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
+    bold = [[re.sub("</?strong>", "", cell) for cell in row] for row in cells]
+    assert not any("<" in cell for row in bold for cell in row)
+    return [[html.unescape(cell) for cell in row] for row in bold]

@@ -33,7 +33,7 @@ def run(folder: Path, right: np.ndarray, names=("neg", "pos"), seed: int = 0, la
         "lengths": random.integers(5, 100, count).astype(np.int32),
     }
     scored = Scores({"loss": losses}, {"loss": np.ones(count)}, {"logits": logits})
-    wrong = [Mistake(int(np.flatnonzero(~right)[0]), 3, EVIL)]
+    wrong = [Mistake(int(np.flatnonzero(~right)[0]), 3, EVIL, ["a"])]
     kept = Kept(gold, scored, task.judge(gold, scored), wrong)
     folder.mkdir(parents=True)
     scores = kept.save(folder / "scores" / "test.npz")

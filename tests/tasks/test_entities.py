@@ -2,6 +2,7 @@
 
 import random
 
+import conlleval
 import pytest
 
 from trainer.tasks.entities import Entity, WrongTag, entities, scheme_of, scores, tagged
@@ -65,35 +66,6 @@ def test_tags_of_two_schemes():
         scheme_of([["O", "I-PER"], ["B-LOC"]])
 
 
-def conlleval(gold: list[list[str]], predicted: list[list[str]]) -> tuple[float, float, float]:
-    """The shared task's counts, token by token as its script takes them (conlleval.pl)."""
-
-    def starts(before: str, tag: str) -> bool:
-        kind, last = tag[2:], before[2:]
-        return tag != "O" and (before == "O" or tag[0] == "B" or kind != last)
-
-    def ends(tag: str, after: str) -> bool:
-        return tag != "O" and (after == "O" or after[0] == "B" or after[2:] != tag[2:])
-
-    correct = there = found = 0
-    for ours, theirs in zip(gold, predicted, strict=True):
-        inside = False  # a pair of chunks that began together, with the same type
-        for i in range(len(ours)):
-            pairs = [("O" if i == 0 else tags[i - 1], tags[i]) for tags in (ours, theirs)]
-            began = [starts(*pair) for pair in pairs]
-            if inside:  # do both go on?
-                inside = not any(began) and ours[i] != "O" and theirs[i] != "O"
-            if all(began) and ours[i][2:] == theirs[i][2:]:
-                inside = True
-            there, found = there + began[0], found + began[1]
-            last = [ends(t[i], t[i + 1] if i + 1 < len(t) else "O") for t in (ours, theirs)]
-            correct += inside and all(last)
-            inside = inside and not any(last)
-    precision, recall = correct / max(found, 1), correct / max(there, 1)
-    f1 = 2 * precision * recall / (precision + recall) if correct else 0.0
-    return precision, recall, f1
-
-
 def _random_sentence(random_: random.Random, words: int) -> list[Entity]:
     found, at = [], 0
     while at < words:
@@ -115,7 +87,12 @@ def test_scores_are_those_of_the_shared_task():
             [tagged(each, length) for each, length in zip(side, lengths, strict=True)]
             for side in (gold, predicted)
         ]
-        assert scores(gold, predicted)[0][:3] == pytest.approx(conlleval(*tags), abs=1e-12)
+        total, by_type = scores(gold, predicted)
+        expected, _ = conlleval.evaluate(*tags)
+        ours = {"": total, **by_type}
+        assert ours.keys() == expected.keys()
+        for kind, each in ours.items():
+            assert each[:3] == pytest.approx(expected[kind], abs=1e-12)
 
 
 def test_scores_by_type():

@@ -106,7 +106,7 @@ class TextEncoder:
         for words, encoding in zip(sentences, encodings, strict=True):
             ends = np.cumsum([len(word) + 1 for word in words]) - 1  # of each, in characters
             last = np.array([end - 1 for _, end in encoding.offsets], np.int64)
-            of = np.minimum(np.searchsorted(ends, last, "right"), len(words) - 1)
+            of = np.minimum(np.searchsorted(ends, last, "right"), max(len(words) - 1, 0))
             found.append(Words(np.array(encoding.ids, np.int64), of.astype(np.int64)))
         return found
 

@@ -183,7 +183,8 @@ def _check(gold: Mapping[str, np.ndarray], scores: Scores, task: Task) -> None:
             raise fields.Invalid(f"{name} is {gold[name].dtype}, not {dtype}")
     total = int(lengths.sum(dtype=np.int64))
     for name, array in arrays.items():
-        if len(gold[name]) != (total if array.axis else len(rows)):
+        of_value = (array.size,) if array.size else ()
+        if gold[name].shape != (total if array.axis else len(rows), *of_value):
             raise fields.Invalid(f"{name} has shape {gold[name].shape}, of {len(rows)} rows")
     for group in (scores.losses, scores.weights, scores.answers):
         for name, values in group.items():

@@ -46,8 +46,9 @@ def marked(shown: Marked) -> str:
 
 def _span(span: Span) -> str:
     text = escape(span.text)
-    if not (span.label or span.prediction):
-        return text
+    if not (span.label or span.prediction):  # blanks at its ends part it from its neighbours
+        before, after = (" " if end.isspace() else "" for end in (span.text[:1], span.text[-1:]))
+        return f"{before}{text}{after}" if text else before
     if span.label == span.prediction:
         return f"**{text}** ({escape(span.label)})"
     label, prediction = (escape(kind or "none") for kind in (span.label, span.prediction))

@@ -6,6 +6,7 @@ judged once. Tags are learned in BIO, whatever scheme the data has (`trainer.tas
 
 from __future__ import annotations
 
+import collections
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -74,7 +75,7 @@ class Tagging(Task):
     def learn(
         self, rows: Iterator[Row], title: str, known: Mapping[str, Sequence[str]]
     ) -> dict[str, Any]:
-        """Reads all rows: the types, and the scheme, which is checked."""
+        """Reads all rows: the types, and the scheme unless it is named."""
         seen: set[str] = set()
 
         def tags_of_rows() -> Iterator[list[str]]:
@@ -88,14 +89,18 @@ class Tagging(Task):
                     )
                 yield tags
 
+        scheme = self.scheme
         try:
-            found = entities.scheme_of(tags_of_rows())
+            if scheme == "found":
+                scheme = entities.scheme_of(tags_of_rows())
+            else:
+                collections.deque(tags_of_rows(), maxlen=0)
         except entities.WrongTag as error:
             raise UserError(f"{title}: {error}: mend them, or name config.task.scheme") from error
         types = sorted(seen - {""})
         if not types:
             raise UserError(f"{title} has no entity: is {self.tags!r} the column of tags?")
-        return {"types": types, "scheme": found if self.scheme == "found" else self.scheme}
+        return {"types": types, "scheme": scheme}
 
     def check_facts(self, facts: Mapping[str, Any]) -> None:
         types = fields.items(facts, "types", MAX_TYPES)
@@ -116,7 +121,7 @@ class Tagging(Task):
 
     def pieces(self, rows: Sequence[Row], encoder: TextEncoder) -> list[Piece]:
         """One of each sentence, or the windows of a long one."""
-        sentences = [row["words"] or [""] for row in rows]
+        sentences = [row["words"] for row in rows]
         found = []
         unknown = getattr(self.tokenizer, "unk_token_id", None)
         context = min(self.context, encoder.room // 2)
@@ -258,14 +263,22 @@ class Tagging(Task):
 
     def check_kept(self, gold: Gold, scores: Scores) -> None:
         count = len(self.names)
-        for values in (gold["tag"], scores.answers.get("tag", np.zeros(0))):
-            if values.dtype.kind != "i" or values.min(initial=0) < -1 or values.max() >= count:
+        none = np.zeros(0)
+        for values in (gold["tag"], scores.answers.get("tag", none)):
+            within = values.min(initial=0) >= -1 and values.max(initial=0) < count
+            if values.dtype.kind != "i" or not within:
                 raise fields.Invalid(f"a tag is not one of {count}")
         answered, length = scores.answers["tag"], int(gold["lengths"].max())
-        if answered.ndim != 2 or answered.shape[1] < length:
+        if answered.ndim != 2 or answered.shape[1] < length or answered.min() < 0:
             raise fields.Invalid("a tag for each token is needed")
-        if gold["word"].dtype.kind != "i" or gold["word"].max() > 10**7:
+        sure = scores.answers.get("probability", none)
+        if sure.shape != answered.shape or sure.dtype.kind != "f":
+            raise fields.Invalid("a probability for each token is needed")
+        word = gold["word"]
+        if word.dtype.kind != "i" or word.ndim != 1 or word.max() > 10**7:
             raise fields.Invalid("a word's number is out of range")
+        if gold["tag"].shape != word.shape or ((gold["tag"] >= 0) != (word >= 0)).any():
+            raise fields.Invalid("a tag for each word is needed")
 
     def judge(self, gold: Gold, scores: Scores) -> dict[str, Any]:
         sentences = self._sentences(gold, scores.answers["tag"])
@@ -360,7 +373,7 @@ class Tagging(Task):
         """A piece's text in runs of words with the same label and prediction."""
         spans: list[Span] = []
         special = set(getattr(self.tokenizer, "all_special_tokens", ()))
-        for i, token in enumerate(tokens):
+        for i, token in enumerate(tokens[: len(tags)]):
             if token in special and tags[i] < 0:
                 continue
             text = token.removeprefix("##").replace("\u0120", "").replace("\u2581", "")
