@@ -54,7 +54,9 @@ def test_marked_spans_have_their_labels_and_what_was_predicted():
         Span("anna", "PER", "PER"),
         Span(" met ", "", ""),
         Span("bob", "PER", ""),
-        Span(" in ", "", "LOC"),
+        Span(" ", "", ""),
+        Span("in", "", "LOC"),
+        Span(" ", "", ""),
         Span("rome", "LOC", "PER"),
     ]
     (head, row) = _plain(tables.marked(Marked("wrong", [(41, spans)])))
