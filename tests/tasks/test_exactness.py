@@ -1,0 +1,134 @@
+"""Every task trains the same run on any number of devices and in any parts, up to rounding.
+
+Rows have unequal numbers of words, so replicas have unequal numbers of what counts.
+"""
+
+import functools
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+from trainer.config import Phase
+from trainer.models.architecture import from_scratch
+from trainer.models.network import Network
+from trainer.models.random import keep_mask
+from trainer.tasks.regression import Regression
+from trainer.tasks.tagging import Tagging
+from trainer.tasks.task import WEIGHT, Task
+
+ROWS, BATCHES = 8, 25  # of a batch; different ones, which come again
+MASKS = SimpleNamespace(mask_token_id=tiny.MASK_ID, all_special_ids=list(tiny.SPECIAL_IDS))
+TYPES = {"types": ["LOC", "PER"], "scheme": "BIO"}
+
+
+@dataclass
+class Two(Task):
+    """Two losses of tokens' outputs: the first token's for the row, and some of the others'."""
+
+    per_token = True
+
+    def prepare(self, batch):
+        kept = tf.cast(keep_mask(tf.shape(batch["input_ids"]), 0.5), tf.int32)
+        return {**batch, "kept": kept * batch["attention_mask"]}
+
+    def weights(self, batch):
+        return {
+            "row": batch[WEIGHT] * (1 + tf.abs(batch["score"])),
+            "tokens": batch[WEIGHT][:, None] * tf.cast(batch["kept"], tf.float32),
+        }
+
+    def losses(self, batch, outputs):
+        target = tf.cast(batch["input_ids"] % 5, tf.int32)
+        of_tokens = tf.nn.sparse_softmax_cross_entropy_with_logits(target, outputs)
+        score = tf.cast(batch["score"], outputs.dtype)
+        return {"row": tf.square(outputs[:, 0, 0] - score), "tokens": of_tokens}
+
+
+TASKS = {
+    "tagging": Tagging(label_smoothing=0.1).bound(TYPES, MASKS),
+    "regression": Regression(mask_share=0.2).bound({}, MASKS),
+    "two losses": Two().bound({}, MASKS),
+}
+
+
+def batches() -> list[dict]:
+    """Batches of 7 rows and one of padding; many rows have few words that count."""
+    made = []
+    for seed in range(BATCHES):
+        random = np.random.default_rng(seed)
+        batch = tiny.batch(ROWS - 1, seed, 100 * seed)
+        real = batch["attention_mask"] > 0
+        share = random.uniform(0, 1, (ROWS - 1, 1)) ** 2
+        counts = real & (random.uniform(size=real.shape) < share)
+        tag = random.integers(0, 5, real.shape)
+        batch |= {
+            "tag": np.where(counts, tag, -1).astype(np.int32),
+            "word": np.where(counts, np.cumsum(counts, 1) - 1, -1).astype(np.int32),
+            "score": random.normal(size=ROWS - 1).astype(np.float32),
+        }
+        made.append(tiny.filled(batch, ROWS))
+        made[-1]["tag"][-1] = made[-1]["word"][-1] = -1
+    return made
+
+
+def test_replicas_have_unequal_numbers_of_words():
+    words = np.array([(batch["tag"] >= 0).sum(1) for batch in batches()])
+    halves = words.reshape(BATCHES, 2, -1).sum(-1)
+    assert (halves[:, 0] != halves[:, 1]).mean() > 0.8
+    assert (words.reshape(BATCHES, 4, -1).sum(-1) == 0).any()  # a replica with none
+
+
+def curve(strategy, name: str, steps: int, policy: str, accumulate: int = 1) -> np.ndarray:
+    """The losses of a run, with dropout everywhere; the short one has no block, whose trace costs.
+
+    tests/test_step.py has blocks.
+    """
+    task = TASKS[name]
+    settings = tiny.model_settings(depth=int(steps > 50))
+    shape = from_scratch(settings, tiny.VOCAB, tiny.LENGTH, False, task.kind)
+
+    def model() -> Network:
+        keras.utils.set_random_seed(0)
+        made = Network(shape, 5 if task.per_token else 1)
+        made(tiny.features(tiny.batch(2)))
+        return made
+
+    given = batches()
+    trainer = tiny.Trainer(
+        strategy,
+        [given[i % BATCHES] for i in range(steps)],
+        make_model=model,
+        task=task,
+        phases=[Phase(steps=steps, learning_rate=3e-3, warmup_steps=5)],
+        policy=policy,
+        accumulate=accumulate,
+    )
+    return trainer.losses(steps)
+
+
+@functools.cache
+def on_one(over, name: str, steps: int, policy: str) -> np.ndarray:
+    return curve(over(1), name, steps, policy)
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(("devices", "parts"), [(2, 2), (4, 1)])
+def test_50_steps_in_float32_agree_to_1e_4(strategy_over, name, devices, parts):
+    one = on_one(strategy_over, name, 50, "float32")
+    shared = curve(strategy_over(devices), name, 50, "float32", parts)
+    np.testing.assert_allclose(shared, one, rtol=1e-4)
+    assert len(set(one)) == 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(("devices", "parts"), [(1, 2), (1, 8), (2, 1), (4, 1), (4, 2)])
+def test_100_steps_in_float64_agree_to_1e_8(strategy_over, name, devices, parts):
+    one = on_one(strategy_over, name, 100, "float64")
+    shared = curve(strategy_over(devices), name, 100, "float64", parts)
+    np.testing.assert_allclose(shared, one, rtol=1e-8)
