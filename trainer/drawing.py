@@ -119,9 +119,13 @@ def points(shown: Points, title: str) -> Figure:
 
 def plain(text: str, length: int) -> str:
     """At most `length` characters, all of them to be seen, of which none begins a formula."""
+    return printable(text, length).replace("$", r"\$")
+
+
+def printable(text: str, length: int) -> str:
+    """At most `length` characters, all of them to be seen."""
     shown = "".join(c if c.isprintable() else "?" for c in text)
-    shown = shown if len(shown) <= length else f"{shown[: length - 1]}…"
-    return shown.replace("$", r"\$")
+    return shown if len(shown) <= length else f"{shown[: length - 1]}…"
 
 
 def png(figure: Figure) -> bytes:

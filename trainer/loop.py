@@ -77,8 +77,10 @@ class Loop:
     def _note(self, say: Callable[[str], None]) -> None:
         """Notes on wasteful settings, before they are fixed."""
         for split in SCORES:
-            numbers = self.run.task.outputs + 2  # and a loss with its weight
-            size = len(self.run.split(split)) * (numbers * self.run.evaluator.itemsize + 16)
+            table = self.run.split(split)
+            tokens = int(table.lengths.max()) if self.run.task.per_token else 1
+            numbers = tokens * self.run.task.answer_size + 2  # and a loss with its weight
+            size = len(table) * (numbers * self.run.evaluator.itemsize + 16)
             if why := too_large(size):
                 say(
                     f"Note: scores of {split} will not be kept: {why}; metrics are worked out as"

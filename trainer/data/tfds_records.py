@@ -139,7 +139,8 @@ class TfdsRecords:
             if len(cell) > MAX_ITEMS:
                 raise UserError(f"{where}: {len(cell):,} items in {column.name!r}")
             kind = {WORDS: TEXT}.get(column.kind, LABEL)
-            return [self._value(column._replace(kind=kind), each, number) for each in cell]
+            found = [self._value(column._replace(kind=kind), each, number) for each in cell]
+            return value_of(column, found, where, typed=True)
         if column.kind == TEXT:
             try:
                 return cell.decode("utf-8")

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from trainer.drawing import plain
+from trainer.drawing import printable
 
 _INK, _PAPER = "#1f2a44", "#ffffff"
 _CELL = 11  # dots a token
@@ -56,7 +56,7 @@ def attention(seen: Attention) -> bytes:
         canvas[height - margin :, x : x + side] = columns
     picture = Image.fromarray(canvas)
     draw, font = ImageDraw.Draw(picture), _font(12)
-    title = ", ".join(f"{name} {plain(text, 30)}" for name, text in seen.captions.items())
+    title = ", ".join(f"{name} {printable(text, 30)}" for name, text in seen.captions.items())
     draw.text((2, 2), title, _INK, font)
     for j in range(heads):
         draw.text((at_x + j * (side + gap) + side / 2, 22), f"head {j}", _INK, font, "ma")
@@ -72,7 +72,7 @@ def _tokens(tokens: Sequence[str]) -> np.ndarray:
     picture = Image.new("RGB", (70, len(tokens) * _CELL), _PAPER)
     draw, font = ImageDraw.Draw(picture), _font(9)
     for i, token in enumerate(tokens):
-        draw.text((67, (i + 0.5) * _CELL), plain(token, 12), _INK, font, "rm")
+        draw.text((67, (i + 0.5) * _CELL), printable(token, 12), _INK, font, "rm")
     return np.asarray(picture)
 
 

@@ -71,6 +71,8 @@ class Predictor:
         """
         task, encoder = self.trained.task, self.trained.encoder
         pieces = task.pieces(rows, encoder)
+        if not pieces:
+            return [Answered([], {}) for _ in rows]
         found = self._of_pieces(Table.of(pieces, task.arrays(), encoder.pad_id))
         places: list[list[int]] = [[] for _ in rows]
         for at, piece in enumerate(pieces):

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from trainer.tasks.task import Batch
 
 
+_MOST_LABELS = 50  # of the table by label
 _PLAIN = ("cross_entropy", (), ())  # loss, class weights and metrics that are not set
 
 
@@ -418,8 +419,14 @@ def _by_length(lengths: np.ndarray, labels: np.ndarray, probabilities: np.ndarra
 
 
 def _by_label(labels: np.ndarray, predictions: np.ndarray, names: Sequence[str]) -> Table:
-    rows: list[Any] = [tuple(each) for each in parts.by_label(labels, predictions, names)]
-    return Table("by label", ("label", "examples", "precision", "recall", "F1"), rows)
+    """The scores of each class; of many classes, of those with the most examples."""
+    found = parts.by_label(labels, predictions, names)
+    title = "by label"
+    if len(found) > _MOST_LABELS:
+        found = sorted(found, key=lambda each: -each.examples)[:_MOST_LABELS]
+        title = f"by label, the {_MOST_LABELS} most frequent of {len(names):,}"
+    rows: list[Any] = [tuple(each) for each in found]
+    return Table(title, ("label", "examples", "precision", "recall", "F1"), rows)
 
 
 def _temperature(fitted: Calibration | None) -> float:

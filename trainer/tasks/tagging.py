@@ -197,6 +197,10 @@ class Tagging(Task):
         return len(self.names)
 
     @property
+    def answer_size(self) -> int:
+        return 2
+
+    @property
     def output_names(self) -> list[str]:
         return self.names
 

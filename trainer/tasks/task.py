@@ -255,6 +255,11 @@ class Task:
         """How many numbers the model gives for a row, or for a token."""
         return 1
 
+    @property
+    def answer_size(self) -> int:
+        """How many numbers `answers` gives for a row, or for a token."""
+        return self.outputs
+
     def head(self, architecture: Architecture) -> keras.layers.Layer | None:
         """A head of the task's own, called with (vectors [B, T, D], inputs, training).
 
