@@ -17,7 +17,7 @@ from trainer.storage.disk import replace_bytes, sha256_of
 from trainer.storage.plain import to_json
 from trainer.tasks.task import Examples, Scores, Task
 
-# Of the arrays of a file: 66,000 examples of a thousand classes. The report makes ten times that of
+# Of the arrays of a file: 66,000 rows of a thousand numbers. The report makes ten times that of
 # them at most: four arrays of float64 beside what was read.
 MAX_BYTES = 2**28
 _MAX_NOTES = 2**26  # bytes of the metrics and mistakes, and of the headers
@@ -94,7 +94,7 @@ class Kept:
 
         Raises:
           UserError: there is no such file, it is not what was written, or it holds what no
-            evaluation gives: other arrays, labels out of range, numbers that are not finite.
+            evaluation gives: other arrays, values out of range, numbers that are not finite.
         """
         try:
             if not path.exists():

@@ -22,7 +22,7 @@ class Attention(NamedTuple):
     Attributes:
       tokens: T pieces of the text, special ones included.
       scores: float [layers, heads, T, T], rows add up to 1: from a token (row) to all (columns).
-      captions: of its label, of what was answered.
+      captions: by name, of what is known of it and of what was answered.
     """
 
     tokens: Sequence[str]

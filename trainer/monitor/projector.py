@@ -21,7 +21,7 @@ class Vectors(NamedTuple):
 
     Attributes:
       values: float [N, D]. texts, ids: N.
-      captions: by name, N texts: of the labels, of what was answered.
+      captions: by name, N texts: of what is known of each, of what was answered.
     """
 
     values: np.ndarray

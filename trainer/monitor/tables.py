@@ -7,7 +7,7 @@ import numpy as np
 from trainer.tasks.shown import Marked, Matrix, Span, Table
 
 _TEXT_LENGTH = 300  # characters of an example that are shown
-_LARGE = 30  # classes above which a confusion matrix is a list of its largest mistakes
+_LARGE = 30  # names above which a matrix is a list of its largest cells off the diagonal
 # Everything that Markdown or HTML gives a meaning, as entities, which neither reads again.
 _ESCAPES = {ord(c): f"&#{ord(c)};" for c in "&<>|`*_[]()#!~\\:"}
 
@@ -26,7 +26,7 @@ def table(shown: Table) -> str:
 
 
 def matrix(shown: Matrix) -> str:
-    """True classes as rows, predictions as columns; with many classes, the commonest mistakes."""
+    """The cells of the matrix; of a large one, the largest off the diagonal."""
     names, counts = [escape(name) for name in shown.names], shown.counts
     if len(names) <= _LARGE:
         cells: Iterable[Sequence[object]] = ((names[i], *row) for i, row in enumerate(counts))

@@ -1,0 +1,123 @@
+"""Several labels a text: what is learned, judged and predicted."""
+
+import json
+
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+import tensorflow as tf
+
+from trainer.config import Experiment, validate
+from trainer.data.columns import LABELS, Row
+from trainer.errors import UserError
+from trainer.storage import fields
+from trainer.tasks.classification import Classification
+from trainer.tasks.multi_label import MultiLabel
+from trainer.tasks.shown import Table
+from trainer.tasks.task import Examples, Piece, Scores, weighted_sums
+
+NAMES = ["billing", "login", "speed"]
+GOLD = {
+    "label": np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 1]], np.uint8),
+    "rows": np.arange(4),
+    "lengths": np.full(4, 5, np.int32),
+}
+LOGITS = np.array([[2.0, -1.0, 0.5], [-3.0, -0.1, -1.0], [1.0, 2.0, -1.0], [1.0, -1.0, 3.0]])
+
+
+def task(**settings) -> MultiLabel:
+    made = Classification(multi_label=True, **settings).bound({"labels": NAMES})
+    assert isinstance(made, MultiLabel)
+    return made
+
+
+def scores(logits: np.ndarray = LOGITS) -> Scores:
+    rows = np.arange(len(logits), dtype=np.float32)
+    return Scores({"loss": rows}, {"loss": np.ones_like(rows)}, {"logits": logits})
+
+
+def test_labels_are_lists_and_become_a_number_a_class():
+    made = task()
+    (column,) = [column for column in made.columns() if column.key == "label"]
+    assert column.kind == LABELS
+    row = Row({"text": "a", "label": ["speed", "billing"]}, 0, "file a")
+    piece = Piece(0, None, {})
+    assert made.gold(row, piece)["label"].tolist() == [1, 0, 1]
+    assert (
+        made.gold(Row({"text": "a", "label": []}, 0, "file a"), piece)["label"].tolist() == [0] * 3
+    )
+    with pytest.raises(
+        UserError, match=r"file a, row 3: label 'x' is not one of the labels of tra"
+    ):
+        made.gold(Row({"text": "a", "label": ["x"]}, 2, "file a"), piece)
+
+
+def test_classes_are_learned_from_all_lists():
+    rows = [
+        Row({"text": "a", "label": each}, i, "f") for i, each in enumerate([["b", "a"], [], ["c"]])
+    ]
+    found = Classification(multi_label=True).learn(iter(rows), "f", {})
+    assert found == {"labels": ["a", "b", "c"]}
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_loss_is_the_mean_binary_cross_entropy(smoothing):
+    made = task(label_smoothing=smoothing)
+    weights = np.array([1.0, 1.0, 0.0, 1.0])
+    batch = {"label": tf.constant(GOLD["label"], tf.int32), "weight": tf.constant(weights)}
+    ((total, weight),) = weighted_sums(made, batch, tf.constant(LOGITS))
+    wanted = GOLD["label"] * (1 - smoothing) + smoothing / 2
+    shares = 1 / (1 + np.exp(-LOGITS))
+    losses = -(wanted * np.log(shares) + (1 - wanted) * np.log(1 - shares)).mean(-1)
+    np.testing.assert_allclose(total, (losses * weights).sum(), rtol=1e-12)
+    assert weight == 3
+
+
+def test_metrics_are_those_of_scikit_learn():
+    found = task().judge(GOLD, scores())
+    labels, predicted = GOLD["label"], LOGITS > 0
+    assert found["f1"] == pytest.approx(sk.f1_score(labels, predicted, average="micro"))
+    assert found["macro_f1"] == pytest.approx(sk.f1_score(labels, predicted, average="macro"))
+    assert found["accuracy"] == 0.5
+    assert found["examples"] == 4
+    assert set(task().metric_names()) == found.keys() - {"examples"}
+    assert task().correct(GOLD, scores()).tolist() == [True, True, False, False]
+    assert task().mistakes(GOLD, scores()).tolist() == [3, 2]  # the largest loss first
+
+
+def test_what_is_shown():
+    mistakes = Examples(np.array([2]), [12], ["slow login"], [["slow", "login"]])
+    shown = task().show(GOLD, scores(), mistakes)
+    tables = {each.name: each for each in shown if isinstance(each, Table)}
+    assert tables["wrong predictions"].rows == [(12, "login", "billing, login", "slow login")]
+    assert [row[:2] for row in tables["by label"].rows] == [
+        ("billing", 2),
+        ("login", 2),
+        ("speed", 2),
+    ]
+
+
+def test_a_prediction():
+    made, row = task(), Row({"text": "a"}, 0, "--texts")
+    line = made.line(row, [], {"logits": LOGITS[:1]}, made.rule(None, ""))
+    assert line["labels"] == ["billing", "speed"]
+    np.testing.assert_allclose(line["probabilities"], 1 / (1 + np.exp(-LOGITS[0])), rtol=1e-8)
+    json.dumps(line)
+    with pytest.raises(UserError, match="not finite"):
+        made.line(row, [], {"logits": np.full((1, 3), np.nan)}, None)
+    with pytest.raises(UserError, match="--threshold is for two classes"):
+        made.rule(None, "0.3")
+
+
+def test_what_does_not_fit_is_refused():
+    for settings in ({"class_weights": (1.0, 2.0)}, {"loss": "focal"}, {"metrics": ("a:b",)}):
+        config = Experiment(task=Classification(multi_label=True, **settings))
+        with pytest.raises(UserError, match=r"config\.task\.multi_label has the binary cross-entr"):
+            validate(config)
+    empty = {**GOLD, "label": np.zeros((4, 3), np.uint8)}
+    with pytest.raises(UserError, match="no row of validation has a label"):
+        task().check(empty, "validation", "f1")
+    task().check(empty, "validation", "loss")
+    task().check_kept(GOLD, scores())
+    with pytest.raises(fields.Invalid, match="are needed"):
+        task().check_kept(GOLD, scores(LOGITS[:, :2]))
