@@ -4,9 +4,10 @@
   python -m launch.predict --workdir=runs/quickstart --input=reviews.csv --output=labels.jsonl
 
 Reads lines of text, CSV, TSV or JSONL from a file (its ending says which) or from standard input,
-and writes a JSON object a line, in the same order: id, label, and the calibrated probabilities in
-the order of the class ids. Interrupted or killed, the same command with --resume goes on after the
-last whole line. Memory does not grow with the file.
+and writes a JSON object a line, in the same order: the id, and what the run's task answers (a label
+and the calibrated probabilities in the order of the class ids; a score; tags and entities).
+Interrupted or killed, the same command with --resume goes on after the last whole line. Memory does
+not grow with the file.
 
 --explain adds to each line what every token speaks for, and writes a page with the words coloured.
 """
@@ -37,7 +38,10 @@ _WORKDIR = program.define_path("workdir", "Folder of a run.", required=True)
 _TEXTS = flags.DEFINE_multi_string("texts", [], "A text; give the flag again for another.")
 _INPUT = program.define_path("input", "File to read (default: standard input).")
 _FORMAT = flags.DEFINE_enum(
-    "format", None, ["text", "csv", "tsv", "jsonl"], "What is read (default: by the file's ending)."
+    "format",
+    None,
+    ["text", "csv", "tsv", "jsonl", "columns"],
+    "What is read (default: by the file's ending).",
 )
 _QUOTING = flags.DEFINE_enum(
     "quoting",
@@ -102,7 +106,7 @@ def main() -> int:
 
     job = Job(Predictor(trained, stop), rule, explainer, stop)
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(_input(format_, columns, task, stop))
+        source = stack.enter_context(_input(format_, columns, trained, stop))
         sink: Sink = Pipe()
         if _OUTPUT.value:
             sink = stack.enter_context(Output(_OUTPUT.value, _RESUME.value, task.line_fields))
@@ -158,14 +162,14 @@ def _columns(kind: str, task: "Task") -> "Columns":
 
 @contextlib.contextmanager
 def _input(
-    format_: "Format", columns: "Columns", task: "Task", stop: Callable[[], bool]
+    format_: "Format", columns: "Columns", trained: "TrainedModel", stop: Callable[[], bool]
 ) -> "Iterator[Input]":
     """The texts to predict; `stop` is asked while standard input makes wait."""
     from trainer.data.columns import Row
     from trainer.data.rows import Remarks
     from trainer.prediction.inputs import Given, Input, Waiting, read
 
-    remarks = Remarks()
+    remarks, task, header = Remarks(), trained.task, trained.config.data.header
     if _TEXTS.value:
         texts = enumerate(_TEXTS.value)
         given = (Given(i, Row(task.cells_of(text), i, "--texts")) for i, text in texts)
@@ -175,7 +179,8 @@ def _input(
         if sys.stdin.isatty():
             program.say(f"Reads {format_.kind} from standard input; Ctrl-D ends it")
         waiting = io.BufferedReader(Waiting(sys.stdin.fileno(), stop))
-        rows = read(waiting, format_, columns, task, "standard input", remarks=remarks)
+        title = "standard input"
+        rows = read(waiting, format_, columns, task, title, remarks=remarks, header=header)
         try:
             yield Input(rows, None, " texts", lambda count: count)
         finally:
@@ -192,7 +197,8 @@ def _input(
                 return new
 
             size = path.stat().st_size
-            rows = read(file, format_, columns, task, f"file {path}", remarks=remarks)
+            title = f"file {path}"
+            rows = read(file, format_, columns, task, title, remarks=remarks, header=header)
             try:
                 yield Input(rows, size, "B", progress)
             finally:

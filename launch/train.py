@@ -228,6 +228,7 @@ def _summary(
     from trainer.storage.contents import SCORES
 
     workdir = run.workdir
+    split = "test" if "test" in result else "validation"
     reported = SCORES["test"] in result["sha256"]
     where = f"--workdir={shlex.quote(str(workdir.path))}"
     where = " ".join([where, *(f"--trust={shlex.quote(each)}" for each in trusted)])
@@ -235,7 +236,7 @@ def _summary(
     return [
         *run.task.summary(result),
         ("Look", f"tensorboard --logdir={board}"),
-        ("Evaluate", f"python -m launch.evaluate {where} --split=test"),
+        ("Evaluate", f"python -m launch.evaluate {where} --split={split}"),
         ("Predict", f'python -m launch.predict {where} --texts "…"'),
         *([("Report", f"python -m launch.report {where}")] if reported else []),
         ("Export", f"python -m launch.export {where} --format=savedmodel --output=exported"),

@@ -297,6 +297,11 @@ def sets(data: Data) -> dict[str, str]:
     return found
 
 
+def field_of(name: str) -> str:
+    """The field of `Data` that names a set."""
+    return name if name in FILES else "more_tests"
+
+
 def expand_paths(config: Experiment) -> None:
     """Puts the paths that "~/x" and such stand for in their place; `config` is valid."""
     for path, owner, name in _paths(config):
@@ -363,6 +368,7 @@ def without_effect(config: Experiment, workers: int = 1) -> list[str]:
         ),
         ("model", DECIDED_BY_PRETRAINED, bool(model.pretrained), "model.pretrained"),
         ("model", ("head_width",), model.head == "native", "model.head='native'"),
+        ("data", ("cut",), config.task.cuts_in_windows, "a task that cuts long rows in windows"),
         ("data", ("validation_share",), bool(config.data.validation), "data.validation"),
         (
             "data",

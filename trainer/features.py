@@ -15,6 +15,7 @@ from trainer.models.fusion import fusing
 from trainer.phases import PhasePlan
 from trainer.step import own_rows
 from trainer.tasks.task import INPUTS, Task
+from trainer.tasks.texts import TextTask
 
 
 def check(phase: PhasePlan, model: keras.Model, task: Task) -> None:
@@ -36,6 +37,11 @@ def check(phase: PhasePlan, model: keras.Model, task: Task) -> None:
         raise UserError(
             f"{field} is for phases that train the head alone, this one trains {others[0]} too:"
             " leave it out"
+        )
+    own = type(task).prepare not in (Task.prepare, TextTask.prepare)
+    if own:
+        raise UserError(
+            f"{field} cannot be with a task that prepares batches in its own way: leave it out"
         )
     if share := getattr(task, "mask_share", 0):
         raise UserError(

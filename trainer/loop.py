@@ -76,7 +76,7 @@ class Loop:
 
     def _note(self, say: Callable[[str], None]) -> None:
         """Notes on wasteful settings, before they are fixed."""
-        for split in SCORES:
+        for split in [name for name in SCORES if name in self.run.scored]:
             table = self.run.split(split)
             tokens = int(table.lengths.max()) if self.run.task.per_token else 1
             numbers = tokens * self.run.task.answer_size + 2  # and a loss with its weight
@@ -373,7 +373,7 @@ class Loop:
             if metric not in report.metrics:
                 raise UserError(
                     f"config.evaluation.metric={metric!r} could not be computed at step"
-                    f" {self.step}: the model's outputs are not finite"
+                    f" {self.step}: the model's outputs are not finite, or the task did not give it"
                 )
             # Whether it is a better one must not hang on a worker's last bit.
             value = self.run.workers.from_chief(report.metrics[metric])
@@ -457,7 +457,8 @@ class Loop:
         reports = {split: make_report(self.run, split, each) for split, each in scores.items()}
         for split, report in reports.items():
             if split != "validation":
-                self._log(report)
+                name = split if split == "test" else f"test_{split}"
+                self._log(dataclasses.replace(report, split=name))
         if self.run.workers.is_chief:
             with self.monitor.throughput.part("logging"):
                 self.monitor.vectors("validation", vectors(self.run, "validation"))

@@ -262,7 +262,7 @@ class Run:
         return {**notes, **derived, "run begun in the workdir": self.workdir.started}
 
     def describe(self, plan: TrainPlan) -> str:
-        """The data in a few lines: sizes, what was cut, how batches are padded, and what the task says of it.
+        """The data in a few lines: sizes, cuts, padding, and what the task says of it.
 
         Raises:
           UserError: what is scored could not be learned.

@@ -19,9 +19,12 @@ def one_of(*values: str, default: str | None = None) -> typing.Any:
     return field(default=default or values[0], metadata={"choices": values})
 
 
-def number(default: float, low: float, high: float) -> typing.Any:
-    """A number field bounded by `low` <= value <= `high`."""
-    return field(default=default, metadata={"low": low, "high": high})
+def number(default: float, low: float, high: float, **more: typing.Any) -> typing.Any:
+    """A number field bounded by `low` <= value <= `high`.
+
+    `encodes=True` says, in a task, that it decides what rows become: then they are made anew.
+    """
+    return field(default=default, metadata={"low": low, "high": high, **more})
 
 
 def path() -> typing.Any:
@@ -42,9 +45,12 @@ def here(*bounds: typing.Any, **more: typing.Any) -> typing.Any:
     return how(*bounds, here=True, **more)
 
 
-def numbers(low: float, high: float, most: int = 1000) -> typing.Any:
-    """A field of at most `most` numbers, each within the bounds; empty by default."""
-    return field(default=(), metadata={"low": low, "high": high, "most": most})
+def numbers(low: float, high: float, most: int = 1000, **more: typing.Any) -> typing.Any:
+    """A field of at most `most` numbers, each within the bounds; empty by default.
+
+    `encodes` is as in `number`.
+    """
+    return field(default=(), metadata={"low": low, "high": high, "most": most, **more})
 
 
 def texts(most: int) -> typing.Any:

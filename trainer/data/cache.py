@@ -18,7 +18,8 @@ from trainer.data.sources import Source
 from trainer.data.table import OF_ROWS, Table, piece_columns
 from trainer.data.tokenizers import vocabulary_size
 from trainer.errors import UserError
-from trainer.tasks.task import Array, Piece, Task, encoding_of
+from trainer.imports import blamed_on
+from trainer.tasks.task import Array, Piece, Task, class_path, encoding_of
 
 FORMAT = 4  # raise it when the files or the way they are made change
 CHUNK = 1000  # rows tokenised at once: enough to keep all cores busy, and little memory
@@ -126,8 +127,9 @@ def _pieces(rows: Iterator[Row], task: Task, encoder: TextEncoder) -> Iterator[C
     """Chunks and their pieces; the next is encoded while one is written and another is read."""
 
     def encode(chunk: list[Row]) -> list[Piece]:
-        pieces = task.pieces(chunk, encoder)
-        return [p._replace(values=p.values | task.gold(chunk[p.row], p)) for p in pieces]
+        with blamed_on(class_path(task), "config.task"):
+            pieces = task.pieces(chunk, encoder)
+            return [p._replace(values=p.values | task.gold(chunk[p.row], p)) for p in pieces]
 
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         before: tuple[list[Row], concurrent.futures.Future] | None = None

@@ -1,13 +1,13 @@
 """Tagged words in column files, as the shared tasks of CoNLL have them.
 
 A line holds a word and what is said of it, in columns that tabs part, or blanks where the line has
-no tab; an empty line ends a sentence. Lines that begin with "-DOCSTART-" part documents and hold no
-word.
+no tab; an empty line ends a sentence. Lines whose first cell is "-DOCSTART-" part documents and
+hold no word.
 """
 
 from collections.abc import Iterator, Sequence
 
-from trainer.data.columns import MAX_ITEMS
+from trainer.data.columns import MAX_ITEMS, Column
 from trainer.errors import UserError
 
 DOCUMENT = "-DOCSTART-"
@@ -51,6 +51,21 @@ def sentences(
             )
     if made[0]:
         yield made
+
+
+def place(column: Column, name: str) -> int:
+    """The place of a column in a line, by its name, which is a number.
+
+    Raises:
+      UserError: it is none.
+    """
+    try:
+        return int(name)
+    except ValueError as error:
+        raise UserError(
+            f"{column.field}={name!r}: a file of columns has no names for them: give the column's"
+            " number, from 0, or from the end, -1"
+        ) from error
 
 
 def _listed(columns: Sequence[int]) -> str:

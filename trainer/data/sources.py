@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from trainer import config
 from trainer.data.columns import Row
 from trainer.errors import UserError
-from trainer.tasks.task import Task
+from trainer.imports import blamed_on
+from trainer.tasks.task import Task, class_path
 
 _LEARNED = ("train", "validation")  # from them a run learns, or chooses
 
@@ -137,7 +138,8 @@ def open_source(data: config.Data, task: Task, facts: Mapping[str, Any] | None =
     records, known = kind.open_records(data, task.columns())
     _check_apart(data, records)
     if facts is None:
-        facts = task.learn(records["train"].rows(), records["train"].title, known)
+        with blamed_on(class_path(task), "config.task"):
+            facts = task.learn(records["train"].rows(), records["train"].title, known)
     return Source(data, task, records, facts)
 
 
@@ -159,5 +161,5 @@ def _check_apart(data: config.Data, records: dict[str, Records]) -> None:
         if one in records and other in records and records[one].overlaps(records[other]):
             raise UserError(
                 f"config.data.{one}={named[one]!r} overlaps"
-                f" config.data.{other}={named[other]!r}: {reason}"
+                f" config.data.{config.field_of(other)}={named[other]!r}: {reason}"
             )

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.errors import UserError
 from trainer.tasks.task import ID, INPUTS, WEIGHT, Array, Piece
 
 Batch = dict[str, tf.Tensor]
@@ -152,6 +153,12 @@ def piece_columns(
     for name, array in arrays.items():
         values = [piece.values[name] for piece in pieces]
         if array.axis:
+            for piece, value in zip(pieces, values, strict=True):
+                if len(value) != len(piece.tokens.ids):
+                    raise UserError(
+                        f"config.task: array {name!r} has {len(value)} values for"
+                        f" {len(piece.tokens.ids)} tokens: give one a token"
+                    )
             columns[name] = np.concatenate([np.asarray(each, array.dtype) for each in values])
         else:
             columns[name] = np.array(values, array.dtype)

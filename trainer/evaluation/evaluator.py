@@ -57,7 +57,8 @@ class Evaluator:
         columns = [batch["id"]]
         for name, loss in losses.items():
             weight = tf.cast(weights[name], loss.dtype)
-            columns += [_row_sums(weight * loss), _row_sums(weight)]
+            counted = tf.where(weight > 0, loss, tf.zeros_like(loss))
+            columns += [_row_sums(weight * counted), _row_sums(weight)]
         columns = [tf.cast(column, tf.float64)[:, None] for column in columns]
         rows = tf.shape(batch["id"])[0]
         flat = [tf.reshape(tf.cast(a, tf.float64), [rows, -1]) for a in answers.values()]
@@ -104,16 +105,19 @@ class Evaluator:
 
     def _unpacked(self, parts: list[np.ndarray], order: np.ndarray) -> dict[str, np.ndarray]:
         """The answers by name, out of their columns in every batch."""
-        known = [shape.num_elements() for shape, _ in self._answers.values()]
+        sizes = {
+            n: int(np.prod([d for d in shape if d])) for n, (shape, _) in self._answers.items()
+        }
+        of_tokens = [n for n, (shape, _) in self._answers.items() if None in tuple(shape)]
         found: dict[str, list[np.ndarray]] = {name: [] for name in self._answers}
         for part in parts:
-            unknown = known.count(None)  # those with an axis of tokens
-            left = part.shape[1] - sum(size or 0 for size in known)
+            left = part.shape[1] - sum(sizes[n] for n in sizes if n not in of_tokens)
+            length = left // max(sum(sizes[n] for n in of_tokens), 1)
             at = 0
-            for (name, (shape, _)), size in zip(self._answers.items(), known, strict=True):
-                width = left // unknown if size is None else size
-                sizes = [-1 if each is None else each for each in shape]
-                found[name].append(part[:, at : at + width].reshape(len(part), *sizes))
+            for name, (shape, _) in self._answers.items():
+                width = sizes[name] * (length if name in of_tokens else 1)
+                whole = [length if each is None else each for each in shape]
+                found[name].append(part[:, at : at + width].reshape(len(part), *whole))
                 at += width
         made = {}
         for name, arrays in found.items():

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.evaluation.scores import Kept, Mistake
+from trainer.imports import blamed_on
 from trainer.run import Run
 from trainer.tasks.shown import Shown
-from trainer.tasks.task import Examples, Scores
+from trainer.tasks.task import Examples, Scores, class_path
 
 WRONG_SHOWN = 20
 
@@ -31,11 +32,11 @@ def make_report(run: Run, split: str, scores: Scores) -> Report:
     """Works out everything that is logged of an evaluation."""
     table, task = run.split(split), run.task
     gold = table.gold
-    worst = task.mistakes(gold, scores)[:WRONG_SHOWN]
-    texts, tokens = run.texts(split, worst), run.tokens(split, worst)
-    mistakes = Examples(worst, table.rows[worst].tolist(), texts, tokens)
-    metrics = task.judge(gold, scores)
-    return Report(split, metrics, mistakes, task.show(gold, scores, mistakes))
+    with blamed_on(class_path(task), "config.task"):
+        worst = task.mistakes(gold, scores)[:WRONG_SHOWN]
+        texts, tokens = run.texts(split, worst), run.tokens(split, worst)
+        mistakes = Examples(worst, table.rows[worst].tolist(), texts, tokens)
+        return Report(split, task.judge(gold, scores), mistakes, task.show(gold, scores, mistakes))
 
 
 def keep(run: Run, split: str, scores: Scores, report: Report) -> Kept:

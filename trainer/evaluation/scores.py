@@ -25,7 +25,7 @@ _MOST_MISTAKES = 1000
 _MOST_ARRAYS, _MOST_TOKENS = 100, 100_000
 _GROUPS = ("gold", "losses", "weights", "answers")  # an array's name is "group.name"
 _NOTES = "notes"  # JSON as bytes
-_DTYPES = ("int8", "uint8", "int32", "int64", "float32", "float64")
+_DTYPES = ("bool", "int8", "uint8", "int32", "int64", "float32", "float64")
 
 
 class Mistake(NamedTuple):

@@ -97,6 +97,7 @@ def write_card(card: Card, folder: Path, format_: str, no_texts: str = "") -> No
         kind=task.kind,
         step=card.step,
         labels=labels,
+        calibrates=task.calibrates,
         listed=LISTED,
         data=card.config.data,
         fingerprints=card.derived.get("data_fingerprint", {}),

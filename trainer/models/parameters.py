@@ -57,6 +57,11 @@ def build_model(
                 f"config.model.factory={factory!r} has outputs for whole texts only, this task"
                 f" needs them for each token: choose {network.FACTORY}"
             )
+        if config.task.own_head and factory != network.FACTORY:
+            raise UserError(
+                f"config.model.factory={factory!r} has a head, and so has the task: leave"
+                f" the factory at {network.FACTORY!r}"
+            )
         build = load(factory, "config.model.factory")
         rates = dropout_rates(config.model, {})
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, **rates))

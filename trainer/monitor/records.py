@@ -6,7 +6,7 @@ once.
 """
 
 # What the names of records of an evaluation begin with; all others are records of training.
-_EVALUATION = ("validation/", "test/", "final/", "evaluation/", "attention/")
+_EVALUATION = ("validation/", "test/", "test_", "final/", "evaluation/", "attention/")
 
 
 def is_evaluation(name: str) -> bool:

@@ -56,8 +56,8 @@ class Explainer:
             )
         if trained.task.pairs:
             raise UserError("--explain takes single texts, the model pairs: leave it out")
-        if trained.task.per_token or trained.task.own_head:
-            raise UserError("--explain needs one answer a text, by a head of ours: leave it out")
+        if not trained.task.explains or trained.task.own_head:
+            raise UserError("--explain needs one label a text, by a head of ours: leave it out")
         self._trained, self._steps = trained, steps
         tokenizer = trained.tokenizer
         self._special = set(tokenizer.all_special_ids)

@@ -6,7 +6,7 @@ import select
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
-from trainer.data import rows
+from trainer.data import column_files, rows
 from trainer.data.columns import TEXT, Row, check_text, value_of
 from trainer.errors import Interrupted, UserError, shown
 from trainer.tasks.task import Task
@@ -104,7 +104,13 @@ def read(
         return
     kinds = {column.key: column for column in task.text_columns}
     names = list(columns.texts.values()) + ([columns.id] if columns.id else [])
-    found = rows.read(file, format_, names, title, remarks=remarks, header=header)
+    found: Iterator[tuple[int, list[Any]]]
+    if format_.kind == "columns":
+        places = [column_files.place(kinds[key], name) for key, name in columns.texts.items()]
+        sentences = column_files.sentences(rows.lines(file, title), places, title)
+        found = ((number, list(cells)) for number, cells in enumerate(sentences, start=1))
+    else:
+        found = rows.read(file, format_, names, title, remarks=remarks, header=header)
     for number, read_ in found:
         where = f"{title}, row {number}"
         values: dict[str, Any] = {}
@@ -113,7 +119,7 @@ def read(
                 values |= task.cells_of(check_text(cell, f"{where}: {columns.texts[key]!r}"))
             else:
                 column = kinds[key]._replace(name=columns.texts[key])
-                values[key] = value_of(column, cell, where, format_.kind == "jsonl")
+                values[key] = value_of(column, cell, where, format_.kind in ("jsonl", "columns"))
         own = read_[-1] if columns.id else number - 1
         if not isinstance(own, (int, str)) or isinstance(own, bool):
             raise UserError(

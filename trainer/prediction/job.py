@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from trainer.errors import Interrupted, UserError
+from trainer.imports import blamed_on
 from trainer.prediction.attribution import Explainer
 from trainer.prediction.inputs import Given
 from trainer.prediction.page import MOST, Explained
 from trainer.prediction.predictor import Answered, Predictor, chunks
+from trainer.tasks.task import class_path
 
 
 class Sink(Protocol):
@@ -81,7 +83,8 @@ class Job:
 
     def _line(self, given: Given, answered: Answered) -> str:
         row = given.row
-        line = {"id": given.id, **self._task.line(row, *answered, self._rule)}
+        with blamed_on(class_path(self._task), "config.task"):
+            line = {"id": given.id, **self._task.line(row, *answered, self._rule)}
         if self._explainer and (what := self._task.explained(line)):
             if self._stop():
                 raise Interrupted

@@ -30,7 +30,7 @@ from trainer.tasks.metrics import (
     softmax,
 )
 from trainer.tasks.shown import Bars, Curve, Matrix, Note, Shown, Table
-from trainer.tasks.task import WEIGHT, Array, Examples, Gold, Piece, Scores
+from trainer.tasks.task import WEIGHT, Array, Examples, Gold, Piece, Scores, check_finite
 from trainer.tasks.texts import TextTask
 
 if TYPE_CHECKING:
@@ -82,6 +82,11 @@ class Classification(TextTask):
         self, facts: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast | None = None
     ) -> Self:
         bound = super().bound
+        if self.multi_label and type(self) is not Classification:
+            raise UserError(
+                "config.task.multi_label of a class of your own: derive it from"
+                " trainer.tasks.multi_label.MultiLabel"
+            )
         if self.multi_label:
             bound = importlib.import_module("trainer.tasks.multi_label").of(self).bound
         return bound(facts, tokenizer)
@@ -103,8 +108,8 @@ class Classification(TextTask):
             return {"labels": classes.reordered(names, self.labels, title)}
         distinct = classes.Distinct(title, self.label, self.labels)
         for row in rows:
-            for label in row["label"] if self.multi_label else [row["label"]]:
-                distinct.add(label)
+            for i, label in enumerate(row["label"] if self.multi_label else [row["label"]]):
+                distinct.add(label, next_row=i == 0)
         return {"labels": distinct.names()}
 
     def check_facts(self, facts: Mapping[str, Any]) -> None:
@@ -369,18 +374,12 @@ class Classification(TextTask):
             "probabilities": [float(f"{value:.9g}") for value in probabilities],
         }
 
+    calibrates: ClassVar[bool] = True
+    explains: ClassVar[bool] = True
+
     def explained(self, line: Mapping[str, Any]) -> tuple[int, str, float] | None:
         at = self._ids[line["label"]]
         return at, line["label"], line["probabilities"][at]
-
-
-def check_finite(answer: np.ndarray, row: Row) -> None:
-    """Refuses answers to a row that are not finite. Raises UserError."""
-    if not np.isfinite(answer).all():
-        raise UserError(
-            f"the model's outputs for {row.where} are not finite: its weights are too large, or"
-            " damaged"
-        )
 
 
 @dataclass(frozen=True)

@@ -31,13 +31,13 @@ class Distinct:
         self._found: set[str] = set()
         self._rows = 0
 
-    def add(self, label: str) -> None:
-        """Takes the label of the next row.
+    def add(self, label: str, next_row: bool = True) -> None:
+        """Takes the label of the next row, or a further one of the same.
 
         Raises:
           UserError: it is not asked for, or there are too many.
         """
-        self._rows += 1
+        self._rows += next_row
         if label in self._found:
             return
         if self._asked and label not in self._asked:
@@ -108,7 +108,7 @@ def check_learned(names: Sequence[str], counts: Mapping[str, np.ndarray], cut: b
     Raises:
       UserError: the class has rows in another split, and none in train.
     """
-    for split in ("validation", "test"):
+    for split in counts.keys() - {"train"}:
         unseen = np.flatnonzero((counts["train"] == 0) & (counts[split] > 0)).tolist()
         if not unseen:
             continue

@@ -13,9 +13,9 @@ from trainer.data.columns import Row
 from trainer.errors import UserError
 from trainer.lazy import sklearn_metrics, tf
 from trainer.storage import fields
-from trainer.tasks.classification import Classification, check_finite
+from trainer.tasks.classification import Classification
 from trainer.tasks.shown import Curve, Shown, Table
-from trainer.tasks.task import WEIGHT, Array, Examples, Gold, Piece, Scores, Task
+from trainer.tasks.task import WEIGHT, Array, Examples, Gold, Piece, Scores, Task, check_finite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +37,8 @@ class MultiLabel(Classification):
     Gold has "label" uint8 [N, C], answers have "logits" float [N, C]. A label is given from a
     probability of 0.5 on.
     """
+
+    multi_label: bool = True
 
     def bound(self, facts: Mapping[str, Any], tokenizer: Any = None) -> MultiLabel:
         return Task.bound(self, facts, tokenizer)
@@ -77,6 +79,12 @@ class MultiLabel(Classification):
         shape, logits = (len(gold["rows"]), len(self.names)), scores.answers.get("logits")
         if logits is None or logits.shape != shape or gold["label"].shape != shape:
             raise fields.Invalid(f"labels and logits of shape {shape} are needed")
+        if (
+            gold["label"].dtype.kind not in "iu"
+            or gold["label"].max() > 1
+            or gold["label"].min() < 0
+        ):
+            raise fields.Invalid("a label is neither 0 nor 1")
 
     def check(self, gold: Gold, split: str, chosen: str) -> None:
         if chosen not in ("loss", "accuracy", "") and not gold["label"].any():
@@ -178,6 +186,9 @@ class MultiLabel(Classification):
             "labels": [self.names[i] for i in np.flatnonzero(shares >= 0.5).tolist()],
             "probabilities": [float(f"{share:.9g}") for share in shares],
         }
+
+    calibrates: ClassVar[bool] = False
+    explains: ClassVar[bool] = False
 
     def explained(self, line: Mapping[str, Any]) -> None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,7 +16,7 @@ from trainer.errors import UserError
 from trainer.lazy import tf
 from trainer.storage import fields
 from trainer.tasks.shown import Points, Shown, Table
-from trainer.tasks.task import WEIGHT, Array, Examples, Gold, Piece, Scores
+from trainer.tasks.task import WEIGHT, Array, Examples, Gold, Piece, Scores, check_finite
 from trainer.tasks.texts import TextTask
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class Regression(TextTask):
     lower: ClassVar[tuple[str, ...]] = ("loss", "rmse", "mae")
 
     score: str = settings.column(NUMBER, "score")
-    bounds: tuple[float, ...] = settings.numbers(-1e30, 1e30, 2)  # lowest and highest; empty: none
+    # The lowest and the highest score; empty: there are none.
+    bounds: tuple[float, ...] = settings.numbers(-1e30, 1e30, 2, encodes=True)
 
     def validate(self) -> None:
         super().validate()
@@ -112,7 +114,7 @@ class Regression(TextTask):
             raise fields.Invalid("a score a row is needed")
 
     def judge(self, gold: Gold, scores: Scores) -> dict[str, Any]:
-        """Pearson and Spearman correlation are left out where one side has one value only."""
+        """Pearson and Spearman correlation are NaN where one side has one value only."""
         import scipy.stats  # which takes half a second
 
         labels = gold["score"].astype(np.float64)
@@ -124,6 +126,7 @@ class Regression(TextTask):
             metrics["spearman"] = float(scipy.stats.spearmanr(labels, found).statistic)
         else:
             logging.warning("no correlation: scores or answers are all the same, or not finite")
+            metrics["pearson"] = metrics["spearman"] = math.nan
         metrics["rmse"] = float(np.sqrt(np.mean(error**2)))
         metrics["mae"] = float(np.mean(np.abs(error)))
         return {**metrics, "examples": len(labels)}
@@ -162,11 +165,7 @@ class Regression(TextTask):
         self, row: Row, pieces: Sequence[Piece], answers: Mapping[str, np.ndarray], rule: Any
     ) -> dict[str, Any]:
         (score,) = answers["score"]
-        if not np.isfinite(score):
-            raise UserError(
-                f"the model's output for {row.where} is not finite: its weights are too large, or"
-                " damaged"
-            )
+        check_finite(score, row)
         return {"score": float(f"{score:.9g}")}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,7 +81,7 @@ def check_class(task: Task) -> None:
     path = class_path(task)
     if path in OWN_TASKS or isinstance(task, StoredTask):
         return
-    if "<" in path or load(path, "config.task") is not type(task):
+    if "<" in path or path.startswith("__main__:") or load(path, "config.task") is not type(task):
         raise UserError(
             f"config.task={path[:100]!r}: define the class at the top of a module of its own, not"
             " in the config file, so that it can be imported when the run is used"
@@ -95,6 +96,12 @@ def _made(kind: Any, fields: Mapping[str, Any], path: str) -> Task:
         raise UserError(f"config.task has an unknown field: {unknown[0][:100]}")
     if missing := sorted(known - set(fields)):
         raise UserError(f"config.task.{missing[0]} is missing")
-    values = {n: tuple(v) if isinstance(v, list) else v for n, v in fields.items()}
+    hints = typing.get_type_hints(kind)
+    values = {
+        name: tuple(value)
+        if isinstance(value, list) and typing.get_origin(hints[name]) is tuple
+        else value
+        for name, value in fields.items()
+    }
     made: Task = kind(**values)
     return made

@@ -24,7 +24,7 @@ from trainer.storage import fields
 from trainer.tasks import entities
 from trainer.tasks.entities import OUTSIDE, Entity
 from trainer.tasks.shown import Marked, Matrix, Shown, Span, Table
-from trainer.tasks.task import WEIGHT, Array, Examples, Gold, Piece, Scores, Task
+from trainer.tasks.task import WEIGHT, Array, Examples, Gold, Piece, Scores, Task, check_finite
 from trainer.tasks.windows import windows
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 MAX_TYPES = 1_000
 _SCHEMES = ("BIO", "IOB1", "BIOES")
+_BEGINS = ("\u0120", "\u2581")  # as a word's first token begins with in some vocabularies
 _NONE = "none"  # where a type is named and there is no entity
 # Words of a plain text: abbreviations, words with what joins them, "'s", and single marks.
 _PATTERN = r"(?:{w}\.){{2,}}|[@#]?{w}+(?:[-.,:/]{w}+)*|'{w}+|[^{inner}{space}]"
@@ -57,7 +58,8 @@ class Tagging(Task):
     words: str = settings.column(WORDS, "tokens")
     tags: str = settings.column(TAGS, "ner_tags")
     scheme: str = settings.one_of("found", *_SCHEMES)  # of the data; found: as its tags show it
-    context: int = settings.number(32, 0, 10_000)  # tokens that windows share, at most half of one
+    # Tokens that two windows share, at most half of one.
+    context: int = settings.number(32, 0, 10_000, encodes=True)
     label_smoothing: float = settings.number(0.0, 0.0, 0.99)
 
     # The rows
@@ -106,6 +108,8 @@ class Tagging(Task):
         types = fields.items(facts, "types", MAX_TYPES)
         if not types or not all(isinstance(name, str) for name in types):
             raise fields.Invalid("types must hold texts")
+        if not all(name.strip() for name in types):
+            raise fields.Invalid("types must not be empty")
         if len(set(types)) < len(types):
             raise fields.Invalid("types must hold each name once")
         if fields.text(facts, "scheme") not in _SCHEMES:
@@ -118,6 +122,8 @@ class Tagging(Task):
 
     def arrays(self) -> dict[str, Array]:
         return {"word": Array("int32", "input", -1), "tag": Array("int32", "input", -1)}
+
+    cuts_in_windows: ClassVar[bool] = True
 
     def pieces(self, rows: Sequence[Row], encoder: TextEncoder) -> list[Piece]:
         """One of each sentence, or the windows of a long one."""
@@ -377,14 +383,18 @@ class Tagging(Task):
         """A piece's text in runs of words with the same label and prediction."""
         spans: list[Span] = []
         special = set(getattr(self.tokenizer, "all_special_tokens", ()))
+        begins = any(token.startswith(_BEGINS) for token in tokens)  # else "##" is what goes on
         for i, token in enumerate(tokens[: len(tags)]):
             if token in special and tags[i] < 0:
                 continue
-            text = token.removeprefix("##").replace("\u0120", "").replace("\u2581", "")
-            if tags[i] < 0 and spans:  # the rest of a word, or context of a window
+            text = token.removeprefix("##").lstrip("".join(_BEGINS))
+            goes_on = not token.startswith(_BEGINS) if begins else token.startswith("##")
+            if tags[i] < 0 and goes_on and spans:
                 spans[-1] = spans[-1]._replace(text=spans[-1].text + text)
                 continue
-            label, prediction = (self._type(each[i]) for each in (tags, found))
+            label = prediction = ""  # of the context of a window nothing is judged
+            if tags[i] >= 0:
+                label, prediction = (self._type(each[i]) for each in (tags, found))
             if spans and (spans[-1].label, spans[-1].prediction) == (label, prediction):
                 spans[-1] = spans[-1]._replace(text=f"{spans[-1].text} {text}")
             else:
@@ -411,11 +421,7 @@ class Tagging(Task):
             if not words:
                 continue
             tags[of], sure[of] = answers["tag"][i, at], answers["probability"][i, at]
-        if not np.isfinite(sure).all():
-            raise UserError(
-                f"the model's outputs for {row.where} are not finite: its weights are too large, or"
-                " damaged"
-            )
+        check_finite(sure, row)
         found = []
         for first, end, kind in self._found(tags):
             entity: dict[str, Any] = {"type": kind, "words": [first, end]}

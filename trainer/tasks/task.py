@@ -118,7 +118,7 @@ class Examples(NamedTuple):
 class Task:
     """A task: what is learned from a batch, and how a whole set is judged.
 
-    A batch holds INPUTS, int32 [B, T], WEIGHT, ID, and the task's arrays. `prepare`, `weights`,
+    A batch holds INPUTS, int32 [B, T], WEIGHT, and the task's arrays. `prepare`, `weights`,
     `losses` and `answers` run in the graph, on a part of the rows of a global batch; the others on
     the host, in NumPy.
 
@@ -228,6 +228,10 @@ class Task:
         """Columns of the cache besides the tokens."""
         raise NotImplementedError
 
+    cuts_in_windows: ClassVar[bool] = (
+        False  # whether `pieces` does, so that config.data.cut is idle
+    )
+
     def pieces(self, rows: Sequence[Row], encoder: TextEncoder) -> list[Piece]:
         """Rows of the cache, in order, and what is known of them without labels.
 
@@ -293,7 +297,7 @@ class Task:
     # In the graph
 
     def prepare(self, batch: Batch) -> Batch:
-        """The batch as it is trained on: with masked words, noise, a teacher's outputs.
+        """The batch as it is trained on: with masked words or noise; evaluation takes it as it is.
 
         Random numbers come from `models.random`, which draws by place in the global batch. The
         batch may have no INPUTS, where a frozen encoder's features stand in their place.
@@ -303,7 +307,7 @@ class Task:
     def weights(self, batch: Batch) -> dict[str, tf.Tensor]:
         """How much each row [B] or token [B, T] counts, by the name of a loss.
 
-        A function of the prepared batch alone, 0 at padding. With several losses the objective is
+        A function of the batch alone, 0 at padding. With several losses the objective is
         the sum of their means, each over its own weights.
         """
         raise NotImplementedError
@@ -312,7 +316,7 @@ class Task:
         """The losses, unweighted, with the names and shapes of `weights`.
 
         Args:
-          batch: prepared.
+          batch: prepared in training, as it is in evaluation.
           outputs: what the model gives, first axis B; 0 in a row of weight 0.
         """
         raise NotImplementedError
@@ -513,6 +517,9 @@ class Task:
         """
         raise NotImplementedError
 
+    calibrates: ClassVar[bool] = False  # whether `fit` gives a temperature
+    explains: ClassVar[bool] = False  # whether `explained` gives something
+
     def explained(self, line: Mapping[str, Any]) -> tuple[int, str, float] | None:
         """The output that a prediction is of, its name and its share; None: nothing to explain."""
         return None
@@ -568,6 +575,15 @@ def check_columns(task: Task) -> None:
         raise UserError(f"config.task of {class_path(task)} has no column of text or words")
 
 
+def check_finite(answer: np.ndarray, row: Row) -> None:
+    """Refuses answers to a row that are not finite. Raises UserError."""
+    if not np.isfinite(answer).all():
+        raise UserError(
+            f"the model's outputs for {row.where} are not finite: its weights are too large, or"
+            " damaged"
+        )
+
+
 def weighted_sums(task: Task, batch: Batch, outputs: Any) -> list[tuple[tf.Tensor, tf.Tensor]]:
     """For each loss the sum of weighted losses and the sum of weights, scalars.
 
@@ -578,7 +594,8 @@ def weighted_sums(task: Task, batch: Batch, outputs: Any) -> list[tuple[tf.Tenso
     weights = task.weights(batch)
     losses = task.losses(batch, _without_padding(outputs, list(weights.values())))
     sums = []
-    for name, each in losses.items():
+    for name in weights:  # in whose order the step has the sums of weights
+        each = losses[name]
         weight = tf.cast(weights[name], each.dtype)
         counted = tf.where(weight > 0, each, tf.zeros_like(each))
         sums.append((tf.reduce_sum(weight * counted), tf.reduce_sum(weight)))
