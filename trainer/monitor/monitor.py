@@ -172,7 +172,7 @@ class Monitor:
             metrics = {
                 f"{split}/{key}": value
                 for split, of in [
-                    ("validation", result["validation"]),
+                    ("validation", result.get("validation", {})),
                     ("test", result.get("test", {})),
                     *result.get("more_tests", {}).items(),
                 ]

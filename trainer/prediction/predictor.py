@@ -39,7 +39,7 @@ def chunks(texts: Iterator[Given]) -> Iterator[list[Given]]:
 
 
 class Answered(NamedTuple):
-    """What a model answers to a row.
+    """A row as a model was given it, and its answers.
 
     Attributes:
       pieces: the row as the model was given it.
