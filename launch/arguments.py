@@ -15,6 +15,7 @@ from typing import Any
 
 from absl import flags
 
+from launch.environment import import_tensorflow, without_cpp
 from trainer.errors import UserError, in_one_line, one_line, shown
 from trainer.storage.paths import local, not_unicode
 
@@ -191,10 +192,13 @@ def check_config(text: str) -> Any:
         local(text, "--config")
     path, said = str(_check_file(path, "--config")), f"--config={path}"
     try:
-        namespace = runpy.run_path(path)
-        if "get_config" not in namespace:
-            raise UserError(f"{said} has no function get_config()")
-        config = namespace["get_config"](*argument)
+        with without_cpp():
+            namespace = runpy.run_path(path)
+            if "get_config" not in namespace:
+                raise UserError(f"{said} has no function get_config()")
+            config = namespace["get_config"](*argument)
+        if "tensorflow" in sys.modules:  # a task or model of the user's needs it
+            import_tensorflow()
     except UserError:
         raise
     except SystemExit as error:

@@ -4,9 +4,11 @@ import contextlib
 import gc
 import locale
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from trainer.errors import UserError, one_line
@@ -95,6 +97,31 @@ def cache_dir() -> Path:
         return Path("~/.cache/thaw").expanduser()
     except RuntimeError as error:
         raise UserError("this user has no home for token caches: give --cache_dir") from error
+
+
+_CPP = re.compile(rb"[IWEF]\d{4} .*\.cc:\d+\]|WARNING: All log messages before absl::InitializeLog")
+
+
+@contextlib.contextmanager
+def without_cpp() -> Iterator[None]:
+    """Lets through what is written to standard error, but for lines that TensorFlow's C++ logs.
+
+    For a user's code that may import TensorFlow; what it says comes when it has ended.
+    """
+    with tempfile.TemporaryFile(dir=temporary_folder()) as said:
+        sys.stderr.flush()
+        kept = os.dup(2)
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            said.seek(0)
+            for line in said:
+                if not _CPP.match(line):
+                    os.write(2, line)
 
 
 def import_tensorflow() -> None:

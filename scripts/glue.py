@@ -4,8 +4,8 @@
   python scripts/glue.py --data=/path/to/glue --output=runs/glue --tasks=mrpc,rte --seeds=3
 
 Each run is a workdir OUTPUT/TASK-SEED: a run that is done is not repeated, one that was killed goes
-on. The validation set of GLUE is the test here, as its test labels are hidden: weights are chosen on
-a part of train.
+on. The validation set of GLUE is the test here, as its test labels are hidden: weights are chosen
+on a part of train.
 """
 
 import argparse

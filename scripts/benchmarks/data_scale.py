@@ -27,8 +27,8 @@ def measure(source: Source, times: int, flags: Sequence[str], folder: Path) -> i
       flags: of launch.train, but for data and workdir.
       folder: an empty folder, see `gigabytes`.
     """
-    examples = [(each.text, each.label) for each in source.examples("train")]
-    held = [(each.text, each.label) for each in itertools.islice(source.examples("test"), 1000)]
+    examples = list(source.rows("train"))
+    held = list(itertools.islice(source.rows("test"), 1000))
     found = []
     for number in (1, times):
         files = {}
@@ -40,9 +40,7 @@ def measure(source: Source, times: int, flags: Sequence[str], folder: Path) -> i
             files[name] = folder / f"{name}-{number}.jsonl"
             with files[name].open("w", encoding="utf-8") as file:
                 for _ in range(again):
-                    for text, label in rows:
-                        line = {"text": text, "label": source.id2label[label]}
-                        file.write(json.dumps(line) + "\n")
+                    file.writelines(json.dumps(row) + "\n" for row in rows)
         own = [f"--config.data.{name}={path}" for name, path in files.items()]
         own += ["--config.data.source=files", f"--cache_dir={folder / 'cache'}"]
         own += [f"--workdir={folder / f'run-{number}'}"]

@@ -28,7 +28,7 @@ def measure(config: config_lib.Experiment, cache: Path, rounds: int) -> int:
     """
     whole = dataclasses.replace(config.phases[-1], epochs=0.0, steps=10**6)
     alone = dataclasses.replace(whole, name="head", train=("head/.*",), layer_decay=1.0)
-    config.phases, config.objective.mask_share = [alone, whole], 0.0
+    config.phases, config.task.mask_share = [alone, whole], 0.0
     strategy = devices.start(config.runtime, config.seed)
     with tempfile.TemporaryDirectory() as folder:
         workdir = Workdir(Path(folder) / "run")

@@ -20,6 +20,7 @@ from trainer.loop import Loop
 from trainer.run import Run
 from trainer.runtime import devices
 from trainer.storage.workdir import Workdir
+from trainer.tasks.classification import Classification
 
 TIMES = 20.0  # the training rate
 STEPS = 10  # of training, in a round
@@ -92,15 +93,16 @@ def tokenising(data: config_lib.Data, weights: Path, python: Path, rounds: int) 
         raise UserError(f"{python} is not there: make bench makes it")
     from trainer.data.tokenizers import load_tokenizer
 
-    source, tokenizer = open_source(data), load_tokenizer(weights)
+    task, tokenizer = Classification(), load_tokenizer(weights)
+    source = open_source(data, task)
+    task = task.bound(source.facts, tokenizer)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         count = 0
         with (folder / "reviews.jsonl").open("w", encoding="utf-8") as file:
-            both = itertools.chain(source.examples("train"), source.examples("test"))
-            for example in both:
+            for row in itertools.chain(source.rows("train"), source.rows("test")):
                 count += 1
-                file.write(json.dumps({"text": example.text}) + "\n")
+                file.write(json.dumps({"text": row["text"]}) + "\n")
         arguments = [folder / "reviews.jsonl", weights.absolute(), folder / "arrow"]
         peer = subprocess.Popen(
             [python, "-c", MAP, *arguments],
@@ -125,8 +127,9 @@ def tokenising(data: config_lib.Data, weights: Path, python: Path, rounds: int) 
                 load_or_build(
                     source,
                     split,
-                    tokenizer,
-                    data,
+                    task,
+                    tokenizer=tokenizer,
+                    data=data,
                     cache_dir=folder / f"cache-{number}",
                     progress=quiet,
                 )

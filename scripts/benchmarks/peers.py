@@ -374,10 +374,13 @@ def reviews_of(split: str, count: int) -> list[dict[str, Any]]:
     program.import_tensorflow()
     from trainer.config import Data
     from trainer.data.sources import open_source
+    from trainer.tasks.classification import Classification
 
-    source = open_source(Data(name="imdb_sample", data_dir=str(ROOT / "data")))
-    chosen = random.Random(SEED).sample(list(source.examples(split)), count)
-    return [{"text": each.text, "label": int(each.label)} for each in chosen]
+    data = Data(name="imdb_sample", data_dir=str(ROOT / "data"))
+    source = open_source(data, Classification())
+    ids = {name: i for i, name in enumerate(source.facts["labels"])}
+    chosen = random.Random(SEED).sample(list(source.rows(split)), count)
+    return [{"text": row["text"], "label": ids[row["label"]]} for row in chosen]
 
 
 def plan_of(

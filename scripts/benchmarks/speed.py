@@ -254,6 +254,7 @@ def _scale(flags: argparse.Namespace, changes: list[str]) -> int:
     program.import_tensorflow()
     from scripts.benchmarks import data_scale
     from trainer.data.sources import open_source
+    from trainer.tasks.classification import Classification
 
     if flags.times < 2:
         raise UserError(f"--times={flags.times}: compare with 2 times the data, or more")
@@ -265,7 +266,8 @@ def _scale(flags: argparse.Namespace, changes: list[str]) -> int:
             f"--folder={flags.folder} has {free:.1f} GB to spare, {needed:.1f} are needed: name"
             " another"
         )
-    source = open_source(config_lib.Data(data_dir=str(flags.data_dir), validation_share=0.0))
+    data = config_lib.Data(data_dir=str(flags.data_dir), validation_share=0.0)
+    source = open_source(data, Classification())
     with tempfile.TemporaryDirectory(dir=flags.folder) as folder:
         starts = _first_steps(flags, changes)
         return data_scale.measure(source, flags.times, starts, Path(folder))

@@ -53,7 +53,6 @@ def training(config: Any, shape: Shape, strategy: Any, index: int = 0) -> tuple[
     from trainer.phases import plan_phases
     from trainer.state import TrainState
     from trainer.step import TrainStep
-    from trainer.tasks.classification import Classification
 
     for name in ("depth", "width", "heads", "ffn_width"):
         setattr(config.model, name, getattr(shape, name))
@@ -64,7 +63,7 @@ def training(config: Any, shape: Shape, strategy: Any, index: int = 0) -> tuple[
         parameters = named_parameters(model)
         state = TrainState(config.optimizer, config.runtime.precision, parameters)
     phase = plan_phases(config.phases, list(parameters), 1)[0]
-    task = Classification(config.objective, ("neg", "pos"))
+    task = config.task.bound({"labels": ["neg", "pos"]})
     step = TrainStep(
         strategy,
         model,

@@ -126,7 +126,7 @@ def score(folder: Path, cache_dir: Path, checkpoints: list[dict[str, Any]]) -> i
     for checkpoint in checkpoints:
         run.restore(workdir.best, checkpoint["step"])
         scores = run.score("test", lambda: False)
-        right = scores.answers["logits"].argmax(-1) == run.split("test").array("label")
+        right = scores.answers["logits"].argmax(-1) == run.split("test").gold["label"]
         checkpoint["test_accuracy"] = float(right.mean())
     return len(run.split("test"))
 

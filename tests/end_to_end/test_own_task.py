@@ -66,7 +66,8 @@ def test_it_is_trained_killed_resumed_evaluated_and_predicted_with(folder):
     assert killed.returncode == -signal.SIGKILL
     resumed = _run(folder, train, *caches)
     assert resumed.returncode == 0, resumed.stderr
-    assert "Resuming at step 10" in resumed.stderr + resumed.stdout
+    assert "Resuming at step 6" in resumed.stderr
+    assert ".cc:" not in resumed.stderr  # TensorFlow, which the config imports, is quiet
     whole = [word.replace("runs/ranking", "runs/whole") for word in train]
     assert _run(folder, whole, *caches).returncode == 0
     assert_same_run(folder / "runs" / "ranking", folder / "runs" / "whole")

@@ -117,7 +117,7 @@ def _section(run: FinishedRun) -> dict[str, Any]:
 
 
 def _blocks(shown: Sequence[forms.Shown]) -> list[dict[str, Any]]:
-    """What a task shows, in order: tables, notes, and charts side by side."""
+    """The forms that a task shows, in order: tables, notes, and charts side by side."""
     found: list[dict[str, Any]] = []
     for kind, group in itertools.groupby(shown, _kind):
         held = list(group)

@@ -259,7 +259,7 @@ class Classification(TextTask):
         plain: np.ndarray,
         calibrated: np.ndarray,
     ) -> list[Shown]:
-        """What the temperature and the thresholds, fitted on validation, give on this set."""
+        """Calibration of this set by the temperature and thresholds fitted on validation."""
         before, after = (reliability(labels, each) for each in (plain, calibrated))
         becomes = "becomes" if after.error <= before.error else "rises to"
         why = f". Yet {fitted.note}" if fitted.note else ", which was fitted on validation."

@@ -225,7 +225,7 @@ class Task:
     # The rows
 
     def arrays(self) -> dict[str, Array]:
-        """What a row of the cache holds besides its tokens."""
+        """Columns of the cache besides the tokens."""
         raise NotImplementedError
 
     def pieces(self, rows: Sequence[Row], encoder: TextEncoder) -> list[Piece]:

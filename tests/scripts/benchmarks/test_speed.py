@@ -155,8 +155,10 @@ def test_starts_on_more_data(tmp_path):
     from scripts.benchmarks import data_scale
     from trainer.config import Data
     from trainer.data.sources import open_source
+    from trainer.tasks.classification import Classification
 
-    source = open_source(Data(name="imdb_sample", data_dir=str(ROOT / "data"), train="train[:200]"))
+    data = Data(name="imdb_sample", data_dir=str(ROOT / "data"), train="train[:200]")
+    source = open_source(data, Classification())
     flags = ["--config=configs/smoke.py", "--config.runtime.steps_per_call=1"]
     flags += ["--config.save_every_steps=2"]
     assert data_scale.measure(source, 3, flags, tmp_path) in (0, 1)
