@@ -7,7 +7,7 @@ word.
 
 from collections.abc import Iterator, Sequence
 
-from trainer.data.columns import MAX_ITEMS
+from trainer.data.columns import MAX_ITEMS, Column
 from trainer.errors import UserError
 
 DOCUMENT = "-DOCSTART-"
@@ -51,6 +51,21 @@ def sentences(
             )
     if made[0]:
         yield made
+
+
+def place(column: Column, title: str) -> int:
+    """The place of a column in a line: its name is a number.
+
+    Raises:
+      UserError: it is none.
+    """
+    try:
+        return int(column.name)
+    except ValueError as error:
+        raise UserError(
+            f"{column.field}={column.name!r}: {title} has columns without names: give the"
+            " column's number, from 0, or from the end, -1"
+        ) from error
 
 
 def _listed(columns: Sequence[int]) -> str:

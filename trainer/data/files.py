@@ -94,7 +94,7 @@ class FileRecords:
 
     def _cells(self, file: BinaryIO) -> Iterator[tuple[int, list[object]]]:
         if self._format.kind == "columns":
-            places = [self._place(column) for column in self._columns]
+            places = [column_files.place(column, self.title) for column in self._columns]
             found = column_files.sentences(lines(file, self.title), places, self.title)
             return ((number, list(cells)) for number, cells in enumerate(found, start=1))
         names = [column.name for column in self._columns]
@@ -106,15 +106,6 @@ class FileRecords:
             remarks=self._remarks,
             header=self._header,
         )
-
-    def _place(self, column: Column) -> int:
-        try:
-            return int(column.name)
-        except ValueError as error:
-            raise UserError(
-                f"{column.field}={column.name!r}: {self.title} has columns without names: give the"
-                " column's number, from 0, or from the end, -1"
-            ) from error
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[BinaryIO]:
