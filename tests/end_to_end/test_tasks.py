@@ -118,20 +118,25 @@ def test_a_tagger_learns_and_is_evaluated_as_it_was_in_the_run(launch, tagged, c
     assert {name: again[name] for name in found} == pytest.approx(found, rel=1e-6)
 
 
+@pytest.fixture(scope="module")
+def short(launch, tagging, tmp_path_factory) -> Path:
+    """The workdir of a tagger of eight steps."""
+    folder = tmp_path_factory.mktemp("short") / "run"
+    ok(launch(*tagging.at(folder, *SHORT)))
+    return folder
+
+
+SHORT = ("--config.max_steps=8", "--config.log_every_steps=1")
+
+
 @pytest.mark.parametrize("ending", ["conll", "iob.gz"])
-def test_columns_of_any_scheme_give_the_same_run(
-    launch, data, cache, tmp_path, tagging, ending, request
-):
+def test_columns_of_any_scheme_give_the_same_run(launch, data, cache, tmp_path, short, ending):
     other = job("columns", data / f"train.{ending}", data / f"test.{ending}", cache)
-    said = ok(launch(*other.at(tmp_path / "other", "--config.max_steps=8", LOG))).stderr
+    said = ok(launch(*other.at(tmp_path / "run", *SHORT))).stderr
     assert f"tags in {'IOB1' if ending == 'iob.gz' else 'BIO'}, learned in BIO" in said
-    ok(launch(*tagging.at(tmp_path / "same", "--config.max_steps=8", LOG)))
-    assert losses(tmp_path / "other") == losses(tmp_path / "same")
-    assert len(losses(tmp_path / "same")) == 8
-    assert metrics(tmp_path / "other") == metrics(tmp_path / "same")
-
-
-LOG = "--config.log_every_steps=1"
+    assert losses(tmp_path / "run") == losses(short)
+    assert len(losses(short)) == 8
+    assert metrics(tmp_path / "run") == metrics(short)
 
 
 def test_entities_of_plain_texts_have_their_characters(launch, tagged, tmp_path):
@@ -208,11 +213,11 @@ def test_what_has_no_class_is_not_explained(launch, request, run, data, tmp_path
     assert not (tmp_path / "p.html").exists()
 
 
-def test_the_report_shows_types_and_marked_sentences(launch, tagging, tagged, tmp_path):
-    early = tmp_path / "early"
-    ok(launch(*tagging.at(early, "--config.max_steps=6")))
+def test_the_report_shows_types_and_marked_sentences(launch, short, tagged, tmp_path):
+    shutil.copytree(short, tmp_path / "short")
     page = tmp_path / "report.html"
-    ended = launch(f"--workdir={tagged}", early, f"--output={page}", program="launch.report")
+    flags = (f"--workdir={tagged}", tmp_path / "short", f"--output={page}")
+    ended = launch(*flags, program="launch.report")
     ok(ended)
     text = page.read_text()
     for said in ("By type", "Types of words", "Wrong sentences", "<td>PER</td>", "McNemar"):
@@ -242,6 +247,7 @@ def test_a_saved_model_of_a_tagger_takes_ids(launch, tagged, tmp_path):
     assert {*found["tags"].numpy().ravel()} <= {b"O", b"B-LOC", b"I-LOC", b"B-PER", b"I-PER"}
 
 
+@pytest.mark.promises
 def test_a_cut_tagger_goes_on_as_the_uncut(launch, tagging, tagged, tmp_path):
     run = tmp_path / "run"
     ok(launch(*tagging.at(run, "--config.max_steps=33")))
@@ -354,6 +360,7 @@ def test_the_report_of_a_regression_has_its_points(launch, rated, tmp_path):
     assert "McNemar" not in text
 
 
+@pytest.mark.promises
 def test_a_cut_regression_goes_on_as_the_uncut(launch, regression, rated, tmp_path):
     run = tmp_path / "run"
     ok(launch(*regression.at(run, "--config.max_steps=33")))
@@ -389,49 +396,27 @@ def _tagged(**cells) -> dict:
 @pytest.mark.parametrize(
     ("name", "row", "said"),
     [
-        ("tagging", {"ner_tags": ["O"]}, "row 13 has no column 'tokens'; its columns: 'ner_tags'"),
         ("tagging", {"tokens": ["a"]}, "row 13 has no column 'ner_tags'"),
-        ("tagging", _tagged(tokens=[]), "row 13: 0 words and 4 tags: give a tag a word"),
         ("tagging", {"tokens": [], "ner_tags": []}, "row 13 has no word: leave it out"),
         ("tagging", _tagged(tokens=["a", "b"]), "row 13: 2 words and 4 tags: give a tag a word"),
         ("tagging", _tagged(ner_tags=["O"] * 3 + ["PER"]), "row 13: the tag 'PER' is neither"),
-        ("tagging", _tagged(ner_tags=["O"] * 3 + ["Z-PER"]), "row 13: the tag 'Z-PER' is neither"),
         (
             "tagging",
             _tagged(ner_tags=["O", "E-PER", "O", "O"]),
             "follows an entity of 'PER' without its E-",
         ),
         ("tagging", _tagged(ner_tags=["O", "I-PER", "O", "O"]), "'I-PER' begins an entity, as in"),
-        ("tagging", _tagged(ner_tags=[0, 1, 2, 3]), "row 13: the tag '0' is neither 'O' nor"),
         ("tagging", _tagged(ner_tags="O O O O"), "row 13: 'ner_tags' must be a list of tags, one"),
-        ("tagging", _tagged(tokens="a b c d"), "row 13: 'tokens' must be a list of words"),
         ("tagging", _tagged(tokens=["a", 3, "b", "c"]), "row 13: 'tokens' must be text, is 3"),
-        ("tagging", _tagged(tokens=["a", None, "b", "c"]), "row 13: 'tokens' must be text, is"),
-        ("tagging", _tagged(tokens=["a", " ", "b", "c"]), "row 13: 'tokens' holds an empty word"),
-        ("tagging", _tagged(tokens=[["a"], "b", "c", "d"]), "row 13: 'tokens' must be text, is"),
-        ("tagging", _tagged(ner_tags=[None, "O", "O", "O"]), "row 13: tag 'ner_tags' must be text"),
-        ("tagging", _tagged(ner_tags=["B-" + "x" * 2000, "O", "O", "O"]), "2,002 characters"),
-        ("tagging", _tagged(tokens=["\ud800", "a", "b", "c"]), "half of a surrogate pair"),
         ("scores", {"text": "a", "score": "4"}, "row 13: 'score' must be a finite number, is '4'"),
-        ("scores", {"text": "a", "score": None}, "row 13: 'score' must be a finite number, is"),
-        ("scores", {"text": "a", "score": True}, "row 13: 'score' must be a finite number, is Tr"),
-        ("scores", {"text": "a", "score": [1]}, "row 13: 'score' must be a finite number, is"),
         ("scores", {"text": "a", "score": 1e31}, "row 13: 'score' must be a finite number, is 1e"),
         ("scores", {"text": "a", "score": float("nan")}, "row 13: not JSON"),
-        ("scores", {"text": "a", "score": 10**400}, "row 13: "),
         ("scores", {"text": "a"}, "row 13 has no column 'score'"),
-        ("scores", {"text": 3, "score": 1}, "row 13: 'text' must be text, is 3"),
         (
             "labels",
             {"text": "a", "labels": "good"},
             "row 13: 'labels' must be a list of labels, is",
         ),
-        (
-            "labels",
-            {"text": "a", "labels": [1.5]},
-            "row 13: label 'labels' must be text or a whole",
-        ),
-        ("labels", {"text": "a", "labels": [["a"]]}, "row 13: label 'labels' must be text or a w"),
     ],
 )
 def test_a_bad_row_is_one_line(launch, cache, tmp_path, name, row, said):
