@@ -17,7 +17,7 @@ import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -106,7 +106,9 @@ def main() -> int:
 
     job = Job(Predictor(trained, stop), rule, explainer, stop)
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(_input(format_, columns, trained, stop))
+        # Without a header as the training data, unless a column has a name that is no number.
+        header = config.data.header or not all(map(str.isdigit, columns.texts.values()))
+        source = stack.enter_context(_input(format_, columns, header, task, stop))
         sink: Sink = Pipe()
         if _OUTPUT.value:
             sink = stack.enter_context(Output(_OUTPUT.value, _RESUME.value, task.line_fields))
@@ -155,6 +157,8 @@ def _columns(kind: str, task: "Task") -> "Columns":
         task.cells_of("")  # refuses a model of pairs
         if _TEXT.value or _ID.value:
             raise UserError("--text and --id name columns, lines of text have none: leave them out")
+    if kind == "columns" and _ID.value:
+        raise UserError("--id is of CSV, TSV and JSONL: leave it out")
     names = {column.key: column.name for column in task.text_columns}
     given = dict(zip(keys, (_TEXT.value, _TEXT_PAIR.value), strict=False))
     return Columns(names | {key: name for key, name in given.items() if name}, _ID.value)
@@ -162,14 +166,15 @@ def _columns(kind: str, task: "Task") -> "Columns":
 
 @contextlib.contextmanager
 def _input(
-    format_: "Format", columns: "Columns", trained: "TrainedModel", stop: Callable[[], bool]
+    format_: "Format", columns: "Columns", header: bool, task: "Task", stop: Callable[[], bool]
 ) -> "Iterator[Input]":
     """The texts to predict; `stop` is asked while standard input makes wait."""
     from trainer.data.columns import Row
     from trainer.data.rows import Remarks
     from trainer.prediction.inputs import Given, Input, Waiting, read
 
-    remarks, task, header = Remarks(), trained.task, trained.config.data.header
+    remarks = Remarks()
+    how: dict[str, Any] = {"remarks": remarks, "header": header}
     if _TEXTS.value:
         texts = enumerate(_TEXTS.value)
         given = (Given(i, Row(task.cells_of(text), i, "--texts")) for i, text in texts)
@@ -179,8 +184,7 @@ def _input(
         if sys.stdin.isatty():
             program.say(f"Reads {format_.kind} from standard input; Ctrl-D ends it")
         waiting = io.BufferedReader(Waiting(sys.stdin.fileno(), stop))
-        title = "standard input"
-        rows = read(waiting, format_, columns, task, title, remarks=remarks, header=header)
+        rows = read(waiting, format_, columns, task, "standard input", **how)
         try:
             yield Input(rows, None, " texts", lambda count: count)
         finally:
@@ -197,8 +201,7 @@ def _input(
                 return new
 
             size = path.stat().st_size
-            title = f"file {path}"
-            rows = read(file, format_, columns, task, title, remarks=remarks, header=header)
+            rows = read(file, format_, columns, task, f"file {path}", **how)
             try:
                 yield Input(rows, size, "B", progress)
             finally:

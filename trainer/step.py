@@ -265,7 +265,7 @@ class TrainStep:
         with random_scope(self.seed, tf.identity(self.counters.step), batch["row_start"]):
             weights = self.task.weights(self.task.prepare(batch))
         dtype = self.variables[0].dtype
-        return {name: tf.cast(tf.reduce_sum(each), dtype) for name, each in weights.items()}
+        return {name: tf.reduce_sum(tf.cast(each, dtype)) for name, each in weights.items()}
 
     def _forward_backward(self, batch: Batch, shares: list[tf.Tensor] | None):
         """Gradients of the scaled sum of losses over this replica's rows, and that sum.

@@ -176,3 +176,28 @@ def test_two_texts_have_segment_vectors():
     types[:, 1:] = 1
     assert not np.allclose(one, model({**batch, "token_type_ids": types}))
     assert "encoder/embeddings/types/embeddings" in named_parameters(model)
+
+
+class Difference(keras.layers.Layer):
+    """A task's own head: of the first token and the last real one."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(name="scale", shape=(1,), initializer="ones")
+
+    def call(self, vectors, inputs, training=False):
+        last = tf.reduce_sum(inputs["attention_mask"], 1) - 1
+        return self.scale * (vectors[:, 0] - tf.gather(vectors, last, batch_dims=1))
+
+
+def test_a_tasks_own_head_takes_the_vectors_and_the_inputs():
+    shape = from_scratch(tiny.no_dropout(), tiny.VOCAB, tiny.LENGTH, pairs=False)
+    model = network.Network(shape, 8, Difference())
+    batch = tiny.features(tiny.batch(4))
+    outputs = model(batch)
+    vectors = model.encode(batch)
+    assert vectors.shape == (4, tiny.LENGTH, 8)
+    np.testing.assert_array_equal(outputs, model.head(vectors, batch))
+    assert "head/scale" in named_parameters(model)
+    assert [name for name in named_parameters(model) if name.startswith("head/")] == ["head/scale"]
+    with pytest.raises(NotImplementedError, match="the head is a task's own"):
+        model.get_config()

@@ -53,18 +53,18 @@ def sentences(
         yield made
 
 
-def place(column: Column, name: str) -> int:
-    """The place of a column in a line, by its name, which is a number.
+def place(column: Column, title: str) -> int:
+    """The place of a column in a line: its name is a number.
 
     Raises:
       UserError: it is none.
     """
     try:
-        return int(name)
+        return int(column.name)
     except ValueError as error:
         raise UserError(
-            f"{column.field}={name!r}: a file of columns has no names for them: give the column's"
-            " number, from 0, or from the end, -1"
+            f"{column.field}={column.name!r}: {title} has columns without names: give the"
+            " column's number, from 0, or from the end, -1"
         ) from error
 
 

@@ -94,7 +94,7 @@ class FileRecords:
 
     def _cells(self, file: BinaryIO) -> Iterator[tuple[int, list[object]]]:
         if self._format.kind == "columns":
-            places = [column_files.place(column, column.name) for column in self._columns]
+            places = [column_files.place(column, self.title) for column in self._columns]
             found = column_files.sentences(lines(file, self.title), places, self.title)
             return ((number, list(cells)) for number, cells in enumerate(found, start=1))
         names = [column.name for column in self._columns]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 from trainer.data import column_files, rows
-from trainer.data.columns import TEXT, Row, check_text, value_of
+from trainer.data.columns import LISTS, TEXT, Column, Row, check_text, value_of
 from trainer.errors import Interrupted, UserError, shown
 from trainer.tasks.task import Task
 
@@ -103,14 +103,13 @@ def read(
             yield _check_length(Given(number, Row(cells, number, title)), where)
         return
     kinds = {column.key: column for column in task.text_columns}
-    names = list(columns.texts.values()) + ([columns.id] if columns.id else [])
-    found: Iterator[tuple[int, list[Any]]]
     if format_.kind == "columns":
-        places = [column_files.place(kinds[key], name) for key, name in columns.texts.items()]
-        sentences = column_files.sentences(rows.lines(file, title), places, title)
-        found = ((number, list(cells)) for number, cells in enumerate(sentences, start=1))
-    else:
-        found = rows.read(file, format_, names, title, remarks=remarks, header=header)
+        yield from _sentences(
+            file, [kinds[k]._replace(name=n) for k, n in columns.texts.items()], title
+        )
+        return
+    names = list(columns.texts.values()) + ([columns.id] if columns.id else [])
+    found = rows.read(file, format_, names, title, remarks=remarks, header=header)
     for number, read_ in found:
         where = f"{title}, row {number}"
         values: dict[str, Any] = {}
@@ -128,6 +127,19 @@ def read(
         if isinstance(own, str):
             check_text(own, f"{where}: {columns.id!r}")
         yield _check_length(Given(own, Row(values, number - 1, title)), where)
+
+
+def _sentences(file: BinaryIO, columns: Sequence[Column], title: str) -> Iterator[Given]:
+    """The sentences of a file of columns."""
+    if any(column.kind not in LISTS for column in columns):
+        raise UserError(f"{title} holds words in columns: the model takes texts")
+    places = [column_files.place(column, title) for column in columns]
+    found = column_files.sentences(rows.lines(file, title), places, title)
+    for number, cells in enumerate(found):
+        where = f"{title}, row {number + 1}"
+        given = zip(columns, cells, strict=True)
+        values = {c.key: value_of(c, cell, where, typed=True) for c, cell in given}
+        yield _check_length(Given(number, Row(values, number, title)), where)
 
 
 def _check_length(given: Given, where: str) -> Given:

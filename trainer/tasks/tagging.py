@@ -79,8 +79,10 @@ class Tagging(Task):
     ) -> dict[str, Any]:
         """Reads all rows: the types, and the scheme unless it is named."""
         seen: set[str] = set()
+        row: Row | None = None
 
         def tags_of_rows() -> Iterator[list[str]]:
+            nonlocal row
             for row in rows:
                 tags = self._tags(row)
                 seen.update(self._kind(tag, row) for tag in tags)
@@ -99,6 +101,8 @@ class Tagging(Task):
                 collections.deque(tags_of_rows(), maxlen=0)
         except entities.WrongTag as error:
             raise UserError(f"{title}: {error}: mend them, or name config.task.scheme") from error
+        if row is None:
+            raise UserError(f"{title} is empty: it has no sentence")
         types = sorted(seen - {""})
         if not types:
             raise UserError(f"{title} has no entity: is {self.tags!r} the column of tags?")

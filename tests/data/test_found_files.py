@@ -1,0 +1,70 @@
+"""Files that config.data names, looked for in its data_dir, packed or not."""
+
+import gzip
+
+import pytest
+
+from trainer import config
+from trainer.data.columns import TEXT, Column
+from trainer.data.files import open_records
+from trainer.errors import UserError
+
+COLUMNS = [Column("text", "text", TEXT)]
+
+
+def _write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = f"text\n{text}\n".encode()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def _read(**fields) -> str:
+    """The text in the file that is found for train."""
+    data = config.Data(source="files", train="train.csv", test="", **fields)
+    records, _ = open_records(data, COLUMNS)
+    (row,) = records["train"].rows()
+    return row["text"]
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["train.csv", "train.csv.gz", "CoLA/train.csv.gz", "glue/CoLA/train.csv", "CoLA/train.csv"],
+)
+def test_a_file_in_the_folder_or_in_that_of_the_name(tmp_path, place):
+    _write(tmp_path / place, "found")
+    assert _read(data_dir=str(tmp_path), name="glue/CoLA") == "found"
+
+
+def test_the_nearest_goes_first_and_the_plain_before_the_packed(tmp_path):
+    for place in ("glue/CoLA/train.csv", "CoLA/train.csv.gz", "train.csv.gz", "train.csv"):
+        _write(tmp_path / place, place)
+    assert _read(data_dir=str(tmp_path), name="glue/CoLA") == "train.csv"
+    (tmp_path / "train.csv").unlink()
+    assert _read(data_dir=str(tmp_path), name="glue/CoLA") == "train.csv.gz"
+    (tmp_path / "train.csv.gz").unlink()
+    assert _read(data_dir=str(tmp_path), name="glue/CoLA") == "glue/CoLA/train.csv"
+
+
+def test_without_a_folder_names_are_of_the_current_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _write(tmp_path / "train.csv", "here")
+    _write(tmp_path / "glue" / "train.csv", "there")
+    assert _read(name="glue") == "here"
+
+
+def test_a_whole_path_is_taken_as_it_is(tmp_path):
+    _write(tmp_path / "a" / "train.csv", "inside")
+    _write(tmp_path / "b" / "train.csv", "outside")
+    data = config.Data(
+        source="files",
+        train=str(tmp_path / "b" / "train.csv"),
+        data_dir=str(tmp_path / "a"),
+        test="",
+    )
+    (row,) = open_records(data, COLUMNS)[0]["train"].rows()
+    assert row["text"] == "outside"
+
+
+def test_what_is_nowhere_is_looked_for_where_it_should_be(tmp_path):
+    with pytest.raises(UserError, match=rf"cannot read file {tmp_path}/train\.csv: No such file"):
+        _read(data_dir=str(tmp_path), name="glue/CoLA")
