@@ -42,6 +42,7 @@ def test_binary_metrics_are_those_of_scikit_learn():
         "precision": sk.precision_score(labels, predicted),
         "recall": sk.recall_score(labels, predicted),
         "f1": sk.f1_score(labels, predicted),
+        "matthews": pytest.approx(sk.matthews_corrcoef(labels, predicted), abs=1e-12),
         "auc": sk.roc_auc_score(labels, m.softmax(logits)[:, 1]),
         "examples": 500,
     }
@@ -151,7 +152,7 @@ def test_own_metrics_need_their_own_names():
 def test_an_unknown_metric_is_refused_with_those_there_are():
     said = (
         r"^config\.evaluation\.metric='acc' is not one of:"
-        " loss, accuracy, precision, recall, f1, auc, share_of_class_0$"
+        " loss, accuracy, precision, recall, f1, matthews, auc, share_of_class_0$"
     )
     with pytest.raises(UserError, match=said):
         chosen("acc", (f"{__name__}:share_of_class_0",))
