@@ -43,6 +43,7 @@ def test_binary_metrics_are_those_of_scikit_learn():
         "precision": sk.precision_score(labels, predicted),
         "recall": sk.recall_score(labels, predicted),
         "f1": sk.f1_score(labels, predicted),
+        "matthews": pytest.approx(sk.matthews_corrcoef(labels, predicted), abs=1e-12),
         "auc": sk.roc_auc_score(labels, m.softmax(logits)[:, 1]),
         "examples": 500,
     }
