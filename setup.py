@@ -13,6 +13,7 @@ REQUIRES = [
     "ml-collections",
     "numpy",
     "pillow",
+    "protobuf",
     "pyyaml",
     "rich",
     "safetensors",

@@ -28,7 +28,8 @@ def check(phase: PhasePlan, model: keras.Model, task: Task) -> None:
     field = f"config.phases[{phase.index}].cache_features"
     if not (hasattr(model, "encode") and hasattr(model, "head")):
         raise UserError(f"{field} needs a model with encode(inputs) and head: leave it out")
-    if task.per_token or getattr(model, "own_head", False):
+    pooling = getattr(getattr(model, "pooling", None), "kind", "")
+    if task.per_token or pooling == "tokens" or getattr(model, "own_head", False):
         raise UserError(
             f"{field} keeps one vector a text, this task needs one a token: leave it out"
         )

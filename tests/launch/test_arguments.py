@@ -130,7 +130,7 @@ def test_fields_of_a_task_have_types_where_their_annotations_are_texts(tmp_path)
         spec.type
         for spec in dataclasses.fields(check_config(str(ROOT / "configs" / "smoke.py")).task)
     }
-    assert kinds == {str, float, tuple[str, ...], tuple[float, ...]}
+    assert kinds == {str, float, bool, tuple[str, ...], tuple[float, ...]}
     path.write_text(TASK.format(names="Nowhere"))
     with pytest.raises(UserError, match=r"own\.py: config\.task: NameError: .*Nowhere"):
         check_config(str(path))

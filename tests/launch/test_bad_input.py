@@ -480,7 +480,7 @@ def test_a_workdir_whose_name_is_a_pattern(launch, few, tmp_path):
     ("flags", "said"),
     [
         (("--workdir=/nowhere",), "/nowhere holds no run"),
-        (("--workdir=/nowhere", "--split=dev"), "split"),
+        (("--workdir=/nowhere", "--split=dev"), "/nowhere holds no run"),
         ((), "--workdir"),
     ],
 )

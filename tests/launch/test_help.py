@@ -25,7 +25,7 @@ def test_help_of_evaluate():
     assert "python -m launch.evaluate --workdir=" in ended.stdout
     for flag in (*FLAGS, "--split", "--data_dir", "--batch_size"):
         assert f"\n  {flag}: " in ended.stdout
-    assert "<train|validation|test>" in ended.stdout
+    assert "train, validation, test, or another set of the run" in ended.stdout
 
 
 def test_evaluate_gives_what_train_gave(launch, few):
@@ -40,6 +40,9 @@ def test_evaluate_gives_what_train_gave(launch, few):
         assert scores.pop("step") == result["best_step"]
         expected = result[split]
         assert {name: scores[name] for name in expected} == expected
+    ended = launch(*flags, "--split=dev", program="launch.evaluate")
+    assert ended.status == 2
+    assert "--split='dev' is not one of: train, validation, test" in ended.stderr
 
 
 def test_evaluate_reads_only_the_split_that_it_scores(launch, few, tmp_path):

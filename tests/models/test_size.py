@@ -38,7 +38,7 @@ def test_shapes_of_a_model_for_tokens(changes):
     found = size.shapes(config, 300, 3, None, "tokens")
     assert found == {n: tuple(v.shape) for n, v in built.items()}
     assert found["head/logits/kernel"] == (changes.get("head_width", 32), 3)
-    size.check(config, 300, 3, None, GIB, kind="tokens")
+    size.check(config, 300, 3, None, kind="tokens", there=GIB)
 
 
 def test_sinusoids_count():
@@ -46,31 +46,31 @@ def test_sinusoids_count():
     model = Model(width=65_536, heads=8, depth=0)
     config = Experiment(model=model, data=Data(max_length=65_536))
     with pytest.raises(UserError, match=r"they need 112 GiB, .*: use a machine that has more"):
-        size.check(config, 100, 2, None, 16 * GIB, trains=False)
+        size.check(config, 100, 2, None, there=16 * GIB, trains=False)
     config.model.positions = "none"
-    size.check(config, 100, 2, None, 16 * GIB, trains=False)
+    size.check(config, 100, 2, None, there=16 * GIB, trains=False)
 
 
 @pytest.mark.parametrize("changes", [{}, {"factory": "trainer.models.recurrent:lstm"}])
 def test_a_model_that_does_not_fit_is_refused(changes):
     config = Experiment(model=Model(width=65536, heads=8, **changes))
     with pytest.raises(UserError, match=r"parameters: 3 numbers for each .* has 16 GiB: make"):
-        size.check(config, 8000, 2, None, 16 * GIB)
-    size.check(config, 8000, 2, None, 10_000 * GIB)
+        size.check(config, 8000, 2, None, there=16 * GIB)
+    size.check(config, 8000, 2, None, there=10_000 * GIB)
     small = dataclasses.replace(config, model=Model(**changes))
-    size.check(small, 8000, 2, None, GIB)
+    size.check(small, 8000, 2, None, there=GIB)
 
 
 def test_precision_and_averages_count():
     config = Experiment(model=Model(width=1024, ffn_width=4096, depth=20))
     fits = 4 * GIB
-    size.check(config, 8000, 2, None, fits)
+    size.check(config, 8000, 2, None, there=fits)
     config.optimizer = Optimizer(ema=0.9)
     config.runtime = Runtime(precision="float64")
     with pytest.raises(UserError, match="4 numbers for each"):
-        size.check(config, 8000, 2, None, fits)
+        size.check(config, 8000, 2, None, there=fits)
 
 
 def test_a_factory_of_ones_own_is_not_judged():
     config = Experiment(model=Model(factory="my_parts:build", width=65536))
-    size.check(config, 8000, 2, None, 1)
+    size.check(config, 8000, 2, None, there=1)
