@@ -41,8 +41,8 @@ _INDEX = program.define_count("index", "This worker's place in --hosts, from 0."
 _START_SECONDS = flags.DEFINE_float(
     "start_seconds", 300.0, "How long workers wait for each other at the start.", 0.1, 10**6
 )
-# Who is started by something that would start it again waits so long for the lock of a host that
-# died: a network's file system may keep it for a minute or two.
+# Seconds to wait for a dead host's lock when a scheduler restarts us: a network's file system may
+# keep it for a minute or two.
 LOCK_SECONDS = 180.0
 
 

@@ -375,7 +375,7 @@ class Loop:
                     f"config.evaluation.metric={metric!r} could not be computed at step"
                     f" {self.step}: the model's outputs are not finite, or the task did not give it"
                 )
-            # Whether it is a better one must not hang on a worker's last bit.
+            # Workers may differ in the last bit: the chief's value decides.
             value = self.run.workers.from_chief(report.metrics[metric])
             value = value if math.isfinite(value) else math.nan  # as a checkpoint keeps it
             new = Best(self.step, value)

@@ -114,7 +114,7 @@ class TrainStep:
         )
         self._options = {}
         if "frozen_levels" in inspect.signature(model.call).parameters:
-            # What lies below all that trains is a fixed function: it runs without dropout.
+            # Layers below the lowest trained one run without dropout.
             self._options["frozen_levels"] = frozen_levels(list(state.parameters), self.names)
         if recompute:
             if not can_recompute(model):
