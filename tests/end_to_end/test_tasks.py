@@ -10,7 +10,7 @@ import numpy as np
 import pretrained_folders
 import pytest
 import small_tasks
-from programs import ROOT, Ended, assert_same_run, contents, losses
+from programs import ROOT, Ended, assert_same_run, contents, losses, run
 
 pytestmark = pytest.mark.end_to_end
 CONFIG = ROOT / "tests" / "helpers" / "small_tasks.py"
@@ -254,6 +254,20 @@ def test_a_cut_tagger_goes_on_as_the_uncut(launch, tagging, tagged, tmp_path):
     said = ok(launch(*tagging.at(run, "--config.max_steps=600"))).stderr
     assert "Resuming at step 33" in said
     assert_same_run(tagged, run)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("name", ["tagging", "regression"])
+def test_two_workers_train_the_run_of_one(request, name, tmp_path):
+    """Sentences of unequal numbers of words on each; the last batch is not full."""
+    trained, flags = request.getfixturevalue(name), ("--config.log_every_steps=1",)
+    ok(run(*trained.at(tmp_path / "one", *flags)))
+    ok(run("--workers=2", "--", *trained.at(tmp_path / "two", *flags), program="launch.local"))
+    one, two = (losses(tmp_path / each) for each in ("one", "two"))
+    assert list(one) == list(two)
+    assert list(one.values()) == pytest.approx(list(two.values()), rel=1e-4)
+    alone, shared = (metrics(tmp_path / each) for each in ("one", "two"))
+    assert shared == pytest.approx(alone, abs=1e-3)
 
 
 def test_another_task_on_a_resume_is_refused(launch, tagged, rated, data, tagging, cache):
