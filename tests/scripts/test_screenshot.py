@@ -15,6 +15,8 @@ from screenshot_tensorboard import PAGES, visit
 
 from trainer.evaluation.scores import Kept
 from trainer.monitor.tensorboard import TensorBoard
+from trainer.tasks.classification import Classification
+from trainer.tasks.metrics import softmax
 
 MISSING = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
 needs_browser = pytest.mark.skipif(bool(MISSING), reason=f"not on PATH: {', '.join(MISSING)}")
@@ -42,9 +44,9 @@ def runs(tmp_path_factory, smoke) -> Path:
 @needs_browser
 def test_every_page_shows_the_runs(runs):
     result = json.loads((runs / "one" / "result.json").read_text())
-    kept = Kept.load(
-        runs / "one" / "scores" / "test.npz", result["sha256"]["scores/test.npz"], classes=2
-    )
+    task = Classification().bound({"labels": ["neg", "pos"]})
+    scores = runs / "one" / "scores" / "test.npz"
+    kept = Kept.load(scores, result["sha256"]["scores/test.npz"], task)
     shown, images, colours = {}, [], []
     for name, page in visit(runs):
         shown[name] = page.run("return text();")
@@ -82,10 +84,9 @@ def test_every_page_shows_the_runs(runs):
     for group in ("encoder/embeddings", "encoder/block_0", "head/logits"):
         assert f"gradients/{group}" in shown["histograms"]
         assert f"parameters/{group}" in shown["histograms"]
-    worst = kept.wrong[0]
-    assert f"{worst.id} pos neg {worst.probability:.4f}" in shown["text"].replace(
-        "neg pos", "pos neg"
-    )
+    worst = kept.mistakes[0]
+    probability = softmax(kept.scores.answers["logits"])[worst.row].max()
+    assert f"{worst.id} pos neg {probability:.4f}" in shown["text"].replace("neg pos", "pos neg")
     assert worst.text.split()[0] in shown["text"]
     width = np.loadtxt(runs / "one" / "tensorboard" / "validation_vectors.tsv").shape[1]
     assert f"pooled vectors, validation 500x{width}" in shown["projector"]
