@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from trainer.drawing import LARGE
 from trainer.tasks.shown import Marked, Matrix, Span, Table
 
 _TEXT_LENGTH = 300  # characters of an example that are shown
-_LARGE = 30  # names above which a matrix is a list of its largest cells off the diagonal
 # Everything that Markdown or HTML gives a meaning, as entities, which neither reads again.
 _ESCAPES = {ord(c): f"&#{ord(c)};" for c in "&<>|`*_[]()#!~\\:"}
 
@@ -28,12 +28,12 @@ def table(shown: Table) -> str:
 def matrix(shown: Matrix) -> str:
     """The cells of the matrix; of a large one, the largest off the diagonal."""
     names, counts = [escape(name) for name in shown.names], shown.counts
-    if len(names) <= _LARGE:
+    if len(names) <= LARGE:
         cells: Iterable[Sequence[object]] = ((names[i], *row) for i, row in enumerate(counts))
         return _table(("label \\ prediction", *names), cells)
     mistakes = np.array(counts)
     np.fill_diagonal(mistakes, 0)
-    order = np.argsort(-mistakes, axis=None, kind="stable")[:_LARGE]
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:LARGE]
     pairs = zip(*np.unravel_index(order, mistakes.shape), strict=True)
     cells = ((names[i], names[j], mistakes[i, j]) for i, j in pairs if mistakes[i, j])
     return _table(("label", "prediction", "times"), cells)

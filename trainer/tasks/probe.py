@@ -95,17 +95,6 @@ def _check_judgement(task: Task, gold: dict[str, np.ndarray], scores: Scores, me
     for name in ("loss", "examples"):
         if name not in metrics:
             raise UserError(f"config.task={path!r}: judge gives no {name!r}, which is always shown")
-    if right is not None and not _is(right, "b", (count,)):
-        raise UserError(
-            f"config.task={path!r}: correct returned {_kind(right)}: it must be bool [{count}]"
-        )
-    with blamed_on(path, "config.task"):
-        metrics, worst = task.judge(gold, scores), task.mistakes(gold, scores)
-    if not isinstance(metrics, dict):
-        raise UserError(f"config.task={path!r}: judge must return metrics by name, a dict")
-    for name in ("loss", "examples"):
-        if name not in metrics:
-            raise UserError(f"config.task={path!r}: judge gives no {name!r}, which is always shown")
     if metric not in metrics:
         raise UserError(
             f"config.task={path!r}: judge gives {_names(metrics)}, not {metric!r}, which chooses"
