@@ -27,9 +27,8 @@ def train_dataset(
     `first_row`. Which rows are where depends on the step only.
 
     Returns:
-      Dicts of input_ids, attention_mask, token_type_ids int32 [rows, length]; label int32, weight
-      float32 (0 for padding), id int64 (-1 for padding) [rows]; step and row_start (the place of
-      the first row in the global batch) int64 []. Where `features`, [N, D] of the split's
+      Dicts of what `Table.gather` gives of the rows, the task's arrays among it; step and row_start
+      (the place of the first row in the global batch) int64 []. Where `features`, [N, D] of the split's
       examples, are given, theirs, [rows, D], stand in the place of the tokens.
     """
     return _dataset(
