@@ -28,8 +28,8 @@ def train_dataset(
 
     Returns:
       Dicts of what `Table.gather` gives of the rows, the task's arrays among it; step and row_start
-      (the place of the first row in the global batch) int64 []. Where `features`, [N, D] of the split's
-      examples, are given, theirs, [rows, D], stand in the place of the tokens.
+      (the place of the first row in the global batch) int64 []. Where `features`, [N, D] of the
+      split's rows, are given, theirs, [rows, D], stand in the place of the tokens.
     """
     return _dataset(
         split,
