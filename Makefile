@@ -19,7 +19,7 @@ FITS := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2
 VENV_FITS := import sys, pip; sys.prefix == sys.base_prefix and sys.exit(1); $(FITS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install data weights train bert compare test test-promises test-cluster test-browser test-bare test-parity torture fuzz bench bench-quick bench-learning lint format constraints clean distclean
+.PHONY: help install data weights train bert compare test test-long test-promises test-cluster test-browser test-bare test-parity torture fuzz bench bench-quick bench-learning lint format constraints clean distclean
 
 help:
 	@echo 'Thaw: train Transformers from scratch, or freeze and thaw BERT.'
@@ -27,7 +27,8 @@ help:
 	@echo '  make train        train configs/quickstart.py into runs/quickstart'
 	@echo '  make bert         fine-tune a small pretrained BERT into runs/bert'
 	@echo '  make compare      train what there is to compare with, and print the table'
-	@echo '  make test         run the tests, but for those below'
+	@echo '  make test         run the tests, but for those below; six minutes'
+	@echo '  make test-long    run the tests that take seconds each; a quarter of an hour'
 	@echo '  make test-promises kill, signal and resume whole runs; change their devices'
 	@echo '  make test-cluster run the tests with several workers'
 	@echo '  make test-browser look at the pages of TensorBoard and of reports in Chromium'
@@ -104,7 +105,11 @@ compare: install data weights
 	$(PY) scripts/compare.py --plot=runs/compare/comparison.png $(ARGS)
 
 test: install data weights
-	$(PY) -m pytest -m "not slow and not promises and not cluster and not browser" \
+	$(PY) -m pytest -m "not long and not slow and not promises and not cluster and not browser" \
+	    -n 2 --dist loadfile $(ARGS)
+
+test-long: install data weights
+	$(PY) -m pytest -m "long and not slow and not promises and not cluster and not browser" \
 	    -n 2 --dist loadfile $(ARGS)
 
 test-promises: install data

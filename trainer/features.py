@@ -9,12 +9,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.batch import FEATURES, INPUTS
 from trainer.data.table import mapped_tensors
 from trainer.errors import Interrupted, UserError
 from trainer.models.fusion import fusing
 from trainer.phases import PhasePlan
 from trainer.step import own_rows
-from trainer.tasks.task import INPUTS, Task
+from trainer.tasks.task import Task
 from trainer.tasks.texts import TextTask
 
 
@@ -29,7 +30,7 @@ def check(phase: PhasePlan, model: keras.Model, task: Task) -> None:
     if not (hasattr(model, "encode") and hasattr(model, "head")):
         raise UserError(f"{field} needs a model with encode(inputs) and head: leave it out")
     pooling = getattr(getattr(model, "pooling", None), "kind", "")
-    if task.per_token or pooling == "tokens" or getattr(model, "own_head", False):
+    if task.kind == "tokens" or pooling == "tokens" or getattr(model, "own_head", False):
         raise UserError(
             f"{field} keeps one vector a text, this task needs one a token: leave it out"
         )
@@ -110,7 +111,7 @@ class FeatureExtractor:
             kept[places[places >= 0]] = found[: len(places)][places >= 0]
             advance(int((places >= 0).sum()))
         assert kept is not None
-        return mapped_tensors({"features": kept})
+        return mapped_tensors({FEATURES: kept})
 
 
 def _file(folder: Path, dtype: np.dtype, shape: tuple[int, int]) -> np.ndarray:

@@ -5,11 +5,11 @@ import collections
 import numpy as np
 import tensorflow as tf
 
+from trainer.batch import INPUTS
 from trainer.models.network import Network
 from trainer.monitor.figures import Attention
 from trainer.monitor.projector import Vectors
 from trainer.run import Run
-from trainer.tasks.task import INPUTS
 
 REVIEWS = 3  # whose attention is shown
 TOKENS = range(12, 25)  # how long they may be, so that each token can be read
@@ -43,7 +43,7 @@ def attention(run: Run, split: str) -> list[Attention]:
 
 def vectors(run: Run, split: str) -> Vectors | None:
     """The pooled vectors of some evenly spaced texts; None for a model of another kind."""
-    if not isinstance(run.model, Network) or run.task.per_token or run.task.own_head:
+    if not isinstance(run.model, Network) or run.task.kind == "tokens" or run.task.own_head:
         return None
     data = run.split(split)
     rows = np.unique(np.linspace(0, len(data) - 1, VECTORS).astype(np.int64))

@@ -78,7 +78,7 @@ class Loop:
         """Notes on wasteful settings, before they are fixed."""
         for split in [name for name in SCORES if name in self.run.scored]:
             table = self.run.split(split)
-            tokens = int(table.lengths.max()) if self.run.task.per_token else 1
+            tokens = int(table.lengths.max()) if self.run.task.kind == "tokens" else 1
             numbers = tokens * self.run.task.answer_size + 2  # and a loss with its weight
             size = len(table) * (numbers * self.run.evaluator.itemsize + 16)
             if why := too_large(size):

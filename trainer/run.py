@@ -13,6 +13,7 @@ import tensorflow as tf
 from transformers import PreTrainedTokenizerFast
 
 from trainer import config as config_lib
+from trainer.batch import INPUTS
 from trainer.data.cache import TokenSplit, load_or_build
 from trainer.data.encode import plain_backend
 from trainer.data.pipeline import evaluation_dataset, train_dataset
@@ -33,7 +34,7 @@ from trainer.storage.checkpoint import Store
 from trainer.storage.paths import without_globs
 from trainer.storage.workdir import Workdir
 from trainer.tasks.stored import check_class
-from trainer.tasks.task import INPUTS, Scores
+from trainer.tasks.task import Scores
 
 SHORTER = "start another --workdir with a smaller config.data.max_length"
 # What an encoder computes, besides the shapes of its weights.

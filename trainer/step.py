@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.batch import FEATURES, ID, INPUTS, ROW_START, STEP
 from trainer.errors import UserError
 from trainer.models.fusion import compiling, fusing
 from trainer.models.random import random_scope
@@ -26,7 +27,7 @@ from trainer.parameter_samples import ParameterSamples
 from trainer.phases import PhasePlan, frozen_levels
 from trainer.runtime.devices import local_replicas
 from trainer.state import TrainState
-from trainer.tasks.task import INPUTS, Batch, Task, weighted_sums
+from trainer.tasks.task import Batch, Task, weighted_sums
 
 OF_STEP = ("loss", "learning_rate", "gradient_norm", "update_norm", "loss_scale")
 STEP_METRICS = (*OF_STEP, "parameter_norm", "skipped_steps")
@@ -56,11 +57,11 @@ def own_rows(batch: Batch, strategy: tf.distribute.Strategy) -> Batch:
     """This replica's rows of its worker's batch, by position. Call it in the replica context."""
     here = local_replicas(strategy)
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-    rows = tf.shape(batch["id"])[0] // here
+    rows = tf.shape(batch[ID])[0] // here
     start = tf.cast(replica % here, tf.int32) * rows
-    of_rows = [key for key in batch if key not in ("step", "row_start")]
+    of_rows = [key for key in batch if key not in (STEP, ROW_START)]
     own = {key: batch[key][start : start + rows] for key in of_rows}
-    return {**own, "row_start": batch["row_start"] + tf.cast(start, tf.int64)}
+    return {**own, ROW_START: batch[ROW_START] + tf.cast(start, tf.int64)}
 
 
 def _now() -> tf.Tensor:
@@ -180,19 +181,19 @@ class TrainStep:
 
     def _diagnose_rows(self, batch: Batch, part):
         batch = own_rows(batch, self.strategy)
-        rows = tf.shape(batch["id"])[0] // self.accumulate
-        row_start = batch.pop("row_start") + tf.cast(part * rows, tf.int64)
+        rows = tf.shape(batch[ID])[0] // self.accumulate
+        row_start = batch.pop(ROW_START) + tf.cast(part * rows, tf.int64)
         batch = {key: value[part * rows : (part + 1) * rows] for key, value in batch.items()}
         with random_scope(self.seed, tf.identity(self.counters.step), row_start):
             batch = self.task.prepare(batch)
             outputs = self._outputs(batch)
         weights, losses = self.task.weights(batch), self.task.losses(batch, outputs)
         counted = [tf.where(weights[name] > 0, losses[name], 0) for name in losses]
-        return batch["id"], tf.add_n([tf.reduce_sum(_by_row(each), 1) for each in counted])
+        return batch[ID], tf.add_n([tf.reduce_sum(_by_row(each), 1) for each in counted])
 
     def _outputs(self, batch: Batch):
-        if "features" in batch:
-            return self.model.head(batch["features"], training=True)
+        if FEATURES in batch:
+            return self.model.head(batch[FEATURES], training=True)
         inputs = {key: batch[key] for key in INPUTS}
         return self.model(inputs, training=True, **self._options)
 
@@ -262,7 +263,7 @@ class TrainStep:
 
     def _weight_sums(self, batch: Batch) -> dict[str, tf.Tensor]:
         """The sum of the weights of each loss over this replica's rows, by its name."""
-        with random_scope(self.seed, tf.identity(self.counters.step), batch["row_start"]):
+        with random_scope(self.seed, tf.identity(self.counters.step), batch[ROW_START]):
             weights = self.task.weights(self.task.prepare(batch))
         dtype = self.variables[0].dtype
         return {name: tf.reduce_sum(tf.cast(each, dtype)) for name, each in weights.items()}
@@ -279,11 +280,11 @@ class TrainStep:
           loss scale), and the sum of weights.
         """
         scale = tf.identity(self.loss_scale.scale)
-        step, row_start = tf.identity(self.counters.step), batch["row_start"]
-        tensors = {key: value for key, value in batch.items() if key not in ("id", "row_start")}
+        step, row_start = tf.identity(self.counters.step), batch[ROW_START]
+        tensors = {key: value for key, value in batch.items() if key not in (ID, ROW_START)}
         if self.accumulate == 1:
             return self._micro(tensors, step, row_start, scale, shares)
-        rows = tf.shape(batch["id"])[0] // self.accumulate
+        rows = tf.shape(batch[ID])[0] // self.accumulate
 
         def body(i, sums):
             part = {key: value[i * rows : (i + 1) * rows] for key, value in tensors.items()}

@@ -11,6 +11,7 @@ import pretrained_folders
 import pytest
 import small_tasks
 from programs import ROOT, Ended, assert_same_run, contents, losses, run
+from test_kills import killed_at
 
 pytestmark = pytest.mark.end_to_end
 CONFIG = ROOT / "tests" / "helpers" / "small_tasks.py"
@@ -82,6 +83,11 @@ def tagging(data, cache) -> Job:
 @pytest.fixture(scope="module")
 def regression(data, cache) -> Job:
     return job("regression", data / "train.tsv", data / "test.tsv", cache)
+
+
+@pytest.fixture(scope="module")
+def two_losses(data, cache) -> Job:
+    return job("two_losses", data / "train.tsv", data / "test.tsv", cache)
 
 
 @pytest.fixture(scope="module")
@@ -256,8 +262,21 @@ def test_a_cut_tagger_goes_on_as_the_uncut(launch, tagging, tagged, tmp_path):
     assert_same_run(tagged, run)
 
 
+@pytest.mark.promises
+@pytest.mark.parametrize("name", ["tagging", "two_losses"])
+def test_a_run_killed_in_four_places_ends_as_the_undisturbed(request, name, tmp_path):
+    flags = ("--config.runtime.max_rows_per_device=4", "--config.evaluation.every_steps=10")
+    job: Job = request.getfixturevalue(name)
+    ok(run(*job.at(tmp_path / "calm", *flags)))
+    killed = job.at(tmp_path / "killed", *flags)
+    for place in ("accumulation:13", "evaluation:2", "writing:2", "saving:3"):
+        killed_at(place, killed)
+    ok(run(*killed))
+    assert_same_run(tmp_path / "calm", tmp_path / "killed")
+
+
 @pytest.mark.cluster
-@pytest.mark.parametrize("name", ["tagging", "regression"])
+@pytest.mark.parametrize("name", ["tagging", "regression", "two_losses"])
 def test_two_workers_train_the_run_of_one(request, name, tmp_path):
     """Sentences of unequal numbers of words on each; the last batch is not full."""
     trained, flags = request.getfixturevalue(name), ("--config.log_every_steps=1",)

@@ -103,7 +103,7 @@ def test_compiled_rows_are_summed_by_no_product(number, how):
 
 def test_one_trace_for_all_layers_and_shapes():
     """A chain that was compiled once for each layer would be compiled again and again."""
-    chain = fusion._forward(fusion.activate, (("activation", "silu"),))
+    chain = fusion._forward(fusion.activate, (("activation", "silu"),), True)
     before = chain.experimental_get_tracing_count()
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, D])] * 2)

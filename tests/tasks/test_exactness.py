@@ -13,13 +13,14 @@ import pytest
 import tensorflow as tf
 import tiny
 
+from trainer.batch import WEIGHT
 from trainer.config import Phase
 from trainer.models.architecture import from_scratch
 from trainer.models.network import Network
 from trainer.models.random import keep_mask
 from trainer.tasks.regression import Regression
 from trainer.tasks.tagging import Tagging
-from trainer.tasks.task import WEIGHT, Task
+from trainer.tasks.task import Task
 
 ROWS, BATCHES = 8, 25  # of a batch; different ones, which come again
 MASKS = SimpleNamespace(mask_token_id=tiny.MASK_ID, all_special_ids=list(tiny.SPECIAL_IDS))
@@ -30,7 +31,7 @@ TYPES = {"types": ["LOC", "PER"], "scheme": "BIO"}
 class Two(Task):
     """Two losses of tokens' outputs: the first token's for the row, and some of the others'."""
 
-    per_token = True
+    kind = "tokens"
 
     def prepare(self, batch):
         kept = tf.cast(keep_mask(tf.shape(batch["input_ids"]), 0.5), tf.int32)
@@ -94,7 +95,7 @@ def curve(strategy, name: str, steps: int, policy: str, accumulate: int = 1) -> 
 
     def model() -> Network:
         keras.utils.set_random_seed(0)
-        made = Network(shape, 5 if task.per_token else 1)
+        made = Network(shape, 5 if task.kind == "tokens" else 1)
         made(tiny.features(tiny.batch(2)))
         return made
 

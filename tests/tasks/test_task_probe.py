@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from sklearn.metrics import roc_auc_score
 
+from trainer.batch import WEIGHT
 from trainer.data.encode import Encoded
 from trainer.data.table import Table
 from trainer.errors import UserError
@@ -16,14 +18,14 @@ from trainer.models.network import Network
 from trainer.models.random import keep_mask
 from trainer.tasks import probe
 from trainer.tasks.regression import Regression
-from trainer.tasks.task import WEIGHT, Array, Piece, Task
+from trainer.tasks.task import Array, Piece, Task
 
 
 @dataclass
 class Right(Task):
     """Says nothing wrong: two losses, one of rows and one of tokens, and random masks."""
 
-    per_token = True
+    kind = "tokens"
 
     def arrays(self):
         return {"number": Array("float32"), "place": Array("int32", "input", -1)}
@@ -93,6 +95,25 @@ class Halves(Right):
 def test_weights_and_losses_may_be_of_other_types(model, table, kind):
     with pytest.raises(UserError, match="f1"):  # all else is right
         check(kind(), model, table, "f1")
+
+
+class RankedByClass(Right):
+    def judge(self, gold, scores):
+        area = roc_auc_score(gold["number"] > 1, scores.answers["first"])
+        return {**super().judge(gold, scores), "area": area}
+
+
+def test_a_metric_that_two_rows_may_not_define_is_asked_of_more(model):
+    """Sorted by class, too."""
+    encoded = Encoded(np.arange(3), 3, cut=False)
+
+    def of(*numbers: float) -> Table:
+        pieces = [
+            Piece(i, encoded, {"number": n, "place": np.arange(3)}) for i, n in enumerate(numbers)
+        ]
+        return Table.of(pieces, Right().arrays(), 0)
+
+    check(RankedByClass(), model, of(*[0.0] * 40, *[2.0] * 40), "area")
 
 
 def test_one_row_is_enough(model, table):
@@ -202,16 +223,16 @@ class WithoutLoss(Right):
     [
         (Nameless, "losses has the names none, weights none: give both the same names"),
         (OtherNames, "losses has the names 'row', 'token', weights 'row'"),
-        (Scalar, r"losses['row'] has shape (), weights['row'] (2,), for 2 rows of 6 tokens: both"),
-        (OtherWeights, r"losses['row'] has shape (2,), weights['row'] (2, 1), for 2 rows"),
-        (TooWide, r"losses['token'] has shape (2, 6, 1), weights['token'] (2, 6)"),
-        (Transposed, r"answers['first'] has shape (6, 2) for 2 rows: its first axis must be 2"),
-        (OneAnswer, r"answers['first'] has shape () for 2 rows"),
+        (Scalar, r"losses['row'] has shape (), weights['row'] (3,), for 3 rows of 6 tokens: both"),
+        (OtherWeights, r"losses['row'] has shape (3,), weights['row'] (3, 1), for 3 rows"),
+        (TooWide, r"losses['token'] has shape (3, 6, 1), weights['token'] (3, 6)"),
+        (Transposed, r"answers['first'] has shape (6, 3) for 3 rows: its first axis must be 3"),
+        (OneAnswer, r"answers['first'] has shape () for 3 rows"),
         (RaisesInTheGraph, "raised KeyError"),
         (AsksATensor, "raised OperatorNotAllowedInGraphError"),
         (RaisesInJudgement, "raised KeyError"),
-        (Floats, "correct returned float32 of shape (2,): it must be bool [2]"),
-        (OneForAll, "correct returned bool of shape (1,): it must be bool [2]"),
+        (Floats, "correct returned float32 of shape (3,): it must be bool [3]"),
+        (OneForAll, "correct returned bool of shape (1,): it must be bool [3]"),
         (FloatPlaces, "mistakes must return places of rows, int [K]"),
         (WithoutExamples, "judge gives no 'examples', which is always shown"),
         (WithoutLoss, "judge gives no 'loss', which is always shown"),

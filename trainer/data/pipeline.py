@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from trainer.batch import FEATURES, ROW_START, STEP
 from trainer.data.plan import TrainPlan
 from trainer.data.table import Batch, Table
 
@@ -73,12 +74,12 @@ def _dataset(
 
     @tf.autograph.experimental.do_not_convert  # which takes most of a second
     def load(step: tf.Tensor) -> Batch:
-        place = {"step": step, "row_start": tf.constant(first_row, tf.int64)}
+        place = {STEP: step, ROW_START: tf.constant(first_row, tf.int64)}
         rows = mine[step - first]
         if features is None:
             return split.gather(rows, lengths[step - first]) | place
-        held = tf.gather(features.get_value()["features"], tf.maximum(rows, 0))
-        return {"features": held, **split.gather_flat(rows), **place}
+        held = tf.gather(features.get_value()[FEATURES], tf.maximum(rows, 0))
+        return {FEATURES: held, **split.gather_flat(rows), **place}
 
     dataset = tf.data.Dataset.range(first, last).map(load, num_parallel_calls=2, deterministic=True)
     options = tf.data.Options()

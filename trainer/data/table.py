@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.batch import ID, INPUTS, WEIGHT
 from trainer.errors import UserError
-from trainer.tasks.task import ID, INPUTS, WEIGHT, Array, Piece
+from trainer.tasks.task import Array, Piece
 
 Batch = dict[str, tf.Tensor]
 _ALIGNMENT = 64  # bytes that TensorFlow asks of a tensor's address

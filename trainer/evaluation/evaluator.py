@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.batch import ID, INPUTS
 from trainer.errors import Interrupted
 from trainer.models.fusion import fusing
 from trainer.step import own_rows
-from trainer.tasks.task import INPUTS, Scores, Task
+from trainer.tasks.task import Scores, Task
 
 
 class Evaluator:
@@ -54,13 +55,13 @@ class Evaluator:
         # Known since this was traced: what the columns are.
         self._losses = list(losses)
         self._answers = {n: (each.shape[1:], each.dtype) for n, each in answers.items()}
-        columns = [batch["id"]]
+        columns = [batch[ID]]
         for name, loss in losses.items():
             weight = tf.cast(weights[name], loss.dtype)
             counted = tf.where(weight > 0, loss, tf.zeros_like(loss))
             columns += [_row_sums(weight * counted), _row_sums(weight)]
         columns = [tf.cast(column, tf.float64)[:, None] for column in columns]
-        rows = tf.shape(batch["id"])[0]
+        rows = tf.shape(batch[ID])[0]
         flat = [tf.reshape(tf.cast(a, tf.float64), [rows, -1]) for a in answers.values()]
         return tf.concat([*columns, *flat], axis=1)
 

@@ -39,13 +39,13 @@ def to_hugging_face(workdir: Workdir, output: Path, trusted: Collection[str] = (
     """
     config, derived = workdir.read_to_run(trusted)
     task = config.task.bound(derived["facts"])
-    kind = task.native
-    if not kind:
+    fields = task.native_config()
+    if fields is None:
         raise UserError(
             f"--workdir={workdir.path}: transformers has no class for {class_path(task)}: export it"
             " to savedmodel or keras"
         )
-    family = _family(config, derived, workdir, kind)
+    family = _family(config, derived, workdir, task.kind)
     store, step = workdir.finished_weights()
     names = [name for name in store.shapes(step) if name.startswith("model/")]
     values = {n.removeprefix("model/"): v for n, v in store.values(step, names).items()}
@@ -55,12 +55,11 @@ def to_hugging_face(workdir: Workdir, output: Path, trusted: Collection[str] = (
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     with new_folder(output) as folder:
         tokenizer.save_pretrained(folder)
-        described = _config(derived, family.heads[kind], tokenizer)
-        described |= task.native_config()
+        described = _config(derived, family.heads[task.kind], tokenizer) | fields
         text = json.dumps(described, indent=2) + "\n"
         (folder / "config.json").write_text(text, encoding="utf-8")
         # safetensors would write a file that only its owner may read.
-        tensors = safetensors.numpy.save(_tensors(family, values, kind), {"format": "pt"})
+        tensors = safetensors.numpy.save(_tensors(family, values, task.kind), {"format": "pt"})
         (folder / WEIGHTS).write_bytes(tensors)
         write_card(Card(workdir, config, derived, step), folder, "huggingface")
     return step

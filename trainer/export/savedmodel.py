@@ -9,10 +9,10 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from trainer.batch import INPUTS
 from trainer.export import wordpiece
 from trainer.export.card import Card, write_card
 from trainer.export.folder import new_folder
-from trainer.tasks.task import INPUTS
 from trainer.trained import TrainedModel
 
 LABELS = "labels.json"  # a list: a name may hold a line end

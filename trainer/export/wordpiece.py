@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 from transformers import PreTrainedTokenizerFast
 
+from trainer.batch import IDS, MASK, TYPES
 from trainer.data.encode import TextEncoder, plain_backend
 from trainer.data.tokenizers import vocabulary_size
 from trainer.errors import UserError
@@ -148,9 +149,9 @@ class GraphTokenizer(tf.Module):
         lengths = tf.maximum(lengths, 1)
         mask = tf.sequence_mask(lengths, tf.shape(whole)[1], tf.int32)
         return {
-            "input_ids": whole,
-            "attention_mask": mask,
-            "token_type_ids": tf.zeros_like(whole),
+            IDS: whole,
+            MASK: mask,
+            TYPES: tf.zeros_like(whole),
         }
 
     def pieces(self, texts):

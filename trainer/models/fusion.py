@@ -60,10 +60,18 @@ def fuse(chain: Callable[..., tf.Tensor], *tensors: tf.Tensor, **settings: Any) 
 
 def fuse_constant(chain: Callable[..., Any], *tensors: tf.Tensor, **settings: Any) -> Any:
     """As `fuse`, for what is never differentiated; the chain may return several tensors."""
+    return share(chain, *tensors, compiled=_is("fusing"), **settings)
+
+
+def share(
+    chain: Callable[..., Any], *tensors: tf.Tensor, compiled: bool = False, **settings: Any
+) -> Any:
+    """`chain(*tensors, **settings)`, traced once for each shape.
+
+    A model has many parameters and few shapes: tracing each anew is half of a start.
+    """
     with _named(chain):
-        if not _is("fusing"):
-            return chain(*tensors, **settings)
-        return _forward(chain, tuple(sorted(settings.items())))(*tensors)
+        return _forward(chain, tuple(sorted(settings.items())), compiled)(*tensors)
 
 
 def _named(chain: Callable[..., Any]) -> contextlib.AbstractContextManager:
@@ -72,9 +80,9 @@ def _named(chain: Callable[..., Any]) -> contextlib.AbstractContextManager:
 
 
 @functools.cache  # one for all layers, so that each shape is compiled once
-def _forward(chain: Callable[..., Any], settings: tuple) -> Callable[..., Any]:
+def _forward(chain: Callable[..., Any], settings: tuple, compiled: bool) -> Callable[..., Any]:
     call = functools.partial(chain, **dict(settings))
-    return tf.function(call, jit_compile=True, autograph=False)
+    return tf.function(call, jit_compile=compiled or None, autograph=False)
 
 
 @functools.cache
@@ -94,7 +102,7 @@ def _backward(chain: Callable[..., tf.Tensor], settings: tuple) -> Callable[...,
 
 @functools.cache
 def _compiled(chain: Callable[..., tf.Tensor], settings: tuple) -> Callable[..., tf.Tensor]:
-    forward, backward = _forward(chain, settings), _backward(chain, settings)
+    forward, backward = _forward(chain, settings, True), _backward(chain, settings)
 
     @tf.custom_gradient
     def apply(*tensors):

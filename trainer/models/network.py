@@ -6,6 +6,7 @@ from collections.abc import Callable
 import keras
 
 from trainer import config as config_lib
+from trainer.batch import IDS, MASK, TYPES
 from trainer.models import layers
 from trainer.models.architecture import Architecture, Head, from_scratch
 from trainer.models.encoder import Encoder
@@ -81,22 +82,22 @@ class Network(keras.Model):
 
     def logits_of_vectors(self, vectors_BTD, inputs):
         """The outputs as of `call`, with other token vectors than those of the ids."""
-        mask_BT = inputs["attention_mask"]
+        mask_BT = inputs[MASK]
         x_BTD = self.encoder(
-            inputs["input_ids"],
+            inputs[IDS],
             mask_BT,
-            inputs.get("token_type_ids"),
+            inputs.get(TYPES),
             vectors_BTD=vectors_BTD,
         )
         return self.head(self.pooling(x_BTD, mask_BT))
 
     def encode(self, inputs, training=False, frozen_levels=0, recompute=False):
         """The input of the head, [B, D] or [B, T, D], from inputs as in `call`."""
-        mask_BT = inputs["attention_mask"]
+        mask_BT = inputs[MASK]
         x_BTD = self.encoder(
-            inputs["input_ids"],
+            inputs[IDS],
             mask_BT,
-            inputs.get("token_type_ids"),
+            inputs.get(TYPES),
             training=training,
             frozen_levels=frozen_levels,
             recompute=recompute,

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from trainer import config as config_lib
+from trainer.batch import IDS, MASK, TYPES
 from trainer.errors import UserError
 from trainer.imports import blamed_on, load
 from trainer.models import network, recurrent
@@ -92,7 +93,7 @@ def _try(model: keras.Model, field: str, path: str, wanted: tuple[int, ...] | No
       wanted: shape of the outputs; None: any with a row for each of the batch.
     """
     ones = tf.ones([_ROWS, _LENGTH], tf.int32)
-    inputs = {"input_ids": ones, "attention_mask": ones, "token_type_ids": tf.zeros_like(ones)}
+    inputs = {IDS: ones, MASK: ones, TYPES: tf.zeros_like(ones)}
     shapes = {name: tf.TensorSpec([None, None], tf.int32) for name in inputs}
 
     @tf.function(input_signature=[shapes], autograph=False)  # as the step calls it

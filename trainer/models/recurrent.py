@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from trainer import config as config_lib
+from trainer.batch import IDS, MASK
 from trainer.errors import UserError
 from trainer.models import layers
 from trainer.models.architecture import Head, dropout_rates
@@ -123,8 +124,8 @@ class RecurrentClassifier(keras.Model):
 
     def call(self, inputs, training=False):
         """{"input_ids", "attention_mask", "token_type_ids"}, int32 [B, T] -> [B, classes]."""
-        mask_BT = inputs["attention_mask"]
-        x_BTD = self.encoder(inputs["input_ids"], mask_BT, training=training)
+        mask_BT = inputs[MASK]
+        x_BTD = self.encoder(inputs[IDS], mask_BT, training=training)
         return self.head(self.pooling(x_BTD, mask_BT), training=training)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from trainer import config as config_lib
-from trainer.models.fusion import fuse_constant
+from trainer.models.fusion import fuse_constant, share
 
 
 class AdamW:
@@ -98,28 +98,32 @@ class AdamW:
     ):
         """One parameter on one device; returns the sum of squares of its change."""
         settings, dtype = self.settings, parameter.dtype
-        count = tf.cast(updates.assign_add(1), tf.float64)
-        # The two corrections are scalars: in float64, whatever the parameter's type.
-        size = rate / (1 - tf.pow(tf.constant(settings.beta1, tf.float64), count))
-        root = tf.sqrt(1 - tf.pow(tf.constant(settings.beta2, tf.float64), count))
+        betas = {"beta1": settings.beta1, "beta2": settings.beta2}
+        count = updates.assign_add(1)
+        scalars = share(_scalars, count, factor, rate, decay=decay, dtype=dtype.name, **betas)
         tensors = (parameter.read_value(), gradient, first.read_value(), second.read_value())
-        scalars = [tf.cast(scalar, dtype) for scalar in (factor, size, root, rate * decay)]
-        change, m, v = fuse_constant(
-            _adamw,
-            *tensors,
-            *scalars,
-            beta1=settings.beta1,
-            beta2=settings.beta2,
-            epsilon=settings.epsilon,
-        )
+        change, m, v = fuse_constant(_adamw, *tensors, *scalars, epsilon=settings.epsilon, **betas)
         first.assign(m)
         second.assign(v)
         value = parameter.assign_add(change)
         if average is not None:
             # Early on the average follows closely, as TensorFlow's ExponentialMovingAverage does.
+            count = tf.cast(count, tf.float64)
             kept = tf.cast(tf.minimum((1 + count) / (10 + count), settings.ema), dtype)
             average.assign(kept * average + (1 - kept) * value)
-        return 2 * tf.cast(tf.nn.l2_loss(change), tf.float64)
+        return share(_sum_of_squares, change)
+
+
+def _scalars(count, factor, rate, *, beta1, beta2, decay, dtype):
+    """What `_adamw` takes: the two corrections are worked out in float64, whatever the type."""
+    count = tf.cast(count, tf.float64)
+    size = rate / (1 - tf.pow(tf.constant(beta1, tf.float64), count))
+    root = tf.sqrt(1 - tf.pow(tf.constant(beta2, tf.float64), count))
+    return [tf.cast(scalar, dtype) for scalar in (factor, size, root, rate * decay)]
+
+
+def _sum_of_squares(values):
+    return 2 * tf.cast(tf.nn.l2_loss(values), tf.float64)
 
 
 def _adamw(parameter, gradient, m, v, factor, size, root, decay, *, beta1, beta2, epsilon):

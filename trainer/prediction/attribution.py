@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from trainer.batch import INPUTS
 from trainer.errors import UserError
 from trainer.models.network import Network
-from trainer.tasks.task import INPUTS
 from trainer.trained import TrainedModel
 
 _ROWS = 16  # points of the path scored at once

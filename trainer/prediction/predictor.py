@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from trainer.batch import ID, INPUTS, WEIGHT
 from trainer.data.columns import Row
 from trainer.data.table import Table
 from trainer.errors import Interrupted
 from trainer.evaluation.evaluator import joined_batches
 from trainer.prediction.inputs import MAX_CHARACTERS, Given
 from trainer.runtime.devices import local_replicas
-from trainer.tasks.task import ID, INPUTS, WEIGHT, Piece
+from trainer.tasks.task import Piece
 from trainer.trained import TrainedModel
 
 # A chunk has at most so many: its texts are tokenised at once, and scored sorted by length.

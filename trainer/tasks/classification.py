@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from trainer import settings
-from trainer.data.columns import LABEL, LABELS, Column, Row
-from trainer.data.rows import listed
-from trainer.errors import UserError, shown
+from trainer.batch import WEIGHT
+from trainer.data.columns import Row
+from trainer.errors import UserError
 from trainer.lazy import tf
 from trainer.storage import fields
-from trainer.tasks import labels as classes
 from trainer.tasks import parts
 from trainer.tasks.calibration import Calibration, Reliability, reliability, temperature_note
+from trainer.tasks.classes import ClassTask
+from trainer.tasks.labels import MAX_CLASSES
 from trainer.tasks.losses import FOCAL_GAMMA, make_loss
 from trainer.tasks.metrics import (
     METRICS,
@@ -29,9 +29,9 @@ from trainer.tasks.metrics import (
     own_metrics,
     softmax,
 )
+from trainer.tasks.multi_label import MultiLabel
 from trainer.tasks.shown import Bars, Curve, Matrix, Note, Shown, Table
-from trainer.tasks.task import WEIGHT, Array, Examples, Gold, Piece, Scores, check_finite
-from trainer.tasks.texts import TextTask
+from trainer.tasks.task import Array, Examples, Gold, Piece, Scores, Task, check_finite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -44,24 +44,22 @@ _PLAIN = ("cross_entropy", (), ())  # loss, class weights and metrics that are n
 
 
 @dataclass
-class Classification(TextTask):
+class Classification(ClassTask):
     """Learns the label of each row.
 
-    Gold has "label" int32 [N], answers have "logits" float [N, C]. The facts are the class names,
-    "labels", in the order of their ids.
+    Gold has "label" int32 [N].
     """
 
-    metric: ClassVar[str] = "accuracy"
-
-    label: str = settings.column(LABEL, "label")
     multi_label: bool = False  # rows have lists of labels: see `trainer.tasks.multi_label`
-    labels: tuple[str, ...] = settings.texts(classes.MAX_CLASSES)  # by id; empty: sorted
     loss: str = settings.code("cross_entropy")  # cross_entropy | focal | "package.module:function"
-    label_smoothing: float = settings.number(0.0, 0.0, 0.99)
-    class_weights: tuple[float, ...] = settings.numbers(0.0, 1e6, classes.MAX_CLASSES)  # or all 1
+    class_weights: tuple[float, ...] = settings.numbers(0.0, 1e6, MAX_CLASSES)  # or all 1
     focal_gamma: float = settings.number(FOCAL_GAMMA, 0.0, 1000.0)
     metrics: tuple[str, ...] = settings.code(())  # further ones, each "package.module:function"
     precision_target: float = settings.how(0.95, 0.0, 1.0)  # of a threshold; two classes only
+
+    @property
+    def several(self) -> bool:
+        return self.multi_label
 
     # The rows
 
@@ -72,57 +70,21 @@ class Classification(TextTask):
                 "config.task.multi_label has the binary cross-entropy of each class: leave"
                 " config.task.loss, class_weights and metrics out"
             )
-        names = self.labels
-        if names and (len(names) < 2 or len(set(names)) < len(names)):
-            raise UserError(
-                f"config.task.labels={names!r}"[:200] + " must name each class once, at least two"
-            )
 
     def bound(
         self, facts: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast | None = None
-    ) -> Self:
-        bound = super().bound
-        if self.multi_label and type(self) is not Classification:
+    ) -> Task:
+        if not self.multi_label:
+            return super().bound(facts, tokenizer)
+        if type(self) is not Classification:
             raise UserError(
                 "config.task.multi_label of a class of your own: derive it from"
                 " trainer.tasks.multi_label.MultiLabel"
             )
-        if self.multi_label:
-            bound = importlib.import_module("trainer.tasks.multi_label").of(self).bound
-        return bound(facts, tokenizer)
-
-    def columns(self) -> list[Column]:
-        kind = LABELS if self.multi_label else LABEL
-        return [c._replace(kind=kind) if c.key == "label" else c for c in super().columns()]
-
-    def learn(
-        self, rows: Iterator[Row], title: str, known: Mapping[str, Sequence[str]]
-    ) -> dict[str, Any]:
-        if "label" in known:
-            names = known["label"]
-            if not 2 <= len(names) <= classes.MAX_CLASSES:
-                raise UserError(
-                    f"config.task.label={self.label!r} of {title} has {len(names):,} classes: 2 to"
-                    f" {classes.MAX_CLASSES:,} can be told apart"
-                )
-            return {"labels": classes.reordered(names, self.labels, title)}
-        distinct = classes.Distinct(title, self.label, self.labels)
-        for row in rows:
-            for i, label in enumerate(row["label"] if self.multi_label else [row["label"]]):
-                distinct.add(label, next_row=i == 0)
-        return {"labels": distinct.names()}
-
-    def check_facts(self, facts: Mapping[str, Any]) -> None:
-        names = fields.items(facts, "labels", classes.MAX_CLASSES)
-        if not all(isinstance(name, str) for name in names):
-            raise fields.Invalid("labels must hold texts")
-        if len(names) < 2 or len(set(names)) < len(names):
-            raise fields.Invalid("labels must hold two or more names, each once")
+        return MultiLabel.of(self).bound(facts, tokenizer)
 
     def start(self) -> None:
         super().start()
-        self.names: list[str] = list(self.facts["labels"])
-        self._ids = {name: i for i, name in enumerate(self.names)}
         self._loss = make_loss(self, len(self.names))
         self._own = own_metrics(self.metrics)
 
@@ -132,27 +94,10 @@ class Classification(TextTask):
     def gold(self, row: Row, piece: Piece) -> dict[str, Any]:
         return {"label": self.id_of(row["label"], row)}
 
-    def id_of(self, label: str, row: Row) -> int:
-        """The id of a label of the row. Raises UserError: train has no such label."""
-        if label not in self._ids:
-            raise UserError(
-                f"{row.where}: label {shown(label)} is not one of the labels of train:"
-                f" {listed(self.names)}"
-            )
-        return self._ids[label]
-
     # The model
 
-    @property
-    def outputs(self) -> int:
-        return len(self.names)
-
-    @property
-    def output_names(self) -> list[str]:
-        return self.names
-
     def native_config(self) -> dict[str, Any]:
-        return {**super().native_config(), "problem_type": "single_label_classification"}
+        return {**self.named_outputs(), "problem_type": "single_label_classification"}
 
     # In the graph
 
@@ -161,9 +106,6 @@ class Classification(TextTask):
 
     def losses(self, batch: Batch, outputs: Any) -> dict[str, tf.Tensor]:
         return {"loss": self._loss.example_losses(batch["label"], outputs)}
-
-    def answers(self, batch: Batch, outputs: Any) -> dict[str, tf.Tensor]:
-        return {"logits": outputs}
 
     def serve(
         self, answers: Mapping[str, tf.Tensor], fitted: Calibration | None
@@ -174,20 +116,10 @@ class Classification(TextTask):
 
     def metric_names(self) -> list[str]:
         if self.multi_label:
-            return ["loss", "accuracy", "precision", "recall", "f1", "macro_f1"]
+            return MultiLabel().metric_names()
         return [*METRICS, *own_metrics(self.metrics)]
 
-    def about(
-        self, sets: Mapping[str, Gold], cut: bool, fresh: bool = True
-    ) -> tuple[list[str], list[str]]:
-        counts = {name: self._counts(gold) for name, gold in sets.items()}
-        if fresh:
-            classes.check_learned(self.names, counts, cut)
-        table = classes.table(self.names, counts)
-        return [table], classes.notes(self.names, counts["train"], self.label)
-
-    def _counts(self, gold: Gold) -> np.ndarray:
-        """The rows of each class, int [C]."""
+    def counts(self, gold: Gold) -> np.ndarray:
         return np.bincount(gold["label"], minlength=len(self.names))
 
     def check_kept(self, gold: Gold, scores: Scores) -> None:
@@ -378,7 +310,7 @@ class Classification(TextTask):
     explains: ClassVar[bool] = True
 
     def explained(self, line: Mapping[str, Any]) -> tuple[int, str, float] | None:
-        at = self._ids[line["label"]]
+        at = self.ids[line["label"]]
         return at, line["label"], line["probabilities"][at]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trainer.batch import IDS
 from trainer.errors import UserError
 from trainer.lazy import tf
 
@@ -48,7 +49,7 @@ class Masking:
         """The batch with other input_ids [B, T]."""
         from trainer.models.random import keep_mask
 
-        ids = batch["input_ids"]
+        ids = batch[IDS]
         special = tf.reduce_any(ids[..., None] == tf.constant(self.special_ids, ids.dtype), -1)
         kept = keep_mask(tf.shape(ids), self.share) | special
-        return {**batch, "input_ids": tf.where(kept, ids, self.mask_id)}
+        return {**batch, IDS: tf.where(kept, ids, self.mask_id)}

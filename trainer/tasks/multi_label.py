@@ -5,43 +5,40 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from trainer.batch import WEIGHT
 from trainer.data.columns import Row
 from trainer.errors import UserError
 from trainer.lazy import sklearn_metrics, tf
 from trainer.storage import fields
-from trainer.tasks.classification import Classification
+from trainer.tasks.classes import ClassTask
 from trainer.tasks.shown import Curve, Shown, Table
-from trainer.tasks.task import WEIGHT, Array, Examples, Gold, Piece, Scores, Task, check_finite
+from trainer.tasks.task import Array, Examples, Gold, Piece, Scores, check_finite
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from trainer.tasks.task import Batch
 
 _CURVES = 6
 
 
-def of(task: Classification) -> MultiLabel:
-    """The task that a classification with `multi_label` stands for."""
-    return MultiLabel(**{spec.name: getattr(task, spec.name) for spec in dataclasses.fields(task)})
-
-
 @dataclass
-class MultiLabel(Classification):
+class MultiLabel(ClassTask):
     """Learns the labels of each row, by the mean binary cross-entropy of all classes.
 
-    Gold has "label" uint8 [N, C], answers have "logits" float [N, C]. A label is given from a
-    probability of 0.5 on.
+    Gold has "label" uint8 [N, C]. A label is given from a probability of 0.5 on.
     """
 
-    multi_label: bool = True
+    @classmethod
+    def of(cls, task: ClassTask) -> Self:
+        """The task that a classification with `multi_label` stands for."""
+        return cls(**{spec.name: getattr(task, spec.name) for spec in dataclasses.fields(cls)})
 
-    def bound(self, facts: Mapping[str, Any], tokenizer: Any = None) -> MultiLabel:
-        return Task.bound(self, facts, tokenizer)
+    @property
+    def several(self) -> bool:
+        return True
 
     def arrays(self) -> dict[str, Array]:
         return {"label": Array("uint8", size=len(self.names))}
@@ -52,7 +49,7 @@ class MultiLabel(Classification):
         return {"label": given}
 
     def native_config(self) -> dict[str, Any]:
-        return {**super().native_config(), "problem_type": "multi_label_classification"}
+        return {**self.named_outputs(), "problem_type": "multi_label_classification"}
 
     # In the graph
 
@@ -72,7 +69,10 @@ class MultiLabel(Classification):
 
     # The judgement of a set
 
-    def _counts(self, gold: Gold) -> np.ndarray:
+    def metric_names(self) -> list[str]:
+        return ["loss", "accuracy", "precision", "recall", "f1", "macro_f1"]
+
+    def counts(self, gold: Gold) -> np.ndarray:
         return gold["label"].sum(0, np.int64)
 
     def check_kept(self, gold: Gold, scores: Scores) -> None:
@@ -118,9 +118,6 @@ class MultiLabel(Classification):
         right: np.ndarray = ((scores.answers["logits"] > 0) == (gold["label"] > 0)).all(-1)
         return right
 
-    def mistakes(self, gold: Gold, scores: Scores) -> np.ndarray:
-        return Task.mistakes(self, gold, scores)
-
     def captions(self, gold: Gold, answers: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
         return {
             "labels": [self._named(row) for row in gold["label"]],
@@ -145,7 +142,7 @@ class MultiLabel(Classification):
             (id_, self._named(labels[i]), self._named(logits[i] > 0), text)
             for i, id_, text in zip(*mistakes[:3], strict=True)
         ]
-        common, shares = np.argsort(-self._counts(gold), kind="stable")[:_CURVES], sigmoid(logits)
+        common, shares = np.argsort(-self.counts(gold), kind="stable")[:_CURVES], sigmoid(logits)
         return [
             *(Curve(self.names[i], labels[:, i] > 0, shares[:, i]) for i in common.tolist()),
             Table("by label", ("label", "examples", "precision", "recall", "F1"), by_label),
@@ -155,27 +152,9 @@ class MultiLabel(Classification):
     def _named(self, given: np.ndarray) -> str:
         return ", ".join(self.names[i] for i in np.flatnonzero(given).tolist()) or "none"
 
-    def fit(self, step: int, gold: Gold, scores: Scores) -> None:
-        return None
-
-    def load_fitted(self, path: Path) -> None:
-        return None
-
-    def note(self, fitted: Any, result: Mapping[str, Any] | None) -> str:
-        return ""
-
-    def results(self, fitted: Any, gold: Gold, scores: Scores) -> dict[str, Any]:
-        return {}
-
-    def summary(self, result: Mapping[str, Any]) -> list[tuple[str, str]]:
-        return Task.summary(self, result)
-
     # Predictions
 
     line_fields: ClassVar[tuple[str, ...]] = ("labels", "probabilities")
-
-    def rule(self, fitted: Any, threshold: str) -> Any:
-        return Task.rule(self, fitted, threshold)
 
     def line(
         self, row: Row, pieces: Sequence[Piece], answers: Mapping[str, np.ndarray], rule: Any
@@ -186,12 +165,6 @@ class MultiLabel(Classification):
             "labels": [self.names[i] for i in np.flatnonzero(shares >= 0.5).tolist()],
             "probabilities": [float(f"{share:.9g}") for share in shares],
         }
-
-    calibrates: ClassVar[bool] = False
-    explains: ClassVar[bool] = False
-
-    def explained(self, line: Mapping[str, Any]) -> None:
-        return None
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

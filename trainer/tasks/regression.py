@@ -11,12 +11,13 @@ import numpy as np
 from absl import logging
 
 from trainer import settings
+from trainer.batch import WEIGHT
 from trainer.data.columns import NUMBER, Row
 from trainer.errors import UserError
 from trainer.lazy import tf
 from trainer.storage import fields
 from trainer.tasks.shown import Points, Shown, Table
-from trainer.tasks.task import WEIGHT, Array, Examples, Gold, Piece, Scores, check_finite
+from trainer.tasks.task import Array, Examples, Gold, Piece, Scores, check_finite
 from trainer.tasks.texts import TextTask
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Regression(TextTask):
         return 1
 
     def native_config(self) -> dict[str, Any]:
-        return {**super().native_config(), "problem_type": "regression"}
+        return {**self.named_outputs(), "problem_type": "regression"}
 
     # In the graph
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from trainer import settings
+from trainer.batch import WEIGHT
 from trainer.data.columns import TAGS, WORDS, Row
 from trainer.data.rows import listed
 from trainer.errors import UserError, shown
@@ -24,7 +25,7 @@ from trainer.storage import fields
 from trainer.tasks import entities
 from trainer.tasks.entities import OUTSIDE, Entity
 from trainer.tasks.shown import Marked, Matrix, Shown, Span, Table
-from trainer.tasks.task import WEIGHT, Array, Examples, Gold, Piece, Scores, Task, check_finite
+from trainer.tasks.task import Array, Examples, Gold, Piece, Scores, Task, check_finite
 from trainer.tasks.windows import windows
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ class Tagging(Task):
     """
 
     metric: ClassVar[str] = "f1"
-    native: ClassVar[str] = "tokens"
-    per_token: ClassVar[bool] = True
+    kind: ClassVar[str] = "tokens"
     correct_name: ClassVar[str] = "sentences right"
 
     words: str = settings.column(WORDS, "tokens")
@@ -209,6 +209,9 @@ class Tagging(Task):
     @property
     def answer_size(self) -> int:
         return 2
+
+    def native_config(self) -> dict[str, Any] | None:
+        return self.named_outputs()
 
     @property
     def output_names(self) -> list[str]:

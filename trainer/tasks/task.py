@@ -14,7 +14,7 @@ import dataclasses
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -38,8 +38,6 @@ Gold = Mapping[str, np.ndarray]
 """Arrays of the N rows of a set on the host: those of `Task.arrays`, [N] or, with an axis of
 tokens, [sum of lengths], and a further axis where a value is several numbers; "rows" int64 [N], of
 the source; "lengths" int32 [N], in tokens."""
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")  # the keys of a batch that models take
-WEIGHT, ID = "weight", "id"  # float32 [B], 0 for a padding row; int64 [B], -1 for one
 
 
 class Array(NamedTuple):
@@ -125,16 +123,15 @@ class Task:
     Attributes:
       metric: chooses the best weights, unless config.evaluation.metric names another.
       lower: metrics of which a lower value is better.
-      native: kind of head of transformers that can do the task, "sequence" or "tokens"; "": none.
-      per_token: whether the model gives outputs for each token, [B, T, C], or each row, [B, C].
+      kind: what the model gives outputs for: "sequence", each row, [B, C], or "tokens", each token,
+        [B, T, C].
       facts: what `learn` found, kept with the run; empty before `bound`.
       tokenizer: the run's; None before `bound`.
     """
 
     metric: ClassVar[str] = "loss"
     lower: ClassVar[tuple[str, ...]] = ("loss",)
-    native: ClassVar[str] = ""
-    per_token: ClassVar[bool] = False
+    kind: ClassVar[str] = "sequence"
     facts: ClassVar[Any] = {}
     tokenizer: ClassVar[Any] = None
 
@@ -208,7 +205,7 @@ class Task:
 
     def bound(
         self, facts: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast | None = None
-    ) -> Self:
+    ) -> Task:
         """The task of one run. Raises UserError where `start` does."""
         made = copy.copy(self)
         vars(made).update(facts=facts, tokenizer=tokenizer)
@@ -277,17 +274,19 @@ class Task:
         return type(self).head is not Task.head
 
     @property
-    def kind(self) -> str:
-        """Kind of the head that gives the outputs: "sequence" or "tokens"."""
-        return "tokens" if self.per_token else "sequence"
-
-    @property
     def output_names(self) -> list[str]:
         """Names of the outputs, in order; empty where they have none."""
         return []
 
-    def native_config(self) -> dict[str, Any]:
-        """Fields of config.json of an export for transformers, besides those of the encoder."""
+    def native_config(self) -> dict[str, Any] | None:
+        """Fields of config.json of an export for transformers, besides those of the encoder.
+
+        None: transformers has no head for this task.
+        """
+        return None
+
+    def named_outputs(self) -> dict[str, Any]:
+        """The names of the outputs, as transformers has them in config.json."""
         names = self.output_names or [f"LABEL_{i}" for i in range(self.outputs)]
         return {
             "id2label": {str(i): name for i, name in enumerate(names)},

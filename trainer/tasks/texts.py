@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from trainer import settings
 from trainer.data.columns import TEXT
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 class TextTask(Task):
     """A task of single texts or pairs, of whose words some may be masked in training."""
 
-    native: ClassVar[str] = "sequence"
-
     text: str = settings.column(TEXT, "text")
     text_pair: str = settings.column(TEXT)  # a second text, for sentence pairs
     mask_share: float = settings.number(0.0, 0.0, 0.95)  # of tokens masked in training, in 1/256
@@ -33,6 +31,9 @@ class TextTask(Task):
 
     def start(self) -> None:
         self._masking = Masking.of(self.mask_share, self.tokenizer)
+
+    def native_config(self) -> dict[str, Any] | None:
+        return self.named_outputs()
 
     def prepare(self, batch: Batch) -> Batch:
         return self._masking(batch) if self._masking else batch
