@@ -106,7 +106,7 @@ compare: install data weights
 
 test: install data weights
 	$(PY) -m pytest -m "not long and not slow and not promises and not cluster and not browser" \
-	    -n 2 --dist loadfile $(ARGS)
+	    -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-long: install data weights
 	$(PY) -m pytest -m "long and not slow and not promises and not cluster and not browser" \

@@ -1,5 +1,8 @@
 """Four logical CPU devices for the whole session, and what tests of whole programs share."""
 
+import contextlib
+import fcntl
+import os
 import subprocess
 import sys
 import time
@@ -7,14 +10,20 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from programs import ROOT, Prewarmed, environment, run
+from programs import ROOT, Prewarmed, environment
 
 DEVICES = 4
+LONGEST = ("fuzz/test_fuzz.py", "test_step.py", "storage/test_flips.py", "end_to_end/test_tasks.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Defines --no-skips, for a machine that has all that tests need."""
     parser.addoption("--no-skips", action="store_true", help="a skipped test is a failure")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the files that take longest first, so that several processes end at the same time."""
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -63,9 +72,25 @@ def strategy_over(_logical_devices):
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this session of tests have in common."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@contextlib.contextmanager
+def made_once(folder: Path) -> Iterator[bool]:
+    """Gives True to the first process that asks; others wait until it has made the folder."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not folder.with_suffix(".made").exists()
+        folder.with_suffix(".made").touch()
+
+
+@pytest.fixture(scope="session")
+def cache(shared: Path) -> str:
     """The flag for a folder of token caches that all runs of the tests share."""
-    return f"--cache_dir={tmp_path_factory.mktemp('cache')}"
+    return f"--cache_dir={shared / 'cache'}"
 
 
 @pytest.fixture(scope="session")
@@ -84,20 +109,28 @@ def launch() -> Iterator[Prewarmed]:
 
 
 @pytest.fixture(scope="session")
-def finished(smoke: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(smoke: tuple[str, str], shared: Path, launch: Prewarmed) -> Path:
     """The workdir of a short run that has ended; nobody may change it."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
+    folder = shared / "finished"
     steps = ("--config.phases[0].steps=12", "--config.phases[1].steps=60")
-    done = run(*smoke, *steps, f"--workdir={folder}")
-    assert done.status == 0, done.stderr
+    with made_once(folder) as first:
+        if first:
+            done = launch(*smoke, *steps, f"--workdir={folder}")
+            assert done.status == 0, done.stderr
     return folder
 
 
 @pytest.fixture(scope="session")
-def killed(smoke: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def killed(smoke: tuple[str, str], shared: Path) -> Path:
     """The workdir of a run that was killed in its first phase, after its first checkpoints."""
-    folder = tmp_path_factory.mktemp("killed") / "run"
-    flags = (*smoke, "--config.phases[0].steps=100000", "--config.save_every_steps=2")
+    folder = shared / "killed"
+    with made_once(folder) as first:
+        if first:
+            _kill(folder, *smoke, "--config.phases[0].steps=100000", "--config.save_every_steps=2")
+    return folder
+
+
+def _kill(folder: Path, *flags: str) -> None:
     command = [sys.executable, "-m", "launch.train", *flags, f"--workdir={folder}"]
     process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -107,7 +140,6 @@ def killed(smoke: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
         time.sleep(0.05)
     process.kill()
     process.wait()
-    return folder
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ def test_each_example_has_its_own(strategy_over, devices, tmp_path):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 def test_the_head_trains_on_them_as_on_tokens(strategy_over):
     batches = tiny.batches(3, 8)
     plain = tiny.Trainer(strategy_over(1), batches, phases=[HEAD])

@@ -58,6 +58,7 @@ def changed(before: dict, after: dict) -> set[str]:
 # What does not train does not change
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("devices", [1, 2])
 def test_the_head_phase_leaves_the_encoder_as_it_is(strategy_over, family, devices):
@@ -72,6 +73,7 @@ def test_the_head_phase_leaves_the_encoder_as_it_is(strategy_over, family, devic
         assert not [n for n in changed(before, {**before, **weights}) if n.startswith("encoder/")]
 
 
+@pytest.mark.long
 def test_only_the_block_that_trains_changes(strategy_over):
     run = trainer(strategy_over(1), TOP)
     before = run.weights()
@@ -80,6 +82,7 @@ def test_only_the_block_that_trains_changes(strategy_over):
     assert changed(before, run.weights()) == expected
 
 
+@pytest.mark.long
 def test_freezing_does_not_change_the_gradient_of_what_trains(strategy_over):
     """Without dropout in the encoder: the head's first step is that of the whole model's."""
     still = dict.fromkeys(RATES, 0.0)
@@ -98,6 +101,7 @@ def losses(strategy, train, family="bert", **shape) -> list[float]:
     return trainer(strategy, train, **{**FAMILIES[family], **shape}).losses(2).tolist()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_frozen_encoder_runs_without_dropout(strategy_over, family):
     none, much = (dict.fromkeys(RATES, rate) for rate in (0.0, 0.5))
@@ -105,12 +109,14 @@ def test_a_frozen_encoder_runs_without_dropout(strategy_over, family):
     assert losses(one, HEAD, family, **none) == losses(one, HEAD, family, **much)
 
 
+@pytest.mark.long
 def test_the_head_that_trains_keeps_its_dropout(strategy_over):
     one = strategy_over(1)
     rates = [losses(one, HEAD, head=Head("cls", 8, dropout=rate)) for rate in (0.0, 0.5)]
     assert rates[0] != rates[1]
 
 
+@pytest.mark.long
 def test_gradual_unfreezing_drops_nothing_below_what_trains(strategy_over):
     one = strategy_over(1)
     plain = losses(one, TOP)
@@ -171,6 +177,7 @@ FORWARD = 2 * BLOCK + HEAD_FORWARD
 DRAWS_OF_BLOCK = 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("train", "backward", "draws"),
     [

@@ -96,6 +96,7 @@ def ask(name: str, endpoint: str, home: Path, **variables: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.long
 def test_a_download_and_the_cache_without_the_hub(server, tmp_path):
     here = f"http://127.0.0.1:{server.server_address[1]}"
     nowhere = "http://127.0.0.1:9"  # nobody listens
@@ -113,6 +114,7 @@ def test_a_download_and_the_cache_without_the_hub(server, tmp_path):
     assert "gives it only to those who asked" in ask("own/gated", here, tmp_path)
 
 
+@pytest.mark.long
 def test_a_hub_that_never_answers_is_given_up(monkeypatch, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(

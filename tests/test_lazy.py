@@ -37,6 +37,7 @@ def test_settings_import_nothing_slow(code):
     assert said.strip() == "[]"
 
 
+@pytest.mark.long
 def test_both_are_there_when_they_are_asked_for():
     said = run(
         "import sys\n"

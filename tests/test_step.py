@@ -61,6 +61,7 @@ def _assert_equal(ours: dict, theirs: dict) -> None:
         np.testing.assert_array_equal(value, theirs[name], name)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("devices", "how"), [(1, {}), (2, {"accumulate": 2, "xla": "chains"})], ids=["1", "2"]
 )
@@ -74,6 +75,7 @@ def test_recomputed_blocks_give_the_same_losses(strategy_over, devices, how):
     np.testing.assert_allclose(recomputed.losses(3), plain.losses(3), rtol=1e-12)
 
 
+@pytest.mark.long
 def test_the_backward_pass_computes_every_block_again(strategy_over):
     def probabilities(recompute: bool) -> int:
         trainer = tiny.Trainer(strategy_over(1), tiny.batches(1, 4), recompute=recompute)
@@ -85,6 +87,7 @@ def test_the_backward_pass_computes_every_block_again(strategy_over):
     assert probabilities(True) == 2 * probabilities(False) > 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_blocks_are_recomputed_in_the_precision_they_were_computed_in(strategy_over, policy):
     batches = tiny.batches(3, 8)
@@ -113,7 +116,13 @@ def one_device_curve(strategy_over):
 
 
 @pytest.mark.parametrize(
-    ("devices", "accumulate"), [(d, a) for d in (1, 2, 4) for a in (1, 2, 4) if d * a > 1]
+    ("devices", "accumulate"),
+    [
+        pytest.param(d, a, marks=[] if d == a == 2 else pytest.mark.long)
+        for d in (1, 2, 4)
+        for a in (1, 2, 4)
+        if d * a > 1
+    ],
 )
 def test_same_losses_on_any_devices_in_any_parts(
     strategy_over, one_device_curve, devices, accumulate
@@ -124,6 +133,7 @@ def test_same_losses_on_any_devices_in_any_parts(
     assert len(set(one_device_curve)) == 5
 
 
+@pytest.mark.long
 def test_xla_gives_the_same_losses(strategy_over):
     batches = tiny.batches(3, 8)
     plain, compiled = (
@@ -133,6 +143,7 @@ def test_xla_gives_the_same_losses(strategy_over):
     np.testing.assert_allclose(compiled.losses(3), plain.losses(3), rtol=1e-12)
 
 
+@pytest.mark.long
 def test_compiled_whole_rows_are_summed_by_no_product(strategy_over):
     """As in chains, see test_fusion.py."""
     trainer = tiny.Trainer(strategy_over(1), tiny.batches(1, 4), xla="step")
@@ -144,6 +155,7 @@ def test_compiled_whole_rows_are_summed_by_no_product(strategy_over):
     assert not {"8", "16", "24"} & set(products)  # the widths of biases
 
 
+@pytest.mark.long
 def test_compiled_chains_give_the_same_losses(strategy_over):
     batches = tiny.batches(3, 8)
     plain, compiled = (
@@ -153,6 +165,7 @@ def test_compiled_chains_give_the_same_losses(strategy_over):
     np.testing.assert_allclose(compiled.losses(3), plain.losses(3), rtol=1e-12)
 
 
+@pytest.mark.long
 def test_the_seed_and_the_step_change_the_masks(strategy_over):
     """Twice the same batch at rate 0: only the masks differ."""
     same = [tiny.batch(8)] * 2
@@ -164,6 +177,7 @@ def test_the_seed_and_the_step_change_the_masks(strategy_over):
     assert len(np.unique(curves)) == 4
 
 
+@pytest.mark.long
 def test_accumulation_is_the_large_batch(strategy_over):
     batches = tiny.batches(4, 16)
     gentle = [Phase(steps=20, learning_rate=1e-4)]
@@ -177,6 +191,7 @@ def test_accumulation_is_the_large_batch(strategy_over):
     np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
 
 
+@pytest.mark.long
 def test_padding_rows_count_for_nothing(strategy_over):
     """A batch of 10 on 4 replicas, in 3 parts each, is 12 rows, two of them padding."""
     task = tiny.classification(mask_share=0.2, class_weights=(0.5, 1.0, 3.0))
@@ -188,6 +203,7 @@ def test_padding_rows_count_for_nothing(strategy_over):
     np.testing.assert_allclose(uneven.losses(3), expected.losses(3), rtol=1e-12)
 
 
+@pytest.mark.long
 def test_the_loss_is_the_mean_weighed_by_class(strategy_over):
     task = tiny.classification(class_weights=(0.5, 1.0, 3.0))
     batch = tiny.batch(8)
@@ -226,6 +242,7 @@ class Two(Task):
 TWO = {"task": Two(), "policy": "float64", "optimizer": Optimizer(weight_decay=0.0, clip_norm=0.0)}
 
 
+@pytest.mark.long
 def test_several_losses_are_the_sum_of_their_means(strategy_over):
     batch = tiny.filled(tiny.batch(7), 8)
     trainer = tiny.Trainer(strategy_over(1), [batch], **TWO)
@@ -245,7 +262,14 @@ def test_several_losses_are_the_sum_of_their_means(strategy_over):
         np.testing.assert_allclose(moment.numpy(), expected, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize(("devices", "accumulate"), [(1, 4), (2, 1), (4, 2)])
+@pytest.mark.parametrize(
+    ("devices", "accumulate"),
+    [
+        (1, 4),
+        pytest.param(2, 1, marks=pytest.mark.long),
+        pytest.param(4, 2, marks=pytest.mark.long),
+    ],
+)
 def test_several_losses_are_the_same_however_they_are_shared_out(
     strategy_over, devices, accumulate
 ):
@@ -255,6 +279,7 @@ def test_several_losses_are_the_same_however_they_are_shared_out(
     np.testing.assert_allclose(shared.losses(3), one.losses(3), rtol=1e-12)
 
 
+@pytest.mark.long
 def test_a_padding_row_that_is_not_finite_changes_nothing(strategy_over):
     states = []
     for token in (5, POISON):
@@ -267,6 +292,7 @@ def test_a_padding_row_that_is_not_finite_changes_nothing(strategy_over):
     _assert_equal(*states)
 
 
+@pytest.mark.long
 def test_several_steps_a_call_are_the_single_ones(strategy_over):
     batches = tiny.batches(5, 8)
     single, several = (
@@ -282,6 +308,7 @@ def test_several_steps_a_call_are_the_single_ones(strategy_over):
 # Gradients, clipping and what is reported
 
 
+@pytest.mark.long
 def test_reports_norms_and_clips_the_gradient_of_the_global_batch(strategy_over):
     optimizer = Optimizer(clip_norm=0.01, weight_decay=0.0)
     batch = tiny.batch(8)
@@ -305,6 +332,7 @@ def test_reports_norms_and_clips_the_gradient_of_the_global_batch(strategy_over)
         np.testing.assert_allclose(moment.numpy(), 0.1 * gradient * (0.01 / norm), atol=1e-16)
 
 
+@pytest.mark.long
 def test_small_gradients_are_not_clipped(strategy_over):
     batches = tiny.batches(2, 8)
     free, wide = (
@@ -326,6 +354,7 @@ HEAD_THEN_ALL = [
 ]
 
 
+@pytest.mark.long
 def test_frozen_parameters_stay_and_a_thawed_one_starts_as_if_new(strategy_over):
     optimizer = Optimizer(weight_decay=0.0, ema=0.9, clip_norm=0.0)
     trainer = tiny.Trainer(
@@ -363,6 +392,7 @@ def test_the_schedule_begins_anew_with_each_phase(strategy_over):
     np.testing.assert_allclose(rates, [1e-2, 5e-3, 2e-3, 4e-3], rtol=1e-12)
 
 
+@pytest.mark.long
 def test_frozen_parameters_cost_no_backward_and_no_all_reduce(strategy_over, monkeypatch):
     reduced = []
     original = tf.distribute.ReplicaContext.all_reduce
@@ -455,6 +485,7 @@ def test_float16_fails_when_the_scale_cannot_fall_further(strategy_over):
     assert trainer.counters.step.numpy() == 2
 
 
+@pytest.mark.long
 def test_a_loss_that_is_not_finite_stops_inside_the_call(strategy_over):
     batches = tiny.batches(6, 8)
     for row in (2, 6):
@@ -486,6 +517,7 @@ def test_bfloat16_does_not_wait_for_a_smaller_scale(strategy_over):
     assert trainer.counters.skipped.numpy() == 0
 
 
+@pytest.mark.long
 def test_diagnose_sees_the_masks_of_the_step(strategy_over):
     batches = tiny.batches(2, 8)
     trainer = tiny.Trainer(
@@ -523,6 +555,7 @@ def test_masking_is_of_the_share_and_the_tokenizers_tokens():
         Masking.of(0.3, tokenizer)
 
 
+@pytest.mark.long
 def test_the_gradient_is_sampled_before_it_is_clipped(strategy_over):
     sums = []
     for devices in (1, 2):

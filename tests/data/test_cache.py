@@ -168,6 +168,7 @@ def _build_slowly(folder, seconds):
     return store.open_or_build(folder, "thing", "thing", build)[1]["by"]
 
 
+@pytest.mark.long
 def test_two_processes_build_one(tmp_path):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         makers = pool.starmap(_build_slowly, [(tmp_path, 0.3)] * 2)
@@ -182,6 +183,7 @@ def test_whoever_reads_does_not_wait_for_others(tmp_path):
         assert _build_slowly(tmp_path, 60) == os.getpid()
 
 
+@pytest.mark.long
 def test_a_killed_build_leaves_nothing_that_counts(tmp_path):
     process = multiprocessing.get_context("spawn").Process(
         target=_build_slowly, args=(tmp_path, 60)

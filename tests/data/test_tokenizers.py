@@ -36,6 +36,7 @@ LONG_TEXTS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_gives_the_same_bytes_in_another_process(kind):
     settings = config.Tokenizer(kind=kind, vocab_size=330)

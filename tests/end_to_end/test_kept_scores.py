@@ -47,6 +47,7 @@ def ended(launch, program, tmp_path, *flags):
     return launch(*flags, program=f"launch.{program}", path=[tmp_path])
 
 
+@pytest.mark.long
 def test_too_many_scores_are_told_before_the_first_step(train, launch, workdir, tmp_path):
     said = train(few=True, odd=False)
     first = said.index("Note: scores of test will not be kept: they make 32,000 bytes")
@@ -63,6 +64,7 @@ def test_too_many_scores_are_told_before_the_first_step(train, launch, workdir, 
     assert "not calibrated" not in predicted.stderr
 
 
+@pytest.mark.long
 def test_outputs_that_are_not_finite_are_not_calibrated(train, launch, workdir, tmp_path):
     said = train(few=False, odd=True)
     note = "not calibrated, as the model's outputs on validation are not all finite"

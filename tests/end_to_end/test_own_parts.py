@@ -49,6 +49,7 @@ def test_the_page_has_what_is_tested():
     assert sorted(COMMANDS) == ["bag", "convolutions"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", COMMANDS)
 def test_own_parts_train_alike_on_two_devices(launch, cache, path, command):
     folders = [path / "one", path / "two"]

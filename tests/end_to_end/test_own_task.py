@@ -56,6 +56,7 @@ def test_the_task_is_short():
     assert len(TASK.splitlines()) < 60
 
 
+@pytest.mark.long
 def test_it_is_trained_killed_resumed_evaluated_and_predicted_with(folder):
     train, _, evaluate, predict = COMMANDS
     caches = f"--cache_dir={folder / 'cache'}", "--config.save_every_steps=10"
@@ -85,6 +86,7 @@ def test_it_is_trained_killed_resumed_evaluated_and_predicted_with(folder):
     ]
 
 
+@pytest.mark.long
 def test_another_margin_is_another_run_and_two_devices_give_the_same(folder):
     train, wide, *_ = COMMANDS
     flags = f"--cache_dir={folder / 'cache'}", "--config.max_steps=6"
@@ -95,6 +97,7 @@ def test_another_margin_is_another_run_and_two_devices_give_the_same(folder):
     assert "config.task.margin: 0.2 -> 0.5" in refused.stderr
 
 
+@pytest.mark.long
 def test_programs_import_it_only_where_it_is_trusted(folder):
     train, _, evaluate, predict = COMMANDS
     flags = f"--cache_dir={folder / 'cache'}", "--config.max_steps=6"
@@ -106,6 +109,7 @@ def test_programs_import_it_only_where_it_is_trusted(folder):
         assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

@@ -135,6 +135,7 @@ def short(launch, tagging, tmp_path_factory) -> Path:
 SHORT = ("--config.max_steps=8", "--config.log_every_steps=1")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ending", ["conll", "iob.gz"])
 def test_columns_of_any_scheme_give_the_same_run(launch, data, cache, tmp_path, short, ending):
     other = job("columns", data / f"train.{ending}", data / f"test.{ending}", cache)
@@ -241,6 +242,7 @@ def _served(launch, workdir: Path, output: Path):
     return tf.saved_model.load(str(output))
 
 
+@pytest.mark.long
 def test_a_saved_model_of_a_tagger_takes_ids(launch, tagged, tmp_path):
     import tensorflow as tf
 
@@ -309,6 +311,7 @@ def test_another_scheme_or_smoothing_is_another_run(launch, tagged, tagging):
     assert "config.task.context: 4 -> 3" in line
 
 
+@pytest.mark.long
 def test_a_pretrained_tagger_is_exported_for_transformers(launch, data, cache, tmp_path):
     """From the encoder of a pretrained model without a head."""
     from transformers import AutoConfig, AutoTokenizer
@@ -402,6 +405,7 @@ def test_a_cut_regression_goes_on_as_the_uncut(launch, regression, rated, tmp_pa
     assert_same_run(rated, run)
 
 
+@pytest.mark.long
 def test_a_saved_model_of_a_regression_takes_ids(launch, rated, tmp_path):
     import tensorflow as tf
 
@@ -501,6 +505,7 @@ def test_names_for_columns_without_names_are_refused(launch, cache, data, tmp_pa
     assert "give the column's number" in line
 
 
+@pytest.mark.long
 def test_a_sentence_of_ten_thousand_words_and_words_without_a_token_are_trained_on(
     launch, cache, tmp_path
 ):

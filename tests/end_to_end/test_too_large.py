@@ -43,6 +43,7 @@ def flags(smoke, folder, training: bool) -> list[str]:
     ]
 
 
+@pytest.mark.long
 def test_a_batch_that_does_not_fit_names_one_that_does(smoke, launch, tmp_path):
     small = flags(smoke, tmp_path, training=True)
     ended = launch(*small, path=[tmp_path])
@@ -57,6 +58,7 @@ def test_a_batch_that_does_not_fit_names_one_that_does(smoke, launch, tmp_path):
     assert list(losses(tmp_path / "run")) == [1, 2, 3, 4]
 
 
+@pytest.mark.long
 def test_an_evaluation_that_does_not_fit_names_one_that_does(smoke, launch, tmp_path):
     """15 rows on 2 devices are 16."""
     how = ["--config.evaluation.batch_size=15", "--config.runtime.cpu_devices=2"]

@@ -79,6 +79,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.long
 def test_a_full_disk_leaves_nothing(export, tmp_path):
     """The first file that cannot be written is the first of all, and the largest one."""
     whole, output = tmp_path / "[1e-3,5e-4] größe", tmp_path / "below" / ("é" * 126)

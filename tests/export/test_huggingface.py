@@ -284,6 +284,7 @@ def export(launch, workdir: Path, output: Path, *flags: str):
     return launch(f"--workdir={workdir}", f"--output={output}", *flags, **program)
 
 
+@pytest.mark.long
 def test_a_trained_model_goes_out_and_comes_back(launch, tmp_path, cache):
     folder = folders.copy("bert", tmp_path / "bert")
     workdir, output = tmp_path / "run", tmp_path / "exported"

@@ -74,6 +74,7 @@ def compare(launch, run: Path, folder: Path, count: int, python: str) -> float:
     return float(np.abs(probabilities - np.array(json.loads(answers.read_text()))).max())
 
 
+@pytest.mark.long
 def test_answers_without_this_library(launch, finished, tmp_path):
     assert compare(launch, finished, tmp_path, 40, sys.executable) < 1e-5
     assert (tmp_path / "made" / "assets.extra" / "labels.json").read_text() == '["neg", "pos"]\n'
@@ -98,6 +99,7 @@ def test_answers_in_a_bare_environment(launch, tmp_path):
     assert largest <= 1e-4
 
 
+@pytest.mark.long
 def test_ids_alone_where_the_tokenizer_is_of_another_kind(launch, smoke, tmp_path):
     run = tmp_path / "run"
     flags = ("--config.tokenizer.kind=bpe", "--config.phases[0].steps=11", "--config.max_steps=11")

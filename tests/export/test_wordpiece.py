@@ -45,6 +45,7 @@ def different(encoder: TextEncoder, graph: GraphTokenizer, texts: list[str]) -> 
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("cut", "length"), [("head+tail", 384), ("head", 32), ("tail", 7)])
 def test_odd_texts_and_reviews(cut, length):
     texts = [*odd_texts.TEXTS, *itertools.islice(reviews(), 200)]

@@ -52,6 +52,7 @@ def test_a_hang_is_ended(launch, tmp_path):
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.long
 def test_too_much_memory_is_ended(launch, tmp_path, monkeypatch):
     monkeypatch.setattr(oracle, "BYTES", 2**30)
     verdict = judged(launch, tmp_path, "memory")

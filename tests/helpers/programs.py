@@ -34,9 +34,8 @@ class Ended(NamedTuple):
 
 
 def environment() -> dict[str, str]:
-    """That of this process, but programs import from here, and tasks from tests/helpers."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "helpers")])
-    return {**os.environ, "PYTHONPATH": path, "COLUMNS": "100"}
+    """That of this process, without what would change where a program looks."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
 
 
 def run(*arguments: object, program: str = "launch.train", **options: Any) -> Ended:

@@ -34,7 +34,9 @@ def get_config(name: str) -> Experiment:
     """The experiment of the task of that name, or of two_losses.py."""
     task = TASKS.get(name)
     if task is None:
-        task = importlib.import_module(name).TwoLosses(**vars(TASKS["regression"]))
+        task = importlib.import_module(f"tests.helpers.{name}").TwoLosses(
+            **vars(TASKS["regression"])
+        )
     return Experiment(
         data=Data(
             source="files",

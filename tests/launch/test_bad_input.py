@@ -54,6 +54,7 @@ def only_line(stderr: str, workdir: Path, before: dict | None) -> str:
 # Flags and config files
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("flag", "said"),
     [
@@ -235,6 +236,7 @@ def test_a_class_that_only_validation_has(launch, few):
     assert "all rows of label 'rare' (1) fell into the validation part of train" in line
 
 
+@pytest.mark.long
 def test_what_is_odd_about_the_data_is_told_before_the_first_step(launch, few):
     few.test = few.test.with_suffix(".TSV")
     few.test.write_text('text\tlabel\n"a film"\tgood\n\tbad\na show\tbad\n')
@@ -253,6 +255,7 @@ def test_what_is_odd_about_the_data_is_told_before_the_first_step(launch, few):
     assert re.search(r"\b1\b.*empty", ended.stderr), ended.stderr
 
 
+@pytest.mark.long
 def test_a_damaged_token_cache_is_built_again(launch, few, tmp_path):
     few.cache = tmp_path / "cache"
     assert launch(*few.flags).status == 0
@@ -347,6 +350,7 @@ def test_a_workdir_with_other_files(launch, few):
     assert "is not empty and holds no run: choose an empty folder" in refused(launch, few)
 
 
+@pytest.mark.long
 def test_a_workdir_that_holds_another_run(launch, few):
     assert launch(*few.flags).status == 0
     line = refused(launch, few, "--config.model.dropout=0.2")
@@ -391,6 +395,7 @@ def test_a_workdir_without_permission(launch, few, tmp_path):
     assert f"--workdir={few.workdir} is not writable" in refused(launch, few)
 
 
+@pytest.mark.long
 def test_a_full_disk_while_saving(launch, few, tmp_path):
     """The checkpoint before survives, and with room again the same command goes on."""
     with mounted(tmp_path / "disk", "size=32m") as disk:
@@ -493,6 +498,7 @@ def test_evaluating_what_is_not_there(launch, flags, said):
 # As a person would start it
 
 
+@pytest.mark.long
 @pytest.mark.end_to_end
 def test_the_real_program_says_it_in_one_line(few):
     ended = run(*few.flags, "--config.model.nosuch=1")

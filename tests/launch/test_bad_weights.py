@@ -158,6 +158,7 @@ def by_name(name: str, tmp_path: Path, cache: str, **variables: str):
     return run(*flags, f"--workdir={tmp_path / 'run'}", "--config.max_steps=1", env=environ)
 
 
+@pytest.mark.long
 @pytest.mark.end_to_end
 @pytest.mark.parametrize(
     ("variables", "said"),
@@ -175,6 +176,7 @@ def test_a_name_that_is_not_in_the_cache(tmp_path, cache, variables, said):
     assert said in line
 
 
+@pytest.mark.long
 @pytest.mark.end_to_end
 def test_a_name_in_the_cache_needs_no_hub(tmp_path, cache):
     repository, commit = tmp_path / "hub" / "models--own--tiny", "0" * 40
@@ -186,6 +188,7 @@ def test_a_name_in_the_cache_needs_no_hub(tmp_path, cache):
     assert "own/tiny: 39 of 41 parameters loaded" in ended.stderr
 
 
+@pytest.mark.long
 def test_another_number_of_labels_is_said_and_no_mistake(launch, bert, tmp_path, cache):
     flags = folders.flags(bert, tmp_path, cache)
     ended = launch(*flags, f"--workdir={tmp_path / 'run'}", "--config.max_steps=1")

@@ -51,6 +51,7 @@ def test_variables_that_are_nonsense(kept):
     assert int(kept["TF_CPU_BFC_MEM_LIMIT_IN_MB"]) > 0
 
 
+@pytest.mark.long
 def test_flags_that_tensorflow_would_end_the_process_for(monkeypatch):
     monkeypatch.setenv("TF_XLA_FLAGS", "--nosuch")
     with pytest.raises(UserError, match=r"no TF_XLA_FLAGS='--nosuch': .*Unknown flag.*--nosuch"):
@@ -90,6 +91,7 @@ def test_every_text_can_be_printed(monkeypatch):
     assert stream.buffer.getvalue() == b"gr\\xf6\\xdfe \\u2026\\ud800\n"
 
 
+@pytest.mark.long
 @pytest.mark.end_to_end
 def test_programs_in_a_locale_without_utf_8(tmp_path):
     """Nothing fails while it prints; what cannot be named there is refused in a line."""

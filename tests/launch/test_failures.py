@@ -7,6 +7,7 @@ from programs import newest
 OVERFLOW = "--config.phases[0].learning_rate=1e38"
 
 
+@pytest.mark.long
 def test_the_same_failure_twice(launch, few):
     flags = (
         *few.flags,

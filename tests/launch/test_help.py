@@ -28,6 +28,7 @@ def test_help_of_evaluate():
     assert "train, validation, test, or another set of the run" in ended.stdout
 
 
+@pytest.mark.long
 def test_evaluate_gives_what_train_gave(launch, few):
     assert launch(*few.flags).status == 0
     result = json.loads((few.workdir / "result.json").read_text())
@@ -45,6 +46,7 @@ def test_evaluate_gives_what_train_gave(launch, few):
     assert "--split='dev' is not one of: train, validation, test" in ended.stderr
 
 
+@pytest.mark.long
 def test_evaluate_reads_only_the_split_that_it_scores(launch, few, tmp_path):
     assert launch(*few.flags).status == 0
     expected = json.loads((few.workdir / "result.json").read_text())["test"]
@@ -56,6 +58,7 @@ def test_evaluate_reads_only_the_split_that_it_scores(launch, few, tmp_path):
     assert len([each for each in (tmp_path / "cold").rglob("*") if each.is_dir()]) == 1
 
 
+@pytest.mark.long
 def test_evaluate_on_more_devices(launch, few):
     assert launch(*few.flags).status == 0
     expected = json.loads((few.workdir / "result.json").read_text())["test"]

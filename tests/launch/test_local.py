@@ -438,6 +438,7 @@ while True:
     wait_until(lambda: not started.left())
 
 
+@pytest.mark.long
 @IN_PROC
 def test_it_takes_no_time_of_the_workers(launcher):
     started = launcher('note(f"ready-{rank}")\nuntil("go")')

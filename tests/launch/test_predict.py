@@ -63,6 +63,7 @@ def test_rows_are_in_order_and_probabilities_add_up(whole):
         assert row["label"] == ("neg", "pos")[row["probabilities"][1] > row["probabilities"][0]]
 
 
+@pytest.mark.long
 def test_the_numbers_do_not_hang_on_the_company_or_the_devices(launch, finished, whole):
     found = lines(whole)
     flags = [f"--texts={text}" for text in (REVIEWS[3], REVIEWS[40])]
@@ -74,6 +75,7 @@ def test_the_numbers_do_not_hang_on_the_company_or_the_devices(launch, finished,
             assert row["probabilities"] == pytest.approx(found[at]["probabilities"], abs=1e-6)
 
 
+@pytest.mark.long
 def test_formats_agree(launch, finished, tmp_path):
     texts = ["a fine film", "what a bore, really", "so so"]
     files = {
@@ -97,6 +99,7 @@ def test_formats_agree(launch, finished, tmp_path):
     assert said[0].count("\n") == 3
 
 
+@pytest.mark.long
 def test_quotes_are_read_as_in_training_unless_a_flag_says_otherwise(launch, finished, tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text('text\n"a fine film\na bore"\n')
@@ -114,6 +117,7 @@ def test_quotes_are_read_as_in_training_unless_a_flag_says_otherwise(launch, fin
     assert (ended.status, ended.stderr) == (2, "error: --quoting is of CSV and TSV: leave it out\n")
 
 
+@pytest.mark.long
 def test_killed_anywhere_and_resumed_writes_each_row_once(launch, finished, reviews, whole):
     output = reviews.with_name("killed.jsonl")
     flags = (f"--input={reviews}", "--id=key", f"--output={output}", "--resume")
@@ -135,6 +139,7 @@ def test_killed_anywhere_and_resumed_writes_each_row_once(launch, finished, revi
         assert output.read_bytes() == content
 
 
+@pytest.mark.long
 def test_a_signal_ends_it_with_whole_lines(finished, reviews, whole, tmp_path):
     many = tmp_path / "many.jsonl"
     many.write_bytes(reviews.read_bytes() * 20)
@@ -155,6 +160,7 @@ def test_a_signal_ends_it_with_whole_lines(finished, reviews, whole, tmp_path):
     assert 0 < len(lines(output)) < 20 * len(REVIEWS)
 
 
+@pytest.mark.long
 def test_a_signal_ends_the_wait_for_standard_input(finished, tmp_path):
     output = tmp_path / "out.jsonl"
     process = subprocess.Popen(
@@ -178,6 +184,7 @@ def test_a_signal_ends_the_wait_for_standard_input(finished, tmp_path):
     process.stderr.close()
 
 
+@pytest.mark.long
 def test_on_a_terminal_it_says_that_it_reads(finished):
     terminal, its_end = pty.openpty()
     process = subprocess.Popen(
@@ -223,6 +230,7 @@ def test_pairs_and_single_texts_are_not_mixed_up(launch, finished, tmp_path):
         assert said in ended.stderr
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_file(finished, reviews, tmp_path):
     peaks = []
     for times in (1, 12):
@@ -284,6 +292,7 @@ def test_a_large_file_killed_and_resumed(tmp_path):
     assert peak < 2e9
 
 
+@pytest.mark.long
 def test_a_reader_that_goes_away_is_no_error(finished, reviews):
     process = subprocess.Popen(
         command(finished, f"--input={reviews}"), cwd=ROOT, env=environment(),
@@ -298,6 +307,7 @@ def test_a_reader_that_goes_away_is_no_error(finished, reviews):
     assert process.wait(60) in (0, 141)
 
 
+@pytest.mark.long
 def test_a_full_disk_is_one_line(finished):
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
@@ -308,6 +318,7 @@ def test_a_full_disk_is_one_line(finished):
     assert (done.returncode, done.stderr.decode()) == (2, said)
 
 
+@pytest.mark.long
 def test_explanations(launch, finished, tmp_path):
     page = tmp_path / "out.html"
     flags = ("--texts=a fine <b>film", "--explain", f"--output={tmp_path / 'out.jsonl'}")
@@ -320,6 +331,7 @@ def test_explanations(launch, finished, tmp_path):
     assert "&lt;b&gt;film" in page.read_text()
 
 
+@pytest.mark.long
 def test_thresholds(launch, finished):
     labels = {}
     for threshold in ("0", "1", "f1"):
@@ -332,6 +344,7 @@ def test_thresholds(launch, finished):
     assert "'recall' is no number in [0, 1], and no threshold" in ended.stderr
 
 
+@pytest.mark.long
 def test_mistakes_are_one_line(launch, finished, killed, tmp_path):
     (tmp_path / "a.csv").write_text("review\nx\n")
     (tmp_path / "there.jsonl").touch()
@@ -370,6 +383,7 @@ def test_mistakes_are_one_line(launch, finished, killed, tmp_path):
     ]
 
 
+@pytest.mark.long
 def test_garbage_on_standard_input_is_one_line(finished):
     done = subprocess.run(
         command(finished), input=b"caf\xe9 " * 99 + b"\xff\n", capture_output=True, cwd=ROOT,

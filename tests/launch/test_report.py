@@ -68,6 +68,7 @@ def test_the_page_of_one_run_lies_in_its_folder(launch, tmp_path):
     assert "75.00" in (folder / "report.html").read_text()
 
 
+@pytest.mark.long
 def test_a_mistake_is_one_line_and_writes_nothing(launch, killed, tmp_path):
     one = run(tmp_path / "one", np.arange(60) % 4 > 0)
     two = run(tmp_path / "two", np.arange(80) % 4 > 0)

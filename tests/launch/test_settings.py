@@ -6,6 +6,7 @@ pytestmark = pytest.mark.end_to_end
 PAIRS = [(word, i) for i in range(12) for word in ("good", "bad")]
 
 
+@pytest.mark.long
 def test_a_length_that_is_no_multiple_of_8(launch, few):
     few.write(few.train, [(f"{word} film number {i}" * 9, word) for word, i in PAIRS])
     ended = launch(*few.flags, "--config.data.max_length=13")
@@ -13,6 +14,7 @@ def test_a_length_that_is_no_multiple_of_8(launch, few):
     assert "padded to 13 tokens" in ended.stderr
 
 
+@pytest.mark.long
 def test_an_encoder_starts_from_an_earlier_run_if_it_is_the_same(launch, few, tmp_path):
     assert launch(*few.flags).status == 0
     first = few.workdir
@@ -36,6 +38,7 @@ def test_an_encoder_starts_from_an_earlier_run_if_it_is_the_same(launch, few, tm
     assert not few.workdir.exists()
 
 
+@pytest.mark.long
 def test_the_config_that_starts_from_the_quickstart(launch, few, tmp_path):
     """configs/transformer_transfer.py, on a few texts and a small model."""
     small = [

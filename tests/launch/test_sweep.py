@@ -185,6 +185,7 @@ def test_a_task_of_an_array_leaves_a_failed_trial_out(tmp_path):
     assert ended.stderr == "Trial 0 failed before: --retry tries it once more\n"
 
 
+@pytest.mark.long
 def test_paths_are_those_of_the_folder_that_one_is_in(tmp_path, cache):
     (tmp_path / "own.py").write_text((ROOT / "configs" / "smoke.py").read_text())
     # Its warm-up is longer than its phase: launch.train says so, and no time is lost.

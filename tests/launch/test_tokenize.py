@@ -85,6 +85,7 @@ tokens                   4
 """
 
 
+@pytest.mark.long
 def test_a_stream_that_knows_only_ascii(folders, tmp_path):
     poor = {"PYTHONIOENCODING": "ascii", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "launch.tokenize", "--tokenizer=wordpiece", "日 é🙂"]
@@ -98,6 +99,7 @@ def test_shown(monkeypatch):
     assert program.encodable("größe 日\udcff") == "größe \\u65e5\\udcff"
 
 
+@pytest.mark.long
 def test_notes_go_to_standard_error(folders, tmp_path):
     path = tmp_path / "wordpiece" / "tokenizer.json"
     path.write_text(path.read_text().replace('"lowercase": true', '"lowercase": false'))
@@ -108,6 +110,7 @@ def test_notes_go_to_standard_error(folders, tmp_path):
     assert len(ended.stderr.splitlines()) == 1
 
 
+@pytest.mark.long
 def test_several_texts_and_flags_in_any_order(folders, tmp_path):
     one, two = folders.split(",")
     ended = show(tmp_path, "good", f"--tokenizer={two}", f"--tokenizer={one}", "--", "--a", "")
@@ -119,6 +122,7 @@ def test_several_texts_and_flags_in_any_order(folders, tmp_path):
     assert [line.split()[-1] for line in third.splitlines()[-3:]] == ["2", "2", "0"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -148,6 +152,7 @@ def test_a_mistake_is_one_line(folders, tmp_path, arguments, said):
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.long
 def test_tensorflow_is_not_waited_for(folders, tmp_path):
     code = (
         "import runpy, sys\n"

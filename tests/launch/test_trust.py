@@ -118,6 +118,7 @@ def test_evaluate(foreign):
     assert {name: found[name] for name in foreign.result["test"]} == foreign.result["test"]
 
 
+@pytest.mark.long
 def test_modules_of_the_current_folder_stay_unread(few, launch, tmp_path, cache):
     """As a stranger's folder may hold them: of what is installed, of Python, and of neither."""
     ended = launch(*few.flags)
@@ -145,6 +146,7 @@ def test_modules_of_the_current_folder_stay_unread(few, launch, tmp_path, cache)
         assert ended.status == 0, ended.stderr
 
 
+@pytest.mark.long
 def test_what_is_trusted_may_lie_in_the_current_folder(foreign, launch, tmp_path):
     (tmp_path / "yaml.py").write_text("raise SystemExit('ran yaml')")
     shutil.copy(foreign.path / "odd_parts.py", tmp_path)
@@ -181,6 +183,7 @@ def test_a_report_asks_too_and_runs_no_code(foreign, tmp_path):
     assert f"{100 * foreign.result['test']['accuracy']:.2f}" in page.read_text()
 
 
+@pytest.mark.long
 def test_weights_of_an_earlier_run_are_taken_without_its_code(foreign, few):
     """Its encoder is compared by its settings: here the factory is another."""
     shutil.copytree(foreign.workdir, few.workdir.with_name("earlier"))

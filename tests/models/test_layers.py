@@ -255,6 +255,7 @@ def test_max_pooling_of_negative_numbers():
     np.testing.assert_array_equal(layers.Pooling("max")(x, np.array([[1, 1, 0]])), x[:, 0])
 
 
+@pytest.mark.long
 def test_xla_does_not_undo_the_recomputation():
     """As its control dependencies would let it: both times it computes, and draws, the same."""
     one = block.TransformerBlock(H, 2 * D, attention_dropout=0.1, ffn_output_dropout=0.1)

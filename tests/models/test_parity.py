@@ -35,6 +35,7 @@ def test_random_weights_give_what_pytorch_computes(layout):
         check(FIXTURES / layout, expected)
 
 
+@pytest.mark.long
 @needs_minilm
 def test_the_real_weights_of_minilm_give_what_pytorch_computes():
     with np.load(FIXTURES / "minilm_real.npz") as expected:

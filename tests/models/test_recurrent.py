@@ -49,6 +49,7 @@ def test_names_of_parameters(name, readers):
     assert parameters["head/logits/kernel"].shape == (2 * width, tiny.CLASSES)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FACTORIES)
 @pytest.mark.parametrize("head", ["mean", "max", "mean+max", "cls", "last"])
 def test_padding_does_not_change_a_row(name, head):
@@ -92,6 +93,7 @@ def test_both_ways_are_those_of_keras():
     assert not np.array_equal(first, second)
 
 
+@pytest.mark.long
 def test_same_losses_on_any_devices_in_any_parts(strategy_over):
     batches = tiny.batches(4, 16)
 
@@ -111,6 +113,7 @@ def test_same_losses_on_any_devices_in_any_parts(strategy_over):
     assert len(set(alone)) == 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FACTORIES)
 def test_learns_in_bfloat16(strategy_over, name):
     batches = [tiny.batch(16)] * 30
@@ -123,6 +126,7 @@ def test_learns_in_bfloat16(strategy_over, name):
     assert {v.dtype for v in trainer.weights().values()} == {np.dtype("float32")}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", ["dropout", "embedding_dropout", "head_dropout"])
 def test_dropout_of_each_place(place):
     rates = dict.fromkeys(("dropout", "embedding_dropout", "head_dropout"), 0.0)

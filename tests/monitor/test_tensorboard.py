@@ -202,6 +202,7 @@ def test_a_file_cut_anywhere_is_read_up_to_there(tmp_path):
         assert kept == expected[: len(kept)]
 
 
+@pytest.mark.long
 def test_a_kill_at_any_instant_of_the_rewriting(tmp_path, undisturbed, monkeypatch):
     """Stops before the n-th thing that the rewriting does on the disk, for every n."""
     calls, limit = 0, 10**9

@@ -76,6 +76,7 @@ def test_build_md_gives_a_reason_for_every_dependency():
     assert all(reasons.values())
 
 
+@pytest.mark.long
 def test_the_wheel_holds_every_file_of_the_packages(tmp_path):
     for name in ("setup.py", "pyproject.toml", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)

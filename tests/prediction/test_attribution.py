@@ -39,6 +39,7 @@ def trained(settings: Model, classes: int = 3, pair: str = ""):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("head", ["mean", "cls"])
 def test_values_add_up_to_the_margin(head):
     model = trained(Model(width=8, depth=2, heads=2, ffn_width=16, head=head))

@@ -66,6 +66,7 @@ def test_more_than_two_classes_with_odd_names(tmp_path):
     assert page.count("<svg ") == 8
 
 
+@pytest.mark.long
 def test_several_runs_are_compared(tmp_path):
     better = RIGHT | (np.arange(200) % 10 == 0)
     folders = [

@@ -55,6 +55,7 @@ def test_gpus_and_logical_cpus_exclude_each_other():
         devices.start(Runtime(gpus=(0,), cpu_devices=2), 0)
 
 
+@pytest.mark.long
 def test_a_gpu_that_is_not_there_is_refused():
     script = (
         "from trainer.runtime import devices; from trainer.config import Runtime\n"
@@ -67,6 +68,7 @@ def test_a_gpu_that_is_not_there_is_refused():
     assert "config.runtime.gpus names GPU 63, this machine has" in _run(script)
 
 
+@pytest.mark.long
 def test_start_sets_devices_precision_and_the_seed_of_the_weights():
     script = (
         "import keras, numpy as np, tensorflow as tf\n"

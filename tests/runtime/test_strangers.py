@@ -281,6 +281,7 @@ def test_values_that_json_has_no_word_for_are_exchanged(addresses):
     pair.ends_well()
 
 
+@pytest.mark.long
 def test_a_follower_that_goes_before_all_are_there_is_waited_for_again(addresses):
     pair = Pair(addresses)
     pair.all[0].addresses = (*addresses, "127.0.0.1:1")

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 from programs import ROOT, environment
 
 from trainer.runtime.watchdog import Watchdog
@@ -43,6 +44,7 @@ def ended(stuck: str) -> tuple[int, str, float]:
     return done.returncode, done.stderr, time.monotonic() - began
 
 
+@pytest.mark.long
 def test_stacks_and_a_line():
     status, said, seconds = ended(WAITS)
     assert status == 7
@@ -52,6 +54,7 @@ def test_stacks_and_a_line():
     assert 3 < seconds < 20
 
 
+@pytest.mark.long
 def test_a_process_that_keeps_the_interpreter_ends_too():
     status, said, _ = ended(HOLDS)
     assert status == 1

@@ -118,6 +118,7 @@ def test_after_parting_nobody_is_missed(three):
     assert not any(end.said for end in three[1])
 
 
+@pytest.mark.long
 def test_a_lost_follower_is_named_to_all(three, addresses):
     three[0][1].doing = "step 12"
     time.sleep(2.5 * module.BEAT_SECONDS)
@@ -138,6 +139,7 @@ def test_a_lost_chief_is_named(three, addresses):
         assert (status, text.split(":")[0]) == (LOST, f"worker 0 ({addresses[0].split(':')[0]}")
 
 
+@pytest.mark.long
 def test_a_silent_worker_is_lost(addresses, monkeypatch):
     monkeypatch.setattr(module, "SILENCE_SECONDS", 2.0)
     ends = Ends()
@@ -186,6 +188,7 @@ def test_other_addresses_are_refused(addresses):
         assert "start all with the same list" in str(error)
 
 
+@pytest.mark.long
 def test_who_waits_longer_than_the_chief_names_who_is_missing(addresses):
     follower, chief = Workers(addresses, 1), Workers(addresses, 0)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -233,6 +236,7 @@ def test_addresses():
     assert split_address("[fd00::1]:12") == ("fd00::1", 12)
 
 
+@pytest.mark.long
 def test_where_each_stands(three, addresses):
     """What a message about a hang says: two wait, one does not."""
     chief, one, two = three[0]

@@ -98,6 +98,7 @@ def write_config(folder: Path, width: int = 4, test: str = "test[:80]") -> None:
     (folder / "config.py").write_text(CONFIG.format(width=width, test=test))
 
 
+@pytest.mark.long
 @pytest.mark.end_to_end
 def test_trains_what_is_missing_and_reuses_what_is_there(systems, tmp_path, monkeypatch, capfd):
     runs, plot = tmp_path / "runs", tmp_path / "runs" / "compare" / "plot.png"
@@ -137,6 +138,7 @@ def test_trains_what_is_missing_and_reuses_what_is_there(systems, tmp_path, monk
         compare.compare(systems[:1], runs, None)
 
 
+@pytest.mark.long
 @pytest.mark.end_to_end
 def test_a_run_that_fails_ends_it(systems, tmp_path, capfd):
     write_config(tmp_path, test="nowhere")

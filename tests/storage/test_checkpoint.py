@@ -125,6 +125,7 @@ def _failing(at, error, counted):
         yield
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("error", [Killed(), OSError(5, "Input/output error")])
 def test_whenever_a_save_is_cut_short_the_one_before_survives(tmp_path, error):
     """Cut at every call to the system, before and after it; then the run goes on."""
@@ -161,6 +162,7 @@ def test_whenever_a_save_is_cut_short_the_one_before_survives(tmp_path, error):
     assert outcomes == {1, 2}
 
 
+@pytest.mark.long
 def test_a_damaged_one_is_replaced_whenever_that_is_cut_short(tmp_path):
     at = 0
     while True:

@@ -117,8 +117,10 @@ def on_one(over, name: str, steps: int, policy: str) -> np.ndarray:
     return curve(over(1), name, steps, policy)
 
 
-@pytest.mark.parametrize("name", TASKS)
-@pytest.mark.parametrize(("devices", "parts"), [(2, 2), (4, 1)])
+@pytest.mark.parametrize(
+    "name", ["tagging", "two losses", pytest.param("regression", marks=pytest.mark.long)]
+)
+@pytest.mark.parametrize(("devices", "parts"), [(2, 2), pytest.param(4, 1, marks=pytest.mark.long)])
 def test_50_steps_in_float32_agree_to_1e_4(strategy_over, name, devices, parts):
     one = on_one(strategy_over, name, 50, "float32")
     shared = curve(strategy_over(devices), name, 50, "float32", parts)

@@ -6,6 +6,7 @@ one thawed late starts with a fresh bias correction.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -98,7 +99,7 @@ class AdamW:
     ):
         """One parameter on one device; returns the sum of squares of its change."""
         settings, dtype = self.settings, parameter.dtype
-        betas = {"beta1": settings.beta1, "beta2": settings.beta2}
+        betas: dict[str, Any] = {"beta1": settings.beta1, "beta2": settings.beta2}
         count = updates.assign_add(1)
         scalars = share(_scalars, count, factor, rate, decay=decay, dtype=dtype.name, **betas)
         tensors = (parameter.read_value(), gradient, first.read_value(), second.read_value())

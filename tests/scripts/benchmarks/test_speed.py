@@ -78,6 +78,7 @@ def test_table_shows_what_counts(capsys):
     assert "does not hold: ours never reached 0.7500" in capsys.readouterr().out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
