@@ -267,7 +267,11 @@ def test_a_cut_tagger_goes_on_as_the_uncut(launch, tagging, tagged, tmp_path):
 @pytest.mark.promises
 @pytest.mark.parametrize("name", ["tagging", "two_losses"])
 def test_a_run_killed_in_four_places_ends_as_the_undisturbed(request, name, tmp_path):
-    flags = ("--config.runtime.max_rows_per_device=4", "--config.evaluation.every_steps=10")
+    flags = (
+        "--config.runtime.max_rows_per_device=4",
+        "--config.evaluation.every_steps=10",
+        "--config.evaluation.batch_size=16",
+    )
     job: Job = request.getfixturevalue(name)
     ok(run(*job.at(tmp_path / "calm", *flags)))
     killed = job.at(tmp_path / "killed", *flags)

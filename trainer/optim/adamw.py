@@ -116,7 +116,7 @@ class AdamW:
 
 
 def _scalars(count, factor, rate, *, beta1, beta2, decay, dtype):
-    """What `_adamw` takes: the two corrections are worked out in float64, whatever the type."""
+    """The scalars that `_adamw` takes; the two corrections in float64, whatever the type."""
     count = tf.cast(count, tf.float64)
     size = rate / (1 - tf.pow(tf.constant(beta1, tf.float64), count))
     root = tf.sqrt(1 - tf.pow(tf.constant(beta2, tf.float64), count))
