@@ -110,7 +110,7 @@ test: install data weights
 
 test-long: install data weights
 	$(PY) -m pytest -m "long and not slow and not promises and not cluster and not browser" \
-	    -n 2 --dist loadfile $(ARGS)
+	    -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-promises: install data
 	$(PY) -m pytest -m "promises and not slow" -n 2 --dist loadfile $(ARGS)

@@ -134,12 +134,14 @@ def _kill(folder: Path, *flags: str) -> None:
     command = [sys.executable, "-m", "launch.train", *flags, f"--workdir={folder}"]
     process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list(folder.glob("checkpoints/step-*")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
+    try:
+        while not list(folder.glob("checkpoints/step-*")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture

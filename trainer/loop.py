@@ -51,9 +51,9 @@ class Loop:
         self.run, self.config = run, run.config
         config = run.config
         self.plan = run.plan()
-        _, self.parts = run.rows_and_parts()
+        rows, self.parts = run.rows_and_parts()
         run.check_metrics()
-        probe.check(run.task, run.model, run.split("train"), run.metric)
+        probe.check(run.task, run.model, run.split("train"), run.metric, rows // self.parts)
         self.phases = plan_phases(config.phases, list(run.parameters), self.plan.steps_per_epoch)
         for phase in self.phases:
             if phase.settings.cache_features:

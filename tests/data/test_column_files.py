@@ -1,11 +1,15 @@
 """Column files: blanks, tabs, document marks, and lines that do not fit."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
+from trainer.config import Data
 from trainer.data import column_files
 from trainer.data.column_files import sentences
+from trainer.data.columns import WORDS, Column
+from trainer.data.files import FileRecords
 from trainer.errors import UserError
 
 CONLL = """-DOCSTART- -X- O O
@@ -62,3 +66,10 @@ def test_a_sentence_without_end_is_refused(monkeypatch):
     assert read("a O\n" * 3) == [[["a"] * 3, ["O"] * 3]]
     with pytest.raises(UserError, match="file a, line 4: a sentence of over 3 words: an empty"):
         read("a O\n" * 4)
+
+
+def test_the_endings_of_a_file_of_words_are_named():
+    columns = [Column("words", "0", WORDS)]
+    said = r"must end in \.csv, \.tsv, \.jsonl, \.txt, \.conll, \.iob, \.bio, or in one of them"
+    with pytest.raises(UserError, match=said):
+        FileRecords("train", Path("a.xml"), columns, Data())

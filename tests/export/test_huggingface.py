@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import keras
 import pretrained_folders as folders
 import pytest
 from begun_runs import STEP, TASKS, begun, loaded
@@ -21,6 +22,7 @@ from trainer.errors import UserError
 from trainer.export.huggingface import to_hugging_face
 from trainer.models.families import FAMILIES
 from trainer.storage.workdir import Workdir
+from trainer.tasks.regression import Regression
 
 WITH_HEAD = (
     *folders.FAMILIES,
@@ -54,6 +56,22 @@ def test_weights_that_did_not_change_are_those_that_came(tmp_path, layout):
     assert "start afresh: none; tensors not used: none" in said
     saved = run.best.values(STEP, [f"model/{name}" for name in ours])
     assert [n for n in ours if ours[n].numpy().tobytes() != saved[f"model/{n}"].tobytes()] == []
+
+
+class OwnHead(Regression):
+    """A task that makes its head itself."""
+
+    def head(self, architecture):
+        return keras.layers.Dense(1)
+
+
+def test_a_head_of_the_tasks_own_is_refused(bert, tmp_path, monkeypatch):
+    config, derived = bert.read_to_run(())
+    config.task = OwnHead()
+    monkeypatch.setattr(bert, "read_to_run", lambda trusted: (config, {**derived, "facts": {}}))
+    with pytest.raises(UserError, match=r"transformers has no class for .*OwnHead: export it to"):
+        to_hugging_face(bert, tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
 
 
 @pytest.mark.parametrize("layout", WITHOUT_HEAD)

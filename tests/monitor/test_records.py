@@ -22,5 +22,5 @@ def test_belongs_to_a_run_that_resumes_at_20(step, evaluation, kept):
 
 def test_is_evaluation():
     assert all(map(is_evaluation, ("validation/loss", "test/f1", "evaluation/test confusion",
-                                   "attention/validation review 0", "final/test/f1")))  # fmt: skip
+                                   "attention/validation text 0", "final/test/f1")))  # fmt: skip
     assert not any(map(is_evaluation, ("train/loss", "wall_seconds", "encoder/w", "step")))

@@ -183,7 +183,7 @@ def test_attention_is_among_the_pictures(tmp_path):
     board = TensorBoard(tmp_path, 0)
     board.evaluation(3, _report("test"), [seen, seen])
     read = EventAccumulator(str(tmp_path)).Reload()
-    width, height, png = tf.make_ndarray(read.Tensors("attention/test review 1")[0].tensor_proto)
+    width, height, png = tf.make_ndarray(read.Tensors("attention/test text 1")[0].tensor_proto)
     with Image.open(io.BytesIO(png)) as picture:
         assert picture.size == (int(width), int(height))
 

@@ -74,7 +74,7 @@ def test_every_page_shows_the_runs(runs):
     for tag in ("validation/pos/pr_curves", "test/pos/pr_curves"):
         assert f"tag: {tag}" in shown["pr_curves"]
     for tag in (
-        "attention/validation review 0",
+        "attention/validation text 0",
         "evaluation/test confusion matrix",
         "evaluation/test reliability",
     ):

@@ -17,11 +17,13 @@ from transformers import PreTrainedTokenizerFast
 
 from trainer import settings
 from trainer.config import Experiment, differences, from_dict, to_dict, validate
+from trainer.data.columns import Row
 from trainer.errors import UserError
 from trainer.storage import fields
 from trainer.storage.workdir import Workdir
 from trainer.tasks import stored
 from trainer.tasks.classification import Classification
+from trainer.tasks.multi_label import MultiLabel
 from trainer.tasks.stored import StoredTask, check_class
 from trainer.tasks.task import Task, check_columns, class_path, encoding_of
 
@@ -322,6 +324,32 @@ def test_columns_are_checked():
         check_columns(Odd(words="label"))
     with pytest.raises(UserError, match=r"trainer\.tasks\.task:Task has no column of text or word"):
         check_columns(Task())
+
+
+class Spelt(Classification):
+    """With outputs of no kind that there is."""
+
+    kind = "token"
+
+
+def test_the_kind_of_outputs_is_checked():
+    with pytest.raises(UserError, match=r"Spelt\.kind='token' is neither 'sequence' nor 'tokens'"):
+        check_columns(Spelt())
+
+
+@dataclass
+class Several(MultiLabel):
+    """Of the user's own, with several labels."""
+
+    share: float = 0.3
+
+
+def test_a_class_of_ones_own_with_several_labels_comes_back():
+    task = Several(label="tags", share=0.4)
+    found = stored.from_dict(as_json(task)).imported()
+    assert (type(found), found) == (Several, task)
+    bound = found.bound({"labels": ["a", "b"]})
+    assert bound.gold(Row({"label": ["b"]}, 0, "f"), None)["label"].tolist() == [0, 1]
 
 
 def test_a_class_has_its_import_path():

@@ -10,9 +10,10 @@ from typing import BinaryIO
 
 from trainer import config
 from trainer.data import column_files
-from trainer.data.columns import LISTS, Column, Row, value_of
+from trainer.data.columns import LISTS, TAGS, WORDS, Column, Row, value_of
 from trainer.data.rows import (
     DELIMITERS,
+    ENDINGS,
     Format,
     Remarks,
     format_of,
@@ -24,7 +25,7 @@ from trainer.data.rows import (
 from trainer.data.sources import Records
 from trainer.errors import UserError
 
-ENDINGS = (".csv", ".tsv", ".jsonl")
+OF_ROWS = (".csv", ".tsv", ".jsonl")
 
 
 class FileRecords:
@@ -47,9 +48,12 @@ class FileRecords:
         if not kind and words and format_ and format_.kind == "text":
             format_ = format_._replace(kind="columns")
         if not format_ or format_.kind == "text":
+            columns_of_words = any(column.kind in (WORDS, TAGS) for column in columns)
+            of_words = [f".{ending}" for ending in ENDINGS] if columns_of_words else []
             raise UserError(
-                f"config.data.{field}={str(path)!r} must end in {', '.join(ENDINGS)}, or in one of"
-                " them and .gz: the ending says how to read it, unless config.data.format does"
+                f"config.data.{field}={str(path)!r} must end in {', '.join([*OF_ROWS, *of_words])},"
+                " or in one of them and .gz: the ending says how to read it, unless"
+                " config.data.format does"
             )
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise UserError(f"{self.title} is no regular file: it must be read more than once")

@@ -40,7 +40,7 @@ def to_hugging_face(workdir: Workdir, output: Path, trusted: Collection[str] = (
     config, derived = workdir.read_to_run(trusted)
     task = config.task.bound(derived["facts"])
     fields = task.native_config()
-    if fields is None:
+    if fields is None or task.own_head:
         raise UserError(
             f"--workdir={workdir.path}: transformers has no class for {class_path(task)}: export it"
             " to savedmodel or keras"

@@ -68,7 +68,8 @@ def share(
 ) -> Any:
     """`chain(*tensors, **settings)`, traced once for each shape.
 
-    A model has many parameters and few shapes: tracing each anew is half of a start.
+    A model has many parameters and few shapes: tracing each anew is much of a start. The first
+    trace stays: a chain may not ask whether it is inside `fusing` or `compiling`.
     """
     with _named(chain):
         return _forward(chain, tuple(sorted(settings.items())), compiled)(*tensors)

@@ -106,7 +106,7 @@ class TensorBoard:
         title = f"{report.split} after step {step:,}"
         summaries = [each for shown in report.shown for each in _drawn(report.split, shown, title)]
         for i, seen in enumerate(attention):
-            name = f"attention/{report.split} review {i}"
+            name = f"attention/{report.split} text {i}"
             summaries.append(plugins.image(name, figures.attention(seen)))
         self._write(step, summaries)
 

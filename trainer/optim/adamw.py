@@ -100,7 +100,7 @@ class AdamW:
         """One parameter on one device; returns the sum of squares of its change."""
         settings, dtype = self.settings, parameter.dtype
         betas: dict[str, Any] = {"beta1": settings.beta1, "beta2": settings.beta2}
-        count = updates.assign_add(1)
+        count = tf.identity(updates.assign_add(1))
         scalars = share(_scalars, count, factor, rate, decay=decay, dtype=dtype.name, **betas)
         tensors = (parameter.read_value(), gradient, first.read_value(), second.read_value())
         change, m, v = fuse_constant(_adamw, *tensors, *scalars, epsilon=settings.epsilon, **betas)

@@ -18,7 +18,7 @@ from trainer.tasks.task import Scores, Task, class_path
 _ROWS = 16  # so many that a metric such as an AUC is defined on them
 
 
-def check(task: Task, model: keras.Model, table: Table, metric: str) -> None:
+def check(task: Task, model: keras.Model, table: Table, metric: str, most: int = _ROWS) -> None:
     """Tries a task of the user's own on rows from all over a table; this library's are known.
 
     Args:
@@ -26,6 +26,7 @@ def check(task: Task, model: keras.Model, table: Table, metric: str) -> None:
       model: gives its outputs.
       table: of training.
       metric: chooses the best weights.
+      most: rows that a device takes at once.
 
     Raises:
       UserError: it raises an error, or returns what has other names or shapes than it should.
@@ -33,7 +34,7 @@ def check(task: Task, model: keras.Model, table: Table, metric: str) -> None:
     path = class_path(task)
     if path.partition(".")[0] == __name__.partition(".")[0]:
         return
-    rows = np.linspace(0, len(table) - 1, min(_ROWS, len(table))).astype(np.int64)
+    rows = np.linspace(0, len(table) - 1, min(_ROWS, most, len(table))).astype(np.int64)
     length = int(table.lengths[rows].max())
     batch = table.gather(tf.constant(rows, tf.int64), length)
 

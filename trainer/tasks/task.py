@@ -116,7 +116,7 @@ class Examples(NamedTuple):
 class Task:
     """A task: what is learned from a batch, and how a whole set is judged.
 
-    A batch holds INPUTS, int32 [B, T], WEIGHT, and the task's arrays. `prepare`, `weights`,
+    A batch holds INPUTS and WEIGHT of `trainer.batch`, and the task's arrays. `prepare`, `weights`,
     `losses` and `answers` run in the graph, on a part of the rows of a global batch; the others on
     the host, in NumPy.
 
@@ -556,11 +556,13 @@ def encoding_of(task: Task) -> list[Any]:
 
 
 def check_columns(task: Task) -> None:
-    """Refuses a column of an unknown kind, or one that is named twice.
+    """Refuses outputs or a column of an unknown kind, or a column that is named twice.
 
     Raises:
       UserError: which.
     """
+    if task.kind not in ("sequence", "tokens"):
+        raise UserError(f"{class_path(task)}.kind={task.kind!r} is neither 'sequence' nor 'tokens'")
     names: dict[str, str] = {}
     for column in task.columns():
         if column.kind not in KINDS:
