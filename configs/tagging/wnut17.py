@@ -6,9 +6,9 @@ python -m launch.train --config=configs/tagging/wnut17.py --workdir=runs/wnut17 
 The files are those of its repository: wnut17train.conll, emerging.dev.conll and
 emerging.test.annotated, or .gz of them.
 
-On 2 cores of an AMD EPYC without bfloat16, with --config.runtime.precision=float32, this printed test
-F1 0.4270 (precision 0.5357, recall 0.3550). Resumed once, and beside other work, it took 20 minutes
-of processor time.
+On 2 cores of an AMD EPYC without bfloat16, with --config.runtime.precision=float32, this printed
+test F1 0.4270 (precision 0.5357, recall 0.3550). Resumed once, and beside other work, it took 20
+minutes of processor time.
 """
 
 from configs.tagging import common
