@@ -126,7 +126,7 @@ class Slurm:
             )
         try:
             self.wait(self._first)
-            self.wait(lambda: self.run("sinfo", "--noheader", "--format=%D%T").stdout == "2idle\n")
+            self.wait(self.idle)
         except BaseException:
             self.close()
             raise
@@ -138,6 +138,16 @@ class Slurm:
         """The process that holds the namespaces."""
         pid = self._world.pid
         return Path(f"/proc/{pid}/task/{pid}/children").read_text().strip()
+
+    def idle(self) -> bool:
+        """Tells whether both nodes are up and free."""
+        return self.run("sinfo", "--noheader", "--format=%D%T", "-pmain").stdout == "2idle\n"
+
+    def cancel_all(self) -> None:
+        """Ends what a test left running, so that the next one finds both nodes free."""
+        self.run("scancel", "--full", "--signal=KILL", "--user=root")
+        self.run("scancel", "--user=root")
+        self.wait(self.idle, 90)
 
     def run(self, *command: object, cwd: Path = ROOT, **environment: str) -> Ended:
         """Runs a command as on a login node of the cluster, to its end."""
@@ -152,7 +162,7 @@ class Slurm:
         )
         return Ended(done.returncode, done.stdout, done.stderr)
 
-    def wait(self, done: Callable[[], object], seconds: float = 30) -> None:
+    def wait(self, done: Callable[[], object], seconds: float = 90) -> None:
         """Waits until `done`; fails after so many seconds."""
         deadline = time.monotonic() + seconds
         while not done():
@@ -170,7 +180,7 @@ class Slurm:
         shown = self.run("scontrol", "--oneliner", "show", "job", job).stdout
         return dict(re.findall(r"(\S+?)=(\S*)", shown))
 
-    def wait_for_state(self, job: str, state: str, seconds: float = 30) -> None:
+    def wait_for_state(self, job: str, state: str, seconds: float = 90) -> None:
         """Waits until a job is in a state, such as RUNNING; fails where it ends in another."""
 
         def there() -> bool:

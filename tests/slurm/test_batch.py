@@ -59,6 +59,17 @@ class Batch:
         assert found["Restarts"] == str(restarts), self.said
 
 
+def no_task_is_left(slurm: Slurm) -> bool:
+    return str(HERE) not in slurm.run("ps", "-e", "-o", "args").stdout
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays(slurm):
+    """Of a test that failed: its job would take CPUs from the tests after it."""
+    yield
+    slurm.cancel_all()
+
+
 def test_what_sbatch_refuses(slurm, workdir):
     command = (sys.executable, "-m", "launch.slurm", "--partition=nowhere", "--")
     train = ("--config=none", f"--workdir={workdir}")
@@ -163,7 +174,7 @@ def test_scancel_lets_it_save_and_end(slurm, workdir):
     batch.wait_for_starts(1)
     slurm.run("scancel", batch.number)
     batch.ends("CANCELLED", "75:0", restarts=0)
-    slurm.wait(lambda: str(HERE) not in slurm.run("ps", "-e", "-o", "args").stdout)
+    slurm.wait(lambda: no_task_is_left(slurm))
     assert batch.noted(0) == batch.noted(1) == ["start", "SIGTERM", "end"]
 
 
@@ -196,6 +207,8 @@ def test_slurm_itself_queues_it_again(slurm, workdir, how):
         slurm.run("scontrol", "update", "node=n10", "State=DOWN", "Reason=test")
         slurm.wait(lambda: slurm.state(batch.number)["JobState"] != "RUNNING")
         slurm.run("scontrol", "update", "node=n10", "State=RESUME")
+        slurm.wait(slurm.idle)
+        slurm.wait(lambda: no_task_is_left(slurm))
     batch.begin_again()
     batch.ends("COMPLETED", "0:0", restarts=1)
     assert batch.noted(0)[:1] + batch.noted(0)[-1:] == ["start", "start"]
