@@ -28,12 +28,12 @@ _TRUST = program.define_trust()
 
 def main() -> None:
     """Exports the weights that validation chose."""
-    program.import_tensorflow()
-    from trainer.storage.workdir import Workdir
-
     output: Path = _OUTPUT.value
     if output.is_dir() and any(output.iterdir()):  # before anything is loaded
         raise UserError(f"--output={output} is there already: choose another folder")
+    program.import_tensorflow()
+    from trainer.storage.workdir import Workdir
+
     workdir = Workdir(_WORKDIR.value)
     workdir.read_to_run(_TRUST.value)
     write = _hugging_face if _FORMAT.value == "huggingface" else _own

@@ -117,6 +117,8 @@ def run(main: Callable[..., int | None], usage: str, texts: bool = False) -> Non
             return (main(arguments[1:]) if texts else main()) or 0
         except UserError as error:
             return fail(str(error))
+        except PermissionError as error:
+            return fail(not_permitted(error))
 
     app.run(guarded, flags_parser=_parse)
 
@@ -203,6 +205,12 @@ def check_train_flags(arguments: Sequence[str], scheduler: str) -> None:
     for flag in ("hosts", "index"):
         if value_of(flag, arguments):
             raise UserError(f"--{flag} after `--`: leave it out, {scheduler} gives the addresses")
+
+
+def not_permitted(error: PermissionError) -> str:
+    """The message about a place that this user may not look into."""
+    place = error.filename if isinstance(error.filename, (str, os.PathLike)) else "a file or folder"
+    return f"{place}: {error.strerror}: name a place that this user may read, or change its rights"
 
 
 def fail(message: str) -> int:

@@ -29,7 +29,7 @@ from trainer.storage.paths import real
 if TYPE_CHECKING:
     from trainer.config import Data
     from trainer.data.rows import Format, Remarks
-    from trainer.prediction.inputs import Columns, Input
+    from trainer.prediction.inputs import Columns, Given, Input
     from trainer.prediction.page import Explained
     from trainer.tasks.task import Task
     from trainer.trained import TrainedModel
@@ -185,10 +185,8 @@ def _input(
             program.say(f"Reads {format_.kind} from standard input; Ctrl-D ends it")
         waiting = io.BufferedReader(Waiting(sys.stdin.fileno(), stop))
         rows = read(waiting, format_, columns, task, "standard input", **how)
-        try:
-            yield Input(rows, None, " texts", lambda count: count)
-        finally:
-            _say_remarks("standard input", remarks)
+        rows = _telling(rows, "standard input", remarks)
+        yield Input(rows, None, " texts", lambda count: count)
         return
     path: Path = _INPUT.value
     try:
@@ -202,19 +200,25 @@ def _input(
 
             size = path.stat().st_size
             rows = read(file, format_, columns, task, f"file {path}", **how)
-            try:
-                yield Input(rows, size, "B", progress)
-            finally:
-                _say_remarks(f"file {path}", remarks)
+            yield Input(_telling(rows, f"file {path}", remarks), size, "B", progress)
     except OSError as error:
         if error.filename != str(path):
             raise
         raise UserError(f"cannot read --input={path}: {error.strerror}") from error
 
 
-def _say_remarks(title: str, remarks: "Remarks") -> None:
-    if str(remarks):
-        program.say(f"Note: {title}: {remarks}")
+def _telling(rows: "Iterator[Given]", title: str, remarks: "Remarks") -> "Iterator[Given]":
+    """The rows; what is odd is told at the first such row, and in whole at the end."""
+    told = ""
+    try:
+        for each in rows:
+            if not told and str(remarks):
+                told = str(remarks)
+                program.say(f"Note: {title}: {told}")
+            yield each
+    finally:
+        if str(remarks) != told:
+            program.say(f"Note: {title}: {remarks}")
 
 
 def _check_flags() -> None:

@@ -24,6 +24,7 @@ from launch.cluster_common import MAX_WORKERS
 from launch.cluster_slurm import TASKS_PER_NODE
 from launch.texts import check_plain, shortened
 from trainer.errors import UserError
+from trainer.storage.disk import replace
 from trainer.storage.paths import local
 
 WRITTEN = "# Written by launch.slurm."
@@ -129,7 +130,7 @@ def main(train: list[str]) -> None:
     job.check()
     text = script(job, os.environ)
     if flags.FLAGS.dry_run:
-        print(text, end="")
+        show(text)
         return
     _write(job.script, text)
     number = submit(job.script)
@@ -141,6 +142,13 @@ def main(train: list[str]) -> None:
         f"Curves: tensorboard --logdir={shlex.quote(_short(job.workdir / 'tensorboard'))}\n"
         f"To end it: scancel {number}"
     )
+
+
+def show(text: str) -> None:
+    """Prints a script as it would be written: in a C locale, too, a path in it stays the same."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.flush()
 
 
 def seconds(time: str) -> int:
@@ -182,7 +190,9 @@ def script(job: Job, environment: Mapping[str, str]) -> str:
         "",
         f"{python} -m launch.restarts --max_restarts={job.max_restarts} --workdir={workdir} -- \\",
         f"    {python} -m launch.srun {shlex.join(srun)} \\",
-        " \\\n        ".join([f"    {python} -m launch.train", *map(shlex.quote, job.train)]),
+        f"    {python} -m launch.train \\",
+        *(f"        {shlex.quote(flag)} \\" for flag in job.train[:-1]),
+        f"        {shlex.quote(job.train[-1])}",
     ]
     written = f"{WRITTEN} Submit it again to go on: sbatch {shlex.quote(str(job.script))}"
     return batch(written, [*_options(job), *job.sbatch], job.setup, command, environment)
@@ -204,6 +214,8 @@ def batch(
       command: its lines, in shell; what they start must send SIGTERM on.
       environment: the variables of this process.
     """
+    activation = _activation(environment)
+    check_plain([written, *options, setup, *command, *activation, str(Path.cwd())])
     lines = [
         "#!/bin/bash",
         written,
@@ -214,7 +226,7 @@ def batch(
         "",
         *(["{", f"    {setup}", "} || exit 2"] if setup else []),
         f"cd {shlex.quote(str(Path.cwd()))} || exit 2",
-        *_activation(environment),
+        *activation,
         "",
         *command,
         "status=$?",
@@ -227,7 +239,6 @@ def batch(
         "fi",
         'exit "$status"',
     ]
-    check_plain("\n".join(lines).split("\n"))  # paths of the environment among it
     return "\n".join(lines) + "\n"
 
 
@@ -275,9 +286,11 @@ def _write(path: Path, text: str) -> None:
                 f"{path} is not from launch.slurm: move it, or choose another --workdir"
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        replace(path, text)
     except OSError as error:
-        raise UserError(f"cannot write {path} ({error.filename}: {error.strerror})") from error
+        raise UserError(
+            f"cannot write {path} ({error.filename or path}: {error.strerror})"
+        ) from error
 
 
 def submit(path: Path) -> str:

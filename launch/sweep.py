@@ -14,6 +14,7 @@ failed is left out, --retry tries it once more. --show prints the table so far. 
 import argparse
 import contextlib
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -29,11 +30,14 @@ from rich.table import Table
 from launch import main as program
 from launch import slurm
 from launch.arguments import as_path
+from launch.environment import speak_any_text
 from launch.local import dies_with_this_process
-from launch.trials import Plan, draws, experiment, grid
-from trainer.errors import UserError
+from launch.texts import check_plain
+from launch.trials import Plan, draws, grid
+from trainer.errors import MOST, UserError, one_line, shown
 from trainer.imports import search_current_folder
 from trainer.storage import contents, sealed
+from trainer.storage.disk import replace
 
 ROOT = Path(__file__).parents[1]
 _NOTE = "failed.txt"  # beside a trial's folder, after its name and a dot
@@ -69,13 +73,11 @@ class Sweep:
 
     def failed(self, number: int) -> str:
         """How a trial failed; empty: it did not, or has ended since."""
-        with contextlib.suppress(FileNotFoundError):
-            return (
-                ""
-                if self.finished(number)
-                else self.note(number).read_text(encoding="utf-8").strip()
-            )
-        return ""
+        note = self.note(number)
+        if self.finished(number) or not note.is_file():
+            return ""
+        with note.open(encoding="utf-8", errors="replace") as file:
+            return one_line(file.read(MOST)) or "no reason is noted"
 
     def stop(self, number: int, frame: object) -> None:
         """A handler: the trial that runs shall save and end, and no other begin."""
@@ -129,9 +131,7 @@ class Sweep:
 
     def show(self) -> None:
         """Prints a table, the best trial on top, and what to do next."""
-        config = experiment(self.plan.flags(0, self.folder))
-        metric = config.evaluation.metric or config.task.metric
-        sign = 1 if metric in config.task.lower else -1
+        metric, sign = self.plan.metric, 1 if self.plan.lower else -1
         rows: list[tuple[float, list[str]]] = []
         fields = list(dict.fromkeys(field for each in self.plan.trials for field in each))
         for number, settings in enumerate(self.plan.trials):
@@ -167,20 +167,29 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(program.fail(f"{message}; --help lists the flags"))
 
 
+def _count(text: str) -> int:
+    """The `type` of an argument that is a whole number from 0."""
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(
+            f"{shown(text)} is no whole number below a thousand million"
+        )
+    return int(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """The flags."""
     made = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--output", type=as_path, required=True, help="folder of the sweep")
     made.add_argument("--list", action="append", default=[], help="FIELD=A,B,C; all combinations")
     made.add_argument("--random", action="append", default=[], help="FIELD=log:LOW:HIGH …")
-    made.add_argument("--trials", type=int, default=0, help="how many draws of --random")
-    made.add_argument("--seed", type=int, default=0, help="of --random")
+    made.add_argument("--trials", type=_count, default=0, help="how many draws of --random")
+    made.add_argument("--seed", type=_count, default=0, help="of --random")
     made.add_argument("--retry", action="store_true", help="try failed trials again")
     made.add_argument("--show", action="store_true", help="print the table, train nothing")
-    made.add_argument("--trial", type=int, help="train this one only, as a Slurm array does")
+    made.add_argument("--trial", type=_count, help="train this one only, as a Slurm array does")
     made.add_argument("--slurm", action="store_true", help="submit the trials as a job array")
-    made.add_argument("--parallel", type=int, default=0, help="jobs of the array at once (all)")
-    made.add_argument("--save_seconds", type=int, default=120, help="saves so long before a limit")
+    made.add_argument("--parallel", type=_count, default=0, help="jobs of the array at once")
+    made.add_argument("--save_seconds", type=_count, default=120, help="saves so early")
     made.add_argument("--sbatch", action="append", default=[], help="an option, as --gres=gpu:1")
     made.add_argument("--dry_run", action="store_true", help="print the script, submit nothing")
     return made
@@ -192,34 +201,29 @@ def main(arguments: list[str]) -> int:
     if "--" in arguments:
         at = arguments.index("--")
         own, train = arguments[:at], arguments[at + 1 :]
-    flags = parser().parse_args(own)
     try:
+        check_plain(arguments)
+        flags = parser().parse_args(own)
         return _sweep(flags, train)
     except UserError as error:
         return program.fail(str(error))
     except OSError as error:
-        return program.fail(f"cannot write --output={flags.output}: {error}")
+        return program.fail(f"--output={flags.output}: {error}")
 
 
 def _sweep(flags: argparse.Namespace, train: list[str]) -> int:
     file = flags.output / "sweep.json"
-    if flags.show or flags.trial is not None:
-        plan = Plan.load(file)
-    else:
-        plan = _plan(flags, train)
-        plan.check()
-        plan.save(file)
-    sweep = Sweep(flags.output, plan)
     if flags.show:
-        sweep.show()
+        Sweep(flags.output, Plan.load(file)).show()
         return 0
+    plan = _plan(flags, train)  # sweep.json may be a stranger's: what it names is not run
+    plan.save(file)
+    sweep = Sweep(flags.output, plan)
     if flags.slurm:
         return _submit(flags, plan)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, sweep.stop)
     if flags.trial is not None:
-        if not 0 <= flags.trial < len(plan.trials):
-            raise UserError(f"--trial={flags.trial}: there are {len(plan.trials)}, from 0")
         return sweep.run_all([flags.trial], flags.retry)
     lock = FileLock(flags.output / ".lock")
     with contextlib.suppress(Timeout):
@@ -242,7 +246,9 @@ def _plan(flags: argparse.Namespace, train: list[str]) -> Plan:
         raise UserError("--workdir after `--`: leave it out, each trial has its own in --output")
     program.check_config(program.value_of("config", train))
     trials = grid(flags.list) if flags.list else draws(flags.random, flags.trials, flags.seed)
-    return Plan(train, trials)
+    if flags.trial is not None and flags.trial >= len(trials):
+        raise UserError(f"--trial={flags.trial}: there are {len(trials)}, from 0")
+    return Plan.checked(train, trials, flags.trial)
 
 
 def _submit(flags: argparse.Namespace, plan: Plan) -> int:
@@ -256,20 +262,24 @@ def _submit(flags: argparse.Namespace, plan: Plan) -> int:
         "--open-mode=append",
         "--requeue",
     ]
+    own = [f"--output={folder}", *(f"--list={each}" for each in flags.list)]
+    if flags.random:
+        own += [f"--random={each}" for each in flags.random]
+        own += [f"--trials={flags.trials}", f"--seed={flags.seed}"]
+    own += ["--retry"] if flags.retry else []
     command = [
         # sbatch's cores for a task do not reach srun from Slurm 22.05 on.
         "srun --ntasks=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK} \\",
-        f"    {shlex.quote(sys.executable)} -m launch.sweep --output={shlex.quote(str(folder))} \\",
-        '    --trial="$SLURM_ARRAY_TASK_ID"' + (" --retry" if flags.retry else ""),
+        f"    {shlex.quote(sys.executable)} -m launch.sweep {shlex.join(own)} \\",
+        f'    --trial="$SLURM_ARRAY_TASK_ID" -- {shlex.join(plan.train)}',
     ]
-    written = "# Written by launch.sweep."
     quoted = [*map(shlex.quote, options), *flags.sbatch]
-    script = slurm.batch(written, quoted, "", command, os.environ)
+    script = slurm.batch("# Written by launch.sweep.", quoted, "", command, os.environ)
     if flags.dry_run:
-        print(script, end="")
+        slurm.show(script)
         return 0
     path = folder / "sweep.sbatch"
-    path.write_text(script, encoding="utf-8")
+    replace(path, script)
     number = slurm.submit(path)
     program.say(
         f"Submitted job array {number}: {path}\n"
@@ -280,5 +290,6 @@ def _submit(flags: argparse.Namespace, plan: Plan) -> int:
 
 
 if __name__ == "__main__":
+    speak_any_text()
     search_current_folder()  # as a trial has it: a config may import another
     sys.exit(main(sys.argv[1:]))

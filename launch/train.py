@@ -65,10 +65,13 @@ def main() -> int:
     status = 1
     try:
         status = _train(workers, secret, signals, lock_seconds)
-    except UserError as error:
+    except (UserError, PermissionError) as error:
+        said = str(error)
+        if isinstance(error, PermissionError):
+            said = program.not_permitted(error)
         status = program.USER_ERROR
-        workers.leave(status, str(error))
-        program.fail(str(error))
+        workers.leave(status, said)
+        program.fail(said)
     except Lost as error:
         status = LOST
         program.fail(str(error))

@@ -9,15 +9,16 @@ on a part of train.
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from launch.arguments import as_path
 from trainer.errors import UserError
+from trainer.storage import contents, sealed
 
 ROOT = Path(__file__).resolve().parents[1]
 # By config: the folder of its files, and the metrics that GLUE reports.
@@ -54,10 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def train(name: str, seed: int, data: Path, output: Path, more: Sequence[str]) -> int:
-    """Trains a task with a seed, unless that is done; returns the exit status of launch.train."""
+    """Trains a task with a seed to its end; returns the exit status of launch.train."""
     workdir = output / f"{name}-{seed}"
-    if (workdir / "result.json").exists():
-        return 0
     command = [
         *(sys.executable, "-m", "launch.train", f"--config=configs/glue/{name}.py"),
         f"--config.data.data_dir={data / TASKS[name][0]}",
@@ -70,8 +69,7 @@ def table(names: Sequence[str], seeds: int, output: Path) -> str:
     """Lines of Markdown: for each metric its mean over the seeds, and what each gave."""
     lines = ["| task | metric | mean | seeds | seconds |", "|---|---|---:|---|---:|"]
     for name in names:
-        paths = [output / f"{name}-{seed}" / "result.json" for seed in range(seeds)]
-        results = [json.loads(path.read_text()) for path in paths]
+        results = [_result(output / f"{name}-{seed}" / "result.json") for seed in range(seeds)]
         seconds = statistics.mean(result["wall_seconds"] for result in results)
         for metric in TASKS[name][1]:
             found = [result["test"].get(metric) for result in results]
@@ -79,6 +77,13 @@ def table(names: Sequence[str], seeds: int, output: Path) -> str:
             mean = "" if None in found else f"{statistics.mean(found):.4f}"
             lines.append(f"| {TASKS[name][0]} | {metric} | {mean} | {each} | {seconds:.0f} |")
     return "\n".join(lines)
+
+
+def _result(path: Path) -> dict[str, Any]:
+    try:
+        return contents.result(sealed.read(path))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -436,6 +436,24 @@ def test_the_files_of_data_are_paths_and_splits_are_none(monkeypatch):
         validate(Experiment(data=Data(source="files", validation="S3://b")))
 
 
+@pytest.mark.parametrize("where", ["gs://b/t.csv", "~nobody_x/t.csv", "x" * 300, "a\0b", "\udcff"])
+def test_further_sets_are_paths_as_well(where):
+    sets = ("a=a.csv", f"b={where}")
+    with pytest.raises(UserError, match=r"^config\.data\.more_tests='?"):
+        validate(Experiment(data=Data(source="files", more_tests=sets)))
+
+
+def test_the_paths_of_further_sets_are_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    config = Experiment(data=Data(source="files", more_tests=("a=a.csv", "b=~/b.csv")))
+    expand_paths(config)
+    assert config.data.more_tests == ("a=a.csv", "b=/home/me/b.csv")
+    config = Experiment(data=Data(more_tests=("a=~/a", "b=s3://b")))
+    validate(config)
+    expand_paths(config)
+    assert config.data.more_tests == ("a=~/a", "b=s3://b")
+
+
 def test_a_pattern_that_python_cannot_compile():
     for pattern in ("a{99999999999}", "(" * 4000):
         with pytest.raises(UserError, match="is not a regular expression") as caught:

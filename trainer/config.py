@@ -6,6 +6,7 @@ define a run must be equal when it is resumed; `differences` lists those that ar
 """
 
 import dataclasses
+import functools
 import re
 import typing
 from dataclasses import dataclass, field
@@ -222,8 +223,8 @@ def validate(config: Experiment) -> None:
         raise UserError("config.phases is empty: give at least one trainer.config.Phase")
     if len(config.phases) > 1000:
         raise UserError(f"config.phases has {len(config.phases):,} entries: give at most 1,000")
-    for path, owner, name in _paths(config):
-        local(getattr(owner, name), path)
+    for path, text, _ in _paths(config):
+        local(text, path)
     names = [phase.name for phase in config.phases]
     for i, phase in enumerate(config.phases):
         at = f"config.phases[{i}]"
@@ -304,21 +305,35 @@ def field_of(name: str) -> str:
 
 def expand_paths(config: Experiment) -> None:
     """Puts the paths that "~/x" and such stand for in their place; `config` is valid."""
-    for path, owner, name in _paths(config):
-        text = getattr(owner, name)
+    for path, text, put in list(_paths(config)):
         if text.startswith((".", "~")):
-            setattr(owner, name, str(local(text, path)))
+            put(str(local(text, path)))
 
 
-def _paths(config: Experiment) -> typing.Iterator[tuple[str, typing.Any, str]]:
-    """Yields (path, its owner, its name) of each field that holds a path."""
+def _paths(
+    config: Experiment,
+) -> typing.Iterator[tuple[str, str, typing.Callable[[str], None]]]:
+    """Yields the field, the text, and what puts another there, of each path that is given."""
+    files = config.data.source == "files"
     for part in dataclasses.fields(config):
         owner = getattr(config, part.name)
         for spec in dataclasses.fields(owner) if dataclasses.is_dataclass(owner) else ():
-            files = owner is config.data and config.data.source == "files"
-            is_path = spec.metadata.get("path") or (files and spec.name in FILES)
+            is_path = spec.metadata.get("path") or (
+                files and owner is config.data and spec.name in FILES
+            )
             if is_path and getattr(owner, spec.name):
-                yield f"config.{part.name}.{spec.name}", owner, spec.name
+                put = functools.partial(setattr, owner, spec.name)
+                yield f"config.{part.name}.{spec.name}", getattr(owner, spec.name), put
+    for i, each in enumerate(config.data.more_tests if files else ()):
+        name, _, where = each.partition("=")
+
+        def put_set(text: str, i: int = i, name: str = name) -> None:
+            sets = list(config.data.more_tests)
+            sets[i] = f"{name}={text}"
+            config.data.more_tests = tuple(sets)
+
+        if where:
+            yield "config.data.more_tests", where, put_set
 
 
 def _check_model(model: Model) -> None:

@@ -1,5 +1,6 @@
 """Column files: blanks, tabs, document marks, and lines that do not fit."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from trainer.data import column_files
 from trainer.data.column_files import sentences
 from trainer.data.columns import WORDS, Column
 from trainer.data.files import FileRecords
+from trainer.data.rows import bare_lines
 from trainer.errors import UserError
 
 CONLL = """-DOCSTART- -X- O O
@@ -23,7 +25,8 @@ Peter NNP I-NP I-PER
 
 
 def read(text: str, columns: Sequence[int] = (0, -1)) -> list:
-    return list(sentences(iter(text.splitlines(keepends=True)), columns, "file a"))
+    lines = bare_lines(io.BytesIO(text.encode()), "file a")
+    return list(sentences(lines, columns, "file a"))
 
 
 def test_sentences_and_document_marks():
@@ -53,6 +56,30 @@ def test_tabs_line_ends_and_which_columns():
 def test_a_line_without_its_columns(text, columns, said):
     with pytest.raises(UserError, match=f"^file a, {said} asked for: an empty line ends a sen"):
         read(text, columns)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "EU B-ORG\nNew York B-LOC\n",
+            "line 2: 3 columns, the lines before have 2: mend it .blanks",
+        ),
+        ("# id O\nEU B-ORG\n", "line 2: 2 columns, the lines before have 3: mend it .blanks"),
+        ("EU\tB-ORG\nNew York\tx\tB-LOC\n", "line 2: 3 columns, the lines before have 2"),
+        ("EU\tB-ORG\nYork B-LOC\n", "line 2: 1 columns, 0 and -1 are asked for"),
+        ("EU B-ORG\nYork\tB-LOC\n", "line 2: 1 columns, 0 and -1 are asked for"),
+        ("EU B-ORG\rrejects O\r\rPeter B-PER\n", "line 1: a carriage return inside the line"),
+        ("a O\nGerman\rcall X B-MISC\n", "line 2: a carriage return inside the line"),
+    ],
+)
+def test_words_are_neither_lost_nor_merged(text, said):
+    with pytest.raises(UserError, match=f"^file a, {said}"):
+        read(text)
+
+
+def test_blanks_in_cells_parted_by_tabs():
+    assert read("EU\tB-ORG\nNew York\tB-LOC\n") == [[["EU", "New York"], ["B-ORG", "B-LOC"]]]
 
 
 def test_one_column_of_words_alone():

@@ -5,10 +5,11 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from programs import ROOT, contents, newest, run
+from programs import ROOT, contents, environment, newest, run
 
 from trainer.data.sources import text_share
 
@@ -386,6 +387,29 @@ def test_a_workdir_on_a_disk_that_is_read_only(launch, few, tmp_path):
     with mounted(tmp_path / "disk", "ro") as disk:
         few.workdir = disk / "run"
         assert f"--workdir={few.workdir} is not writable" in refused(launch, few)
+
+
+@pytest.mark.parametrize("program", ["predict", "export", "report"])
+def test_a_folder_that_may_not_be_looked_into(tmp_path, program):
+    """As another user, where this one is root: who may look everywhere."""
+    (tmp_path / "locked").mkdir(mode=0o000)
+    script = (
+        f"import os, launch.main, launch.{program} as module\n"
+        "if os.geteuid() == 0: os.setresuid(65534, 65534, 65534)\n"
+        "launch.main.run(module.main, '', texts=bool(module.main.__code__.co_argcount))\n"
+    )
+    flags = [f"--workdir={tmp_path}/run", f"--output={tmp_path}/locked/o/x"]
+    flags += ["--format=savedmodel"] if program == "export" else []
+    ended = subprocess.run(
+        [sys.executable, "-c", script, *flags], cwd=ROOT, env=environment(),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 2, ended.stderr
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"error: {tmp_path}/locked/o")
+    assert line.endswith(
+        ": Permission denied: name a place that this user may read, or change its rights"
+    )
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

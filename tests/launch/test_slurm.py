@@ -2,6 +2,8 @@
 
 import os
 import re
+import resource
+import signal
 import subprocess
 import sys
 
@@ -192,6 +194,31 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     assert ended.status == 2
     path = f"{tmp_path}/file"
     assert ended.stderr == f"error: cannot write {path}/run.sbatch ({path}: File exists)\n"
+
+
+def test_a_full_disk_leaves_the_script_before(workdir):
+    """A file may have no more bytes than a part of it."""
+    script = workdir.with_name("run.sbatch")
+    script.parent.mkdir(exist_ok=True)
+    script.write_text(before := "# Written by launch.slurm.\n")
+    train = (TRAIN[0], f"--workdir={workdir}")
+
+    def nearly_full() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))
+
+    ended = slurm(train=train, preexec_fn=nearly_full)
+    assert ended.status == 2
+    assert ended.stderr == f"error: cannot write {script} ({script}: File too large)\n"
+    assert script.read_text() == before
+    assert [path.name for path in script.parent.iterdir()] == [script.name]
+
+
+def test_a_path_is_the_same_in_any_locale(tmp_path):
+    env = {**environment(), "PYTHONIOENCODING": "ascii"}
+    ended = slurm("--dry_run", train=(TRAIN[0], f"--workdir={tmp_path}/größe"), env=env)
+    assert ended.status == 0, ended.stderr
+    assert f"'--workdir={tmp_path}/größe'" in checked(ended.stdout)
 
 
 def test_srun_is_missing():

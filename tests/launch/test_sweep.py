@@ -69,10 +69,10 @@ def test_a_distribution_that_is_none(what):
 
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
 def test_the_settings_are_those_of_launch_train():
-    plan = Plan(SMOKE, [{"phases[1].learning_rate": "0.5", "model.width": "32"}])
+    plan = Plan.checked(SMOKE, [{"phases[1].learning_rate": "0.5", "model.width": "32"}])
     made = experiment(plan.flags(0, Path("here")))
     assert (made.phases[1].learning_rate, made.model.width) == (0.5, 32)
-    plan.check()
+    assert (plan.metric, plan.lower) == ("accuracy", False)
 
 
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
@@ -96,6 +96,22 @@ def test_a_url_is_no_folder_of_a_sweep(tmp_path):
         (["--list=model.dropout=0.1,7"], SMOKE, "trial 1: config.model.dropout=7.0 must be"),
         (["--list=phases[4].steps=1"], SMOKE, "trial 0: "),
         (["--list=model.width"], SMOKE, "write FIELD=VALUES"),
+        ([b"--list=\xff=1"], SMOKE, "holds a line break or odd character"),
+        (["--list=seed=1", "--list=config.seed=2"], SMOKE, "seed is there twice"),
+        (["--list=evaluation.metric=f1,loss"], SMOKE, "trial 1 is sorted by loss"),
+        (
+            ["--list=seed=" + "1," * 999, "--list=model.depth=" + "1," * 999],
+            SMOKE,
+            "1,000,000 trials",
+        ),
+        (["--random=seed=int:1:9", "--trials=999999999"], SMOKE, "999,999,999 trials: give"),
+        (["--random=seed=int:1:9", "--trials=2", "--seed=-1"], SMOKE, "'-1' is no whole number"),
+        (["--list=seed=1,2", "--trial=2"], SMOKE, "--trial=2: there are 2, from 0"),
+        (
+            ["--list=seed=1", "--dry_run", "--slurm", "--sbatch=--x\necho PWNED"],
+            SMOKE,
+            "line break",
+        ),
         ([], SMOKE, "give --list or --random"),
         (["--random=seed=int:1:9"], SMOKE, "--random needs --trials"),
         (["--list=seed=1"], [], "--config is missing"),
@@ -145,6 +161,74 @@ def test_the_table_so_far(tmp_path):
     assert f"tensorboard --logdir={tmp_path}" in ended.stdout
 
 
+def test_a_folder_of_a_stranger(tmp_path):
+    """Neither its table nor a trial runs the config that sweep.json names."""
+    marker = tmp_path / "marker"
+    (tmp_path / "evil.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
+    train = [f"--config={tmp_path / 'evil.py'}"]
+    stranger = Plan(train, [{"seed": "1"}], "accuracy", False)
+    stranger.save(tmp_path / "nice" / "sweep.json")
+    ended = sweep(tmp_path / "nice", "--show", train=train)
+    assert ended.returncode == 0, ended.stderr
+    ended = sweep(tmp_path / "nice", "--list=seed=1", "--trial=0")
+    assert ended.returncode == 2
+    assert "holds another sweep" in ended.stderr
+    assert not marker.exists()
+
+
+PLAN = {"train": SMOKE, "trials": [{"seed": "1"}], "metric": "accuracy", "lower": False}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trials": []},
+        {"trials": [{"seed": 1}]},
+        {"trials": [{"seed": "1"}, {"model.width": "32"}]},
+        {"train": "--config=configs/smoke.py"},
+        {"metric": None},
+        {"lower": "no"},
+    ],
+)
+def test_a_plan_with_a_wrong_value(tmp_path, change):
+    file = tmp_path / "sweep.json"
+    sealed.write(file, PLAN)
+    assert Plan.load(file)._asdict() == PLAN
+    sealed.write(file, {**PLAN, **change})
+    with pytest.raises(UserError, match="cannot read"):
+        Plan.load(file)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"{}", b"[", None])
+def test_a_file_that_is_no_plan(tmp_path, content):
+    file = tmp_path / "sweep.json"
+    if content is None:
+        os.mkfifo(file)
+    else:
+        file.write_bytes(content)
+    ended = sweep(tmp_path, "--show")
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"error: cannot read {file}: ")
+
+
+def test_a_note_that_is_no_text(tmp_path):
+    made = Sweep(tmp_path, Plan(*PLAN.values()))
+    made.note(0).write_bytes(b"\xff\n" + b"x" * 10**6)
+    assert made.failed(0).startswith("\ufffd xxx")
+    assert len(made.failed(0)) <= 1000
+
+
+def test_any_locale(tmp_path):
+    env = environment() | {"PYTHONIOENCODING": "ascii"}
+    own = ["--list=seed=1", "--slurm", "--dry_run"]
+    ended = sweep(tmp_path / "größe", *own, env=env)
+    assert ended.returncode == 0, ended.stderr
+    assert f"'--output={tmp_path}/größe' --list=seed=1" in ended.stdout
+    ended = sweep(tmp_path / "größe", "--show", env=env)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_however_a_trial_ends(tmp_path, monkeypatch):
     """A stand-in for the interpreter ends each trial with the exit status that a file says."""
     python = tmp_path / "python"
@@ -158,7 +242,7 @@ def test_however_a_trial_ends(tmp_path, monkeypatch):
     python.chmod(0o755)
     sealed.write(tmp_path / "result.json", result())
     monkeypatch.setattr(sys, "executable", str(python))
-    made = Sweep(tmp_path, Plan([], [{"seed": str(i)} for i in range(3)]))
+    made = Sweep(tmp_path, Plan([], [{"seed": str(i)} for i in range(3)], "loss", True))
 
     def ends(*statuses: int, retry: bool = False) -> tuple[int, list[bool]]:
         for number, status in enumerate(statuses):
@@ -175,12 +259,13 @@ def test_however_a_trial_ends(tmp_path, monkeypatch):
 
 def test_a_task_of_an_array_leaves_a_failed_trial_out(tmp_path):
     ended = sweep(tmp_path, "--list=seed=1", "--slurm", "--dry_run", "--retry")
-    assert '--trial="$SLURM_ARRAY_TASK_ID" --retry' in ended.stdout
+    assert f"launch.sweep --output={tmp_path} --list=seed=1 --retry" in ended.stdout
+    assert '--trial="$SLURM_ARRAY_TASK_ID" -- --config=configs/smoke.py' in ended.stdout
     assert "srun --ntasks=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task=" in ended.stdout
     ended = sweep(tmp_path, "--list=seed=1", "--slurm", "--dry_run")
     assert "--retry" not in ended.stdout
     (tmp_path / "trial-000.failed.txt").write_text("exit status 1: out of memory\n")
-    ended = sweep(tmp_path, "--trial=0")
+    ended = sweep(tmp_path, "--list=seed=1", "--trial=0")
     assert ended.returncode == 1
     assert ended.stderr == "Trial 0 failed before: --retry tries it once more\n"
 

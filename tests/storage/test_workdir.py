@@ -120,6 +120,13 @@ def test_a_folder_without_permission_is_refused(tmp_path, mode):
         tmp_path.chmod(0o700)
 
 
+def test_a_config_that_may_not_be_read_is_not_called_damaged(begun):
+    begun.config_file.chmod(0o000)
+    begun.path.chmod(0o755)
+    with _not_root(), pytest.raises(UserError, match=r"config\.json: Permission denied$"):
+        begun.read()
+
+
 @pytest.mark.parametrize("leads_to", ["nowhere", "link"])
 def test_a_link_that_leads_to_no_folder_is_refused(tmp_path, leads_to):
     (tmp_path / "link").symlink_to(leads_to)

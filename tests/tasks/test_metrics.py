@@ -180,6 +180,7 @@ BINARY = ["neg", "pos"]
     ("chosen", "labels", "said"),
     [
         ("auc", [1, 1], "validation has examples of 'pos' only"),
+        ("matthews", [0, 0], "validation has examples of 'neg' only"),
         ("f1", [0, 0], "it is that of 'pos', of which validation has no example"),
         ("precision", [0, 0], "it is that of 'pos'"),
         ("recall", [0, 0], "it is that of 'pos'"),
@@ -205,7 +206,7 @@ def test_a_loss_of_examples_without_weight_cannot_choose(weight):
     check([0, 0], "", "test")
 
 
-@pytest.mark.parametrize("chosen", ["auc", "f1", "precision", "recall", "accuracy", "loss"])
+@pytest.mark.parametrize("chosen", m.METRICS)
 def test_a_metric_that_can_choose_is_not(chosen):
     m.check_metrics(np.array([0, 1]), BINARY, "validation", chosen)
     m.check_metrics(np.array([0, 0]), BINARY, "test", "")

@@ -580,15 +580,49 @@ def test_what_is_said_of_the_sets():
         sum(tag == f"B-{kind}" for tags in judged.gold_tags for tag in tags) for kind in TYPES
     ]
     more = len(judged.pieces) - len(judged.rows)
-    assert lines[0] == "tags in BIO, learned in BIO; entities by type:"
+    assert lines[0] == "tags in BIO, learned in BIO"
     assert lines[1] == (
-        f"  train: {len(judged.rows)} sentences, {more} more windows of long ones, {words} words,"
-        f" LOC {counts[0]}, PER {counts[1]}"
+        f"train: {len(judged.rows)} sentences, {more} more windows of long ones, {words} words"
     )
+    assert [line.split() for line in lines[-1].splitlines()] == [
+        ["2", "types,", "entities", "in", "train,", "test:"],
+        ["0", "'LOC'", str(counts[0]), str(counts[0])],
+        ["1", "'PER'", str(counts[1]), str(counts[1])],
+    ]
     assert notes == []
     empty = {**judged.gold, "tag": np.minimum(judged.gold["tag"], 0)}
     _, notes = judged.task.about({"train": judged.gold, "test": empty}, cut=False)
     assert notes == ["test has no entity: its precision, recall and F1 are 0"]
+
+
+def test_types_that_look_like_a_mistake():
+    odd = task(facts={"types": ["Org", "ORG "], "scheme": "BIO"})
+    train = {"tag": np.array([[1, 2, 1], [1, 3, -1]]), "rows": np.arange(2)}
+    _, notes = odd.about({"train": train}, cut=False)
+    assert notes == [
+        "types that differ only in case, blanks, Unicode form or the form of a number: 'Org' and"
+        " 'ORG ': give them one name if they are one",
+        "types with blanks around them or characters not seen: 'ORG '",
+        "types of fewer than 3 entities in train: 'ORG ' (1)",
+    ]
+    other = {"tag": np.array([[3]]), "rows": np.arange(1)}
+    unseen = {"tag": np.array([[1, 2]]), "rows": np.arange(1)}
+    said = r"all entities of type 'ORG ' \(1\) fell into the validation part of train"
+    with pytest.raises(UserError, match=said):
+        odd.about({"train": unseen, "validation": other}, cut=True)
+    with pytest.raises(UserError, match="type 'ORG ' has 1 entities in test and none in train"):
+        odd.about({"train": unseen, "test": other}, cut=False)
+    odd.about({"train": unseen, "test": other}, cut=False, fresh=False)
+
+
+def test_many_types_with_long_names_are_shown_shortened():
+    many = [f"{i:02}{'x' * 1000}" for i in range(25)]
+    begins = np.arange(1, 51, 2)
+    lines, _ = task(facts={"types": many, "scheme": "BIO"}).about(
+        {"train": {"tag": begins[None], "rows": np.arange(1)}}, cut=False
+    )
+    assert "… 5 more" in lines[-1]
+    assert max(map(len, lines[-1].splitlines())) < 100
 
 
 # Files that were kept

@@ -1,8 +1,8 @@
 """Tagged words in column files, as the shared tasks of CoNLL have them.
 
-A line holds a word and what is said of it, in columns that tabs part, or blanks where the line has
-no tab; an empty line ends a sentence. Lines whose first cell is "-DOCSTART-" part documents and
-hold no word.
+A line holds a word and what is said of it, in columns that tabs part, or blanks where the first
+line with a word has no tab; an empty line ends a sentence. All lines have as many columns. Lines
+whose first cell is "-DOCSTART-" part documents and hold no word.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,28 +19,35 @@ def sentences(
     """The sentences of a file that have a word: for each of `columns`, its cells.
 
     Args:
-      lines: each with its end.
+      lines: without their ends.
       columns: places in a line, from 0; negative ones count from the end.
       title: what to call the file in a message.
 
     Raises:
-      UserError: a line that has not these columns.
+      UserError: a line that has not these columns, or not as many as the lines before.
     """
     made: list[list[str]] = [[] for _ in columns]
+    tabs, width = False, 0  # as the first line with a word has them
     for number, line in enumerate(lines, start=1):
-        text = line.rstrip("\r\n")
-        cells = text.split("\t") if "\t" in text else text.split(" ")
-        if not text.strip() or cells[0] == DOCUMENT:
+        cells = line.split("\t") if "\t" in line else line.split(" ")
+        if not line.strip() or cells[0] == DOCUMENT:
             if made[0]:
                 yield made
             made = [[] for _ in columns]
             continue
-        cells = [cell for cell in cells if cell] if "\t" not in text else cells
+        tabs = tabs if width else "\t" in line
+        cells = line.split("\t") if tabs else [cell for cell in line.split(" ") if cell]
         there = all(-len(cells) <= at < len(cells) for at in columns)
         if not there or len({at % len(cells) for at in columns}) < len(columns):
             raise UserError(
                 f"{title}, line {number}: {len(cells)} columns, {_listed(columns)} are asked for:"
                 " an empty line ends a sentence"
+            )
+        width = width or len(cells)
+        if len(cells) != width:
+            raise UserError(
+                f"{title}, line {number}: {len(cells)} columns, the lines before have {width}:"
+                f" mend it ({'tabs' if tabs else 'blanks'} part columns; comments are no words)"
             )
         for held, at in zip(made, columns, strict=True):
             held.append(cells[at].strip())

@@ -16,8 +16,8 @@ from trainer.data.rows import (
     ENDINGS,
     Format,
     Remarks,
+    bare_lines,
     format_of,
-    lines,
     read,
     sha256,
     unpacked,
@@ -99,7 +99,7 @@ class FileRecords:
     def _cells(self, file: BinaryIO) -> Iterator[tuple[int, list[object]]]:
         if self._format.kind == "columns":
             places = [column_files.place(column, self.title) for column in self._columns]
-            found = column_files.sentences(lines(file, self.title), places, self.title)
+            found = column_files.sentences(bare_lines(file, self.title), places, self.title)
             return ((number, list(cells)) for number, cells in enumerate(found, start=1))
         names = [column.name for column in self._columns]
         return read(

@@ -177,6 +177,19 @@ def lines(file: BinaryIO, title: str) -> Iterator[str]:
                 ) from error
 
 
+def bare_lines(file: BinaryIO, title: str) -> Iterator[str]:
+    """Lines without their ends, "\\n" or "\\r\\n".
+
+    Raises:
+      UserError: see `lines`; or a line with a carriage return inside.
+    """
+    for number, line in enumerate(lines(file, title), start=1):
+        bare = line.removesuffix("\n").removesuffix("\r")
+        if "\r" in bare:
+            raise UserError(f"{title}, line {number}: {_LONE}, and take it out of the text")
+        yield bare
+
+
 def listed(names: Sequence[str], most: int = NAMES_SHOWN) -> str:
     """Names as a message lists them, cut if there are many or long ones."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
@@ -257,11 +270,8 @@ def _quoted(
 
 def _plain(file: BinaryIO, delimiter: str, title: str) -> Iterator[tuple[int, list[str]]]:
     """The line of a row, and its cells, in which a quote is a character like any other."""
-    for number, line in enumerate(lines(file, title), start=1):
-        row = line.removesuffix("\n").removesuffix("\r")
-        if "\r" in row:
-            raise UserError(f"{title}, line {number}: {_LONE}, and take it out of the cell")
-        yield number, row.split(delimiter) if row else []
+    for number, line in enumerate(bare_lines(file, title), start=1):
+        yield number, line.split(delimiter) if line else []
 
 
 def _jsonl(file: BinaryIO, columns: list[str], title: str) -> Iterator[tuple[int, list[object]]]:

@@ -97,8 +97,8 @@ def read(
     """
     file = rows.unpacked(file, format_)
     if format_.kind == "text":
-        for number, line in enumerate(rows.lines(file, title)):
-            cells = task.cells_of(line.removesuffix("\n").removesuffix("\r"))
+        for number, line in enumerate(rows.bare_lines(file, title)):
+            cells = task.cells_of(line)
             where = f"{title}, line {number + 1}"
             yield _check_length(Given(number, Row(cells, number, title)), where)
         return
@@ -134,7 +134,7 @@ def _sentences(file: BinaryIO, columns: Sequence[Column], title: str) -> Iterato
     if any(column.kind not in LISTS for column in columns):
         raise UserError(f"{title} holds words in columns: the model takes texts")
     places = [column_files.place(column, title) for column in columns]
-    found = column_files.sentences(rows.lines(file, title), places, title)
+    found = column_files.sentences(rows.bare_lines(file, title), places, title)
     for number, cells in enumerate(found):
         where = f"{title}, row {number + 1}"
         given = zip(columns, cells, strict=True)

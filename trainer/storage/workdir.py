@@ -112,7 +112,9 @@ class Workdir:
             raise UserError(
                 f"--workdir={self.path} holds no run: {self.config_file} is missing"
             ) from error
-        except (OSError, sealed.Damaged) as error:
+        except OSError as error:
+            raise UserError(f"cannot read {self.config_file}: {error.strerror}") from error
+        except sealed.Damaged as error:
             raise UserError(
                 f"cannot read {self.config_file}: {str(error)[:300]}; it was damaged or edited:"
                 " restore it from a backup"

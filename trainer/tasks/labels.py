@@ -97,13 +97,19 @@ def reordered(names: Sequence[str], asked: Sequence[str], title: str) -> list[st
     return list(asked or names)
 
 
-def check_learned(names: Sequence[str], counts: Mapping[str, np.ndarray], cut: bool) -> None:
+def check_learned(
+    names: Sequence[str],
+    counts: Mapping[str, np.ndarray],
+    cut: bool,
+    words: tuple[str, str] = ("label", "rows"),
+) -> None:
     """Refuses a class that is scored and never learned.
 
     Args:
       names: of the C classes.
-      counts: rows of each class, int [C], by split.
+      counts: how often each class is there, int [C], by split.
       cut: whether validation is a part of train.
+      words: for a class and for what is counted.
 
     Raises:
       UserError: the class has rows in another split, and none in train.
@@ -112,27 +118,33 @@ def check_learned(names: Sequence[str], counts: Mapping[str, np.ndarray], cut: b
         unseen = np.flatnonzero((counts["train"] == 0) & (counts[split] > 0)).tolist()
         if not unseen:
             continue
+        label, unit = words
         name, rows = shown(names[unseen[0]]), f"{counts[split][unseen[0]]:,}"
         if cut and split == "validation":
             raise UserError(
-                f"all rows of label {name} ({rows}) fell into the validation part of train: give"
-                " more examples of it, take it out, or name a file or split for validation"
+                f"all {unit} of {label} {name} ({rows}) fell into the validation part of train:"
+                " give more examples of it, take it out, or name a file or split for validation"
             )
         raise UserError(
-            f"label {name} has {rows} rows in {split} and none in train: nothing could learn it"
+            f"{label} {name} has {rows} {unit} in {split} and none in train: nothing could learn it"
         )
 
 
-def table(names: Sequence[str], counts: Mapping[str, np.ndarray]) -> str:
-    """Lines with the rows of each class in each split; of many classes, the ends.
+def table(
+    names: Sequence[str],
+    counts: Mapping[str, np.ndarray],
+    words: tuple[str, str] = ("classes", "rows"),
+) -> str:
+    """Lines with how often each class is in each split; of many classes, the ends.
 
     Args:
       names: of the C classes.
-      counts: rows of each class, int [C], by split.
+      counts: how often each class is there, int [C], by split.
+      words: for classes and for what is counted.
     """
     order = list(range(len(names)))
-    head = f"{len(names):,} classes, rows in {', '.join(counts)}:"
-    if len(names) == 2:
+    head = f"{len(names):,} {words[0]}, {words[1]} in {', '.join(counts)}:"
+    if len(names) == 2 and words[0] == "classes":
         head = f"2 classes (F1, AUC and thresholds are of the second), rows in {', '.join(counts)}:"
     skipped = len(names) - _MOST
     if skipped > 0:
@@ -153,14 +165,21 @@ def table(names: Sequence[str], counts: Mapping[str, np.ndarray]) -> str:
     return "\n".join([head, *lines])
 
 
-def notes(names: Sequence[str], train: np.ndarray, column: str) -> list[str]:
+def notes(
+    names: Sequence[str],
+    train: np.ndarray,
+    column: str,
+    words: tuple[str, str] = ("classes", "rows"),
+) -> list[str]:
     """Notes on what looks like a mistake, a line each.
 
     Args:
       names: of the C classes.
-      train: rows of each class, int [C].
+      train: how often each class is there, int [C].
       column: what the labels' column is called.
+      words: for classes and for what is counted.
     """
+    what, unit = words
     found = []
     alike: dict[object, list[str]] = {}
     for name in names:
@@ -172,19 +191,20 @@ def notes(names: Sequence[str], train: np.ndarray, column: str) -> list[str]:
     ]
     if groups:
         found.append(
-            f"classes that differ only in case, blanks, Unicode form or the form of a number:"
-            f" {_some(groups)}: give them one name if they are one class"
+            f"{what} that differ only in case, blanks, Unicode form or the form of a number:"
+            f" {_some(groups)}: give them one name if they are one"
         )
     odd = [shown(name, 40) for name in names if name != name.strip() or not name.isprintable()]
     if odd:
-        found.append(f"classes with blanks around them or characters not seen: {_some(odd)}")
+        found.append(f"{what} with blanks around them or characters not seen: {_some(odd)}")
     if column in names:
         found.append(
-            f"a class is called {shown(column)}, as its column: does a header stand among the rows?"
+            f"one of the {what} is called {shown(column)}, as its column: does a header stand"
+            " among the rows?"
         )
     few = [f"{shown(names[i], 40)} ({train[i]})" for i in np.flatnonzero(train < FEW).tolist()]
     if few:
-        found.append(f"classes of fewer than {FEW} rows in train: {_some(few)}")
+        found.append(f"{what} of fewer than {FEW} {unit} in train: {_some(few)}")
     return found
 
 

@@ -138,7 +138,7 @@ def check_metrics(
     """
     why = ""
     present = np.unique(labels)
-    if chosen == "auc" and len(present) < 2:
+    if chosen in ("auc", "matthews") and len(present) < 2:
         why = f"{split} has examples of {names[present[0]]!r} only"
     if chosen in ("precision", "recall", "f1") and len(names) == 2 and 1 not in present:
         why = f"it is that of {names[1]!r}, of which {split} has no example"

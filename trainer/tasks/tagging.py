@@ -22,7 +22,7 @@ from trainer.data.rows import listed
 from trainer.errors import UserError, shown
 from trainer.lazy import tf
 from trainer.storage import fields
-from trainer.tasks import entities
+from trainer.tasks import entities, labels
 from trainer.tasks.entities import OUTSIDE, Entity
 from trainer.tasks.shown import Marked, Matrix, Shown, Span, Table
 from trainer.tasks.task import Array, Examples, Gold, Piece, Scores, Task, check_finite
@@ -257,18 +257,24 @@ class Tagging(Task):
     def about(
         self, sets: Mapping[str, Gold], cut: bool, fresh: bool = True
     ) -> tuple[list[str], list[str]]:
-        lines, notes = [f"tags in {self.facts['scheme']}, learned in BIO; entities by type:"], []
+        lines, notes = [f"tags in {self.facts['scheme']}, learned in BIO"], []
+        begins = [self._ids[f"B-{kind}"] for kind in self.types]
+        found: dict[str, np.ndarray] = {}
         for name, gold in sets.items():
             counts = np.bincount(gold["tag"][gold["tag"] >= 0], minlength=len(self.names))
-            of = {kind: int(counts[self._ids[f"B-{kind}"]]) for kind in self.types}
-            words, parts = int(counts.sum()), len(gold["rows"]) - len(np.unique(gold["rows"]))
+            found[name] = counts[begins]
+            parts = len(gold["rows"]) - len(np.unique(gold["rows"]))
             more = f", {parts:,} more windows of long ones" if parts else ""
             lines.append(
-                f"  {name}: {len(np.unique(gold['rows'])):,} sentences{more}, {words:,} words, "
-                + ", ".join(f"{kind} {count:,}" for kind, count in list(of.items())[:20])
+                f"{name}: {len(np.unique(gold['rows'])):,} sentences{more}, {counts.sum():,} words"
             )
-            if name != "train" and not any(of.values()):
+            if name != "train" and not found[name].any():
                 notes.append(f"{name} has no entity: its precision, recall and F1 are 0")
+        if fresh:
+            labels.check_learned(self.types, found, cut, ("type", "entities"))
+        words = ("types", "entities")
+        lines.append(labels.table(self.types, found, words))
+        notes += labels.notes(self.types, found["train"], self.tags, words)
         return lines, notes
 
     def check(self, gold: Gold, split: str, chosen: str) -> None:
