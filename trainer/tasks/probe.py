@@ -100,7 +100,7 @@ def _check_judgement(task: Task, gold: dict[str, np.ndarray], scores: Scores, me
     if metric not in metrics:
         raise UserError(
             f"config.task={path!r}: judge gives {_names(metrics)}, not {metric!r}, which chooses"
-            " the best weights"
+            " the best weights: give NaN where a set does not define it"
         )
     if not _is(worst, "i", np.shape(worst)[:1]):
         raise UserError(f"config.task={path!r}: mistakes must return places of rows, int [K]")
