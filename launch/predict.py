@@ -1,11 +1,12 @@
-"""Predicts labels of texts with the weights that validation chose.
+"""Predicts labels, scores or tags of texts with the weights that validation chose.
 
   python -m launch.predict --workdir=runs/quickstart --texts "a fine film" --texts "a bore"
   python -m launch.predict --workdir=runs/quickstart --input=reviews.csv --output=labels.jsonl
 
-Reads lines of text, CSV, TSV or JSONL from a file (its ending says which) or from standard input,
-and writes a JSON object a line, in the same order: the id, and what the run's task answers (a label
-and the calibrated probabilities in the order of the class ids; a score; tags and entities).
+Reads lines of text, CSV, TSV, JSONL or words in columns from a file (its ending says which) or from
+standard input, and writes a JSON object a line, in the same order: the id, and what the run's task
+answers (a label and the calibrated probabilities in the order of the class ids; a score; tags and
+entities).
 Interrupted or killed, the same command with --resume goes on after the last whole line. Memory does
 not grow with the file.
 
@@ -89,7 +90,7 @@ def main() -> int:
 
     workdir = Workdir(_WORKDIR.value)
     config, _ = workdir.read_to_run(_TRUST.value)
-    format_ = _format(config.data)
+    format_ = _format(config.data, config.task)
     columns = _columns(format_.kind, config.task)
     workdir.finished_weights()  # before devices are set up: there may be none
     settings = for_prediction(config.runtime, _CPU_DEVICES.value)
@@ -128,8 +129,9 @@ def main() -> int:
     return 0
 
 
-def _format(data: "Data") -> "Format":
+def _format(data: "Data", task: "Task") -> "Format":
     """How the texts are given; quotes as in the training data, unless a flag says otherwise."""
+    from trainer.data.columns import WORDS
     from trainer.data.rows import DELIMITERS, KINDS, format_of
 
     kind = _FORMAT.value or ("" if _INPUT.value else "text")
@@ -141,6 +143,12 @@ def _format(data: "Data") -> "Format":
         )
     if _QUOTING.value and (_TEXTS.value or found.kind not in DELIMITERS):
         raise UserError("--quoting is of CSV and TSV: leave it out")
+    of_words = any(column.kind == WORDS for column in task.text_columns)
+    if found.kind == "text" and _INPUT.value and not _FORMAT.value and of_words:
+        raise UserError(
+            f"--input={_INPUT.value} may hold plain text or words in columns: give --format=text or"
+            " --format=columns"
+        )
     return found
 
 

@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--tasks: {unknown[0]!r} is not one of {', '.join(TASKS)}")
     if not 1 <= flags.seeds <= 100:
         parser.error("--seeds must be 1 to 100")
+    flags.data, flags.output = flags.data.absolute(), flags.output.absolute()
     for name in names:
         for seed in range(flags.seeds):
             status = train(name, seed, flags.data, flags.output, flags.more)

@@ -25,6 +25,7 @@ from trainer.config import (
     validate,
     without_effect,
 )
+from trainer.data.columns import Row
 from trainer.errors import UserError
 from trainer.storage import fields
 from trainer.tasks.classification import Classification
@@ -405,9 +406,9 @@ def test_as_many_classes_as_the_data_may_have():
             Classification().check_facts(facts)
     found = Distinct("train", "label", ())
     for name in names:
-        found.add(name)
+        found.add([name], Row({}, 0, "train"))
     with pytest.raises(UserError, match="at most 5,000 classes"):
-        found.add("x")
+        found.add(["x"], Row({}, 0, "train"))
 
 
 @pytest.mark.parametrize(

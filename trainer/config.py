@@ -44,7 +44,7 @@ class Data:
     source: str = settings.one_of("tfds", "files")
     name: str = "imdb_reviews"  # TFDS dataset, with its config after a slash ("glue/mrpc")
     data_dir: str = settings.here("", path=True)  # of TFDS datasets (empty: TFDS's own), or files
-    train: str = "train"  # a split (tfds) or the path of a .csv, .tsv, .jsonl or .gz file (files)
+    train: str = "train"  # a split (tfds) or the path of a file: docs/use/own_data.md
     validation: str = ""  # a split or file of its own; empty: cut from train by text hash
     validation_share: float = settings.number(0.1, 0.0, 0.9)  # of train, where validation is empty
     test: str = "test"  # empty: there is none

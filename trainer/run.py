@@ -270,11 +270,12 @@ class Run:
         """
         data = self.config.data
         splits = {name: self.split(name) for name in self.source.names}
-        lines = [
-            f"{name}: {len(split):,} examples, {split.cut_count:,} cut to {data.max_length}"
-            f" tokens ({data.cut}), {split.empty_count:,} with an empty text"
-            for name, split in splits.items()
-        ]
+        lines = []
+        for name, split in splits.items():
+            cut = f"examples, {split.cut_count:,} cut to {data.max_length} tokens ({data.cut})"
+            if self.task.cuts_in_windows:
+                cut = f"windows of at most {data.max_length} tokens"
+            lines.append(f"{name}: {len(split):,} {cut}, {split.empty_count:,} with an empty text")
         lines.append(
             f"{plan.steps_per_epoch:,} batches of {self.config.global_batch_size} an epoch, padded"
             f" to {', '.join(map(str, plan.buckets))} tokens: {plan.padding:.1%} padding"

@@ -82,6 +82,11 @@ def test_blanks_in_cells_parted_by_tabs():
     assert read("EU\tB-ORG\nNew York\tB-LOC\n") == [[["EU", "New York"], ["B-ORG", "B-LOC"]]]
 
 
+def test_one_column_named_twice():
+    with pytest.raises(UserError, match="line 1: of 4 columns 0 and -4 are the same: name anoth"):
+        read(CONLL.split("\n\n")[1], (0, -4))
+
+
 def test_one_column_of_words_alone():
     """As a file to predict has it."""
     assert read("a\nb\n\nc\n", (0,)) == [[["a", "b"]], [["c"]]]

@@ -12,7 +12,7 @@ from trainer.data.progress import quiet
 from trainer.data.table import Table, mapped_tensors, piece_columns
 from trainer.errors import UserError
 from trainer.tasks.classification import Classification
-from trainer.tasks.task import Array, Piece
+from trainer.tasks.task import Array, Piece, Task, check_arrays
 
 ARRAYS = {
     "label": Array("int32"),
@@ -151,6 +151,85 @@ def test_a_row_may_be_several_pieces_or_none(make_files, tokenizer, tmp_path, mo
     task.halves = lambda row: []
     with pytest.raises(UserError, match="no row is left of which tokens could be made: see config"):
         cache.load_or_build(source, "train", task.bound(source.facts, tokenizer), **how)
+
+
+ONE, TWO = Array("int32"), Array("float32", size=2)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        (["sign"], "arrays must return Array by name, a dict"),
+        ({"weight": ONE}, "array 'weight': this name is taken, as "),
+        ({"id": ONE}, "array 'id': this name is taken"),
+        ({"rows": ONE}, "array 'rows': this name is taken"),
+        ({"tokens": ONE}, "array 'tokens': this name is taken"),
+        ({"input_ids": ONE}, "array 'input_ids': this name is taken"),
+        ({"../x": ONE}, "array '../x': name it by a word of letters"),
+        ({3: ONE}, "array 3: name it by a word of letters"),
+        ({"sign": "float32"}, "array 'sign' must be a trainer.tasks.task.Array, is 'float32'"),
+        ({"sign": Array("flt32")}, "'flt32'.*give a dtype of NumPy's"),
+        ({"sign": Array("U5")}, "'U5'.*give a dtype of NumPy's"),
+        ({"sign": Array("int32", "tokens")}, "and the axis '' or 'input'"),
+        ({"sign": Array("int32", size=-1)}, "size=-1 must be 0 to"),
+        ({"sign": Array("int32", size=1.5)}, r"size=1\.5 must be 0 to"),
+    ],
+)
+def test_arrays_that_no_table_can_have(arrays, said):
+    class Own(Task):
+        def arrays(self):
+            return arrays
+
+    with pytest.raises(UserError, match=said) as caught:
+        check_arrays(Own())
+    assert "\n" not in str(caught.value)
+
+
+OF_TOKENS = Array("int32", "input")
+
+
+@pytest.mark.parametrize(
+    ("array", "values", "said"),
+    [
+        (ONE, [{}, {"sign": 1}], "has no value for a row: let pieces or gold give it"),
+        (ONE, [1, [1, 1]], "inhomogeneous"),
+        (ONE, [[1, 1], [2, 2]], r"values of shape \(2,\): give one number for each row"),
+        (TWO, [1, 2], r"values of shape \(\): give a list of 2 for each row"),
+        (TWO, [[1, 2, 3]] * 2, r"values of shape \(3,\): give a list of 2 for each row"),
+        (ONE, ["x", "y"], "values that are no numbers, such as .*'x'"),
+        (ONE, [None, 1], "values that are no numbers, such as None"),
+        (ONE, [1, 0.5], "is int32, which cannot hold 0.5"),
+        (ONE, [1, 2**40], f"is int32, which cannot hold {2**40}"),
+        (Array("uint8"), [1, -1], "is uint8, which cannot hold -1"),
+        (ONE, [1, float("nan")], "is int32, which cannot hold nan"),
+        (OF_TOKENS, [[1, 2, 3], [1, 2]], r"shape \(2,\) for 3 tokens: give one a token"),
+        (OF_TOKENS, [5, 6], r"shape \(\) for 3 tokens: give one a token"),
+        (OF_TOKENS, [[[1]] * 3] * 2, r"shape \(1,\): give one number for each token"),
+    ],
+)
+def test_values_that_are_not_those_of_the_array(array, values, said):
+    tokens = Encoded(np.arange(3), 3, cut=False)
+    given = [each if isinstance(each, dict) else {"sign": each} for each in values]
+    pieces = [Piece(i, tokens, each) for i, each in enumerate(given)]
+    with pytest.raises(UserError, match=f"^config.task: array 'sign'.*{said}"):
+        piece_columns(pieces, {"sign": array}, np.dtype(np.int32))
+
+
+@pytest.mark.parametrize(
+    ("values", "array", "expected"),
+    [
+        ([True, False], ONE, [1, 0]),
+        ([np.float32(2), 3], ONE, [2, 3]),
+        ([0.5, 1], Array("float32"), [0.5, 1]),
+        ([(1, 2), np.array([3, 4])], TWO, [[1, 2], [3, 4]]),
+    ],
+)
+def test_values_as_numpy_or_python_has_them(values, array, expected):
+    tokens = Encoded(np.arange(3), 3, cut=False)
+    pieces = [Piece(i, tokens, {"sign": value}) for i, value in enumerate(values)]
+    made = piece_columns(pieces, {"sign": array}, np.dtype(np.int32))
+    assert made["sign"].tolist() == expected
+    assert made["sign"].dtype == array.dtype
 
 
 # Where columns lie

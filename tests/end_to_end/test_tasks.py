@@ -72,6 +72,7 @@ def data(tmp_path_factory) -> Path:
         small_tasks.write_sentences(folder / f"{split}.conll", given)
         small_tasks.write_sentences(folder / f"{split}.iob.gz", as_published)
         small_tasks.write_pairs(folder / f"{split}.tsv", count, seed)
+        small_tasks.write_labelled(folder / f"{split}-labelled.jsonl", count, seed)
     return folder
 
 
@@ -252,6 +253,17 @@ def test_a_saved_model_of_a_tagger_takes_ids(launch, tagged, tmp_path):
     inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": 0 * ids}
     found = served.signatures["ids"](**inputs)
     assert found["tags"].shape == found["probabilities"].shape == (2, 4)
+    texts = ["anna met bob in new york .", "a\x1cb", "zoe li's dog, 3 U.S. dogs"]
+    of_texts = served.signatures["serving_default"]
+    (name,) = of_texts.structured_input_signature[1]
+    found = {key: value.numpy() for key, value in of_texts(**{name: tf.constant(texts)}).items()}
+    flags = (f"--workdir={tagged}", *(f"--texts={text}" for text in texts))
+    predicted = ok(launch(*flags, program="launch.predict")).stdout.splitlines()
+    for i, line in enumerate(map(json.loads, predicted)):
+        count = len(line["words"])
+        assert [word.decode() for word in found["words"][i][:count]] == line["words"]
+        assert [tag.decode() for tag in found["tags"][i][:count]] == line["tags"]
+        assert not any(found["words"][i][count:])
     assert {*found["tags"].numpy().ravel()} <= {b"O", b"B-LOC", b"I-LOC", b"B-PER", b"I-PER"}
 
 
@@ -421,6 +433,33 @@ def test_a_saved_model_of_a_regression_takes_ids(launch, rated, tmp_path):
     assert 0 <= score == again <= 5
 
 
+# Several labels
+
+
+@pytest.mark.long
+def test_several_labels_from_training_to_use(launch, data, cache, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "made"
+    files = (data / "train-labelled.jsonl", data / "test-labelled.jsonl")
+    labels = job("labels", *files, cache)
+    ok(launch(*labels.at(run, "--config.max_steps=33")))
+    said = ok(launch(*labels.at(run, "--config.max_steps=600"))).stderr
+    assert "Resuming at step 33" in said
+    found = metrics(run)
+    assert found["f1"] > 0.9
+    again = json.loads(ok(launch(f"--workdir={run}", cache, program="launch.evaluate")).stdout)
+    assert {name: again[name] for name in found} == pytest.approx(found, rel=1e-6)
+    where = (f"--workdir={run}", f"--input={files[1]}")
+    given = [json.loads(line) for line in files[1].read_text().splitlines()]
+    ended = ok(launch(*where, program="launch.predict"))
+    predicted = [json.loads(line)["labels"] for line in ended.stdout.splitlines()]
+    right = np.mean([p == g["labels"] for p, g in zip(predicted, given, strict=True)])
+    assert right == pytest.approx(found["accuracy"])
+    ok(launch(f"--workdir={run}", f"--output={tmp_path / 'a.html'}", program="launch.report"))
+    assert "By label" in (tmp_path / "a.html").read_text()
+    flags = (f"--workdir={run}", "--format=huggingface", f"--output={out}")
+    assert launch(*flags, program="launch.export").status in (0, 2)
+
+
 # Bad input
 
 SENTENCES = [
@@ -451,7 +490,11 @@ def _tagged(**cells) -> dict:
         ("tagging", _tagged(ner_tags="O O O O"), "row 13: 'ner_tags' must be a list of tags, one"),
         ("tagging", _tagged(tokens=["a", 3, "b", "c"]), "row 13: 'tokens' must be text, is 3"),
         ("scores", {"text": "a", "score": "4"}, "row 13: 'score' must be a finite number, is '4'"),
-        ("scores", {"text": "a", "score": 1e31}, "row 13: 'score' must be a finite number, is 1e"),
+        (
+            "scores",
+            {"text": "a", "score": 1e31},
+            "row 13: 'score' must be from -1e+18 to 1e+18, is 1",
+        ),
         ("scores", {"text": "a", "score": float("nan")}, "row 13: not JSON"),
         ("scores", {"text": "a"}, "row 13 has no column 'score'"),
         (

@@ -102,6 +102,16 @@ def write_sentences(path: Path, given: Sequence[Sentence]) -> Path:
     return path
 
 
+def write_labelled(path: Path, count: int, seed: int = 0) -> Path:
+    """JSONL of texts with none to three labels, each of which a word stands for."""
+    drawn = random.Random(seed)
+    rows = []
+    for i in range(count):
+        labels = [label for label in ("billing", "login", "speed") if drawn.random() < 0.5]
+        rows.append({"text": f"about {' '.join(labels)} {1000 * seed + i}", "labels": labels})
+    return write_jsonl(path, rows)
+
+
 def write_pairs(path: Path, count: int, seed: int = 0) -> Path:
     """A TSV without a header: a text, the score of how good both are, and another text."""
     drawn = random.Random(seed)

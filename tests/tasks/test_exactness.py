@@ -18,6 +18,7 @@ from trainer.config import Phase
 from trainer.models.architecture import from_scratch
 from trainer.models.network import Network
 from trainer.models.random import keep_mask
+from trainer.tasks.multi_label import MultiLabel
 from trainer.tasks.regression import Regression
 from trainer.tasks.tagging import Tagging
 from trainer.tasks.task import Task
@@ -32,6 +33,10 @@ class Two(Task):
     """Two losses of tokens' outputs: the first token's for the row, and some of the others'."""
 
     kind = "tokens"
+
+    @property
+    def outputs(self):
+        return 5
 
     def prepare(self, batch):
         kept = tf.cast(keep_mask(tf.shape(batch["input_ids"]), 0.5), tf.int32)
@@ -53,6 +58,7 @@ class Two(Task):
 TASKS = {
     "tagging": Tagging(label_smoothing=0.1).bound(TYPES, MASKS),
     "regression": Regression(mask_share=0.2).bound({}, MASKS),
+    "several labels": MultiLabel(label_smoothing=0.1).bound({"labels": [*"abcd"]}, MASKS),
     "two losses": Two().bound({}, MASKS),
 }
 
@@ -71,6 +77,7 @@ def batches() -> list[dict]:
             "tag": np.where(counts, tag, -1).astype(np.int32),
             "word": np.where(counts, np.cumsum(counts, 1) - 1, -1).astype(np.int32),
             "score": random.normal(size=ROWS - 1).astype(np.float32),
+            "label": random.integers(0, 2, (ROWS - 1, 4), np.uint8),
         }
         made.append(tiny.filled(batch, ROWS))
         made[-1]["tag"][-1] = made[-1]["word"][-1] = -1
@@ -95,7 +102,7 @@ def curve(strategy, name: str, steps: int, policy: str, accumulate: int = 1) -> 
 
     def model() -> Network:
         keras.utils.set_random_seed(0)
-        made = Network(shape, 5 if task.kind == "tokens" else 1)
+        made = Network(shape, task.outputs)
         made(tiny.features(tiny.batch(2)))
         return made
 

@@ -58,6 +58,9 @@ def test_classes_are_learned_from_all_lists():
     ]
     found = Classification(multi_label=True).learn(iter(rows), "f", {})
     assert found == {"labels": ["a", "b", "c"]}
+    asked = Classification(multi_label=True, labels=("a", "b"))
+    with pytest.raises(UserError, match=r"^f, row 3: label 'c' is not in config\.task\.labels"):
+        asked.learn(iter(rows), "f", {})
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
@@ -109,10 +112,25 @@ def test_a_prediction():
         made.rule(None, "0.3")
 
 
+def test_a_label_is_given_from_a_half_on_wherever_it_is_counted():
+    """Of a logit of -1e-17 the probability is a half, once it is rounded."""
+    logits = np.array([[0.0, -1e-17, 5.0], [-1.0, 0.0, -5.0]])
+    gold = {**GOLD, "label": np.array([[1, 0, 1], [0, 1, 0]], np.uint8), "rows": np.arange(2)}
+    made = task()
+    line = made.line(Row({"text": "a"}, 0, "f"), [], {"logits": logits[:1]}, None)
+    assert line["labels"] == ["billing", "speed"]
+    assert made.judge(gold, scores(logits))["f1"] == 1.0
+    assert made.correct(gold, scores(logits)).all()
+
+
 def test_what_does_not_fit_is_refused():
-    for settings in ({"class_weights": (1.0, 2.0)}, {"loss": "focal"}, {"metrics": ("a:b",)}):
-        config = Experiment(task=Classification(multi_label=True, **settings))
-        with pytest.raises(UserError, match=r"config\.task\.multi_label has the binary cross-entr"):
+    of_one_label = {
+        **{"class_weights": (1.0, 2.0), "loss": "focal", "metrics": ("a:b",)},
+        **{"focal_gamma": 3.0, "precision_target": 0.5},
+    }
+    for name, value in of_one_label.items():
+        config = Experiment(task=Classification(multi_label=True, **{name: value}))
+        with pytest.raises(UserError, match=rf"multi_label has .*: leave config\.task\.{name} out"):
             validate(config)
     empty = {**GOLD, "label": np.zeros((4, 3), np.uint8)}
     with pytest.raises(UserError, match="no row of validation has a label"):

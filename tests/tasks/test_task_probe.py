@@ -77,6 +77,24 @@ def test_a_right_task_passes(model, table):
     check(Right(), model, table, "loss")
 
 
+class Shifted(Right):
+    """As a row is cut into pieces: an answer a piece, a judgement a row."""
+
+    def correct(self, gold, scores):
+        return np.ones(len(np.unique(gold["rows"])), bool)
+
+
+def test_a_judgement_is_of_rows_where_a_row_is_several_pieces(model, table):
+    pieces = [
+        Piece(row, Encoded(np.arange(5, 9), 4, cut=False), {"number": 0.5, "place": np.arange(4)})
+        for row in (0, 0, 1)
+    ]
+    windows = Table.of(pieces, Right().arrays(), 0)
+    check(Shifted(), model, windows)
+    with pytest.raises(UserError, match=r"correct returned bool of shape \(3,\): it must be bool"):
+        check(Right(), model, windows)
+
+
 class InFloat64(Right):
     def losses(self, batch, outputs):
         return {n: tf.cast(v, tf.float64) for n, v in super().losses(batch, outputs).items()}

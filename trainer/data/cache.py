@@ -19,7 +19,7 @@ from trainer.data.table import OF_ROWS, Table, piece_columns
 from trainer.data.tokenizers import vocabulary_size
 from trainer.errors import UserError
 from trainer.imports import blamed_on
-from trainer.tasks.task import Array, Piece, Task, class_path, encoding_of
+from trainer.tasks.task import Array, Piece, Task, check_arrays, class_path, encoding_of
 
 FORMAT = 4  # raise it when the files or the way they are made change
 CHUNK = 1000  # rows tokenised at once: enough to keep all cores busy, and little memory
@@ -69,6 +69,7 @@ def load_or_build(
     Raises:
       UserError: the split cannot be read, or the folder not written.
     """
+    check_arrays(task)
     encoder = TextEncoder(tokenizer, data.max_length, data.cut)
     backend = plain_backend(tokenizer).to_str()
     key = store.key_of(

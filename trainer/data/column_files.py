@@ -38,10 +38,15 @@ def sentences(
         tabs = tabs if width else "\t" in line
         cells = line.split("\t") if tabs else [cell for cell in line.split(" ") if cell]
         there = all(-len(cells) <= at < len(cells) for at in columns)
-        if not there or len({at % len(cells) for at in columns}) < len(columns):
+        if not there or len(cells) < len(columns):
             raise UserError(
                 f"{title}, line {number}: {len(cells)} columns, {_listed(columns)} are asked for:"
                 " an empty line ends a sentence"
+            )
+        if len({at % len(cells) for at in columns}) < len(columns):
+            raise UserError(
+                f"{title}, line {number}: of {len(cells)} columns {_listed(columns)} are the same:"
+                " name another one"
             )
         width = width or len(cells)
         if len(cells) != width:

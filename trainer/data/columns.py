@@ -18,6 +18,7 @@ KINDS = {
 }
 LISTS = (LABELS, WORDS, TAGS)
 MAX_LABEL = 1_000  # characters of a label: a longer one is a text
+_LARGEST = 1e18  # a number, whose square float32 still holds
 MAX_ITEMS = 100_000  # of a list in one cell
 
 
@@ -135,6 +136,8 @@ def _number(cell: object, what: str, typed: bool) -> float:
         value = float(number)
     except (ValueError, OverflowError):
         value = math.nan
-    if not math.isfinite(value) or abs(value) > 1e30:
+    if not math.isfinite(value):
         raise UserError(f"{what} must be a finite number, is {shown(cell)}")
+    if abs(value) > _LARGEST:
+        raise UserError(f"{what} must be from -{_LARGEST:g} to {_LARGEST:g}, is {shown(cell)}")
     return value

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.batch import ID, INPUTS, WEIGHT
-from trainer.errors import UserError
+from trainer.errors import UserError, one_line, shown
 from trainer.tasks.task import Array, Piece
 
 Batch = dict[str, tf.Tensor]
@@ -144,6 +144,9 @@ def piece_columns(
       pieces: with a value for each of the arrays.
       arrays: by name.
       dtype: of the tokens.
+
+    Raises:
+      UserError: a value that is missing, of another shape, or that the array cannot hold.
     """
     lengths = [len(piece.tokens.ids) for piece in pieces]
     columns = {
@@ -152,18 +155,43 @@ def piece_columns(
         "second": np.array([piece.tokens.second_start for piece in pieces], OF_ROWS["second"]),
     }
     for name, array in arrays.items():
+        said = f"config.task: array {name!r}"
+        if any(name not in piece.values for piece in pieces):
+            raise UserError(f"{said} has no value for a row: let pieces or gold give it")
         values = [piece.values[name] for piece in pieces]
-        if array.axis:
-            for piece, value in zip(pieces, values, strict=True):
-                if len(value) != len(piece.tokens.ids):
-                    raise UserError(
-                        f"config.task: array {name!r} has {len(value)} values for"
-                        f" {len(piece.tokens.ids)} tokens: give one a token"
-                    )
-            columns[name] = np.concatenate([np.asarray(each, array.dtype) for each in values])
-        else:
-            columns[name] = np.array(values, array.dtype)
+        try:
+            if array.axis:
+                of_tokens = [np.asarray(value) for value in values]
+                for piece, value in zip(pieces, of_tokens, strict=True):
+                    if value.shape[:1] != (len(piece.tokens.ids),):
+                        raise UserError(
+                            f"{said} has values of shape {value.shape} for"
+                            f" {len(piece.tokens.ids)} tokens: give one a token"
+                        )
+                columns[name] = _numbers(np.concatenate(of_tokens), array, said)
+            else:
+                columns[name] = _numbers(np.asarray(values), array, said)
+        except (TypeError, ValueError) as error:  # lists of different lengths, for one
+            raise UserError(f"{said}: {one_line(str(error), 200)}") from error
     return columns
+
+
+def _numbers(values: np.ndarray, array: Array, said: str) -> np.ndarray:
+    """The values as the array has them; refuses what would become other ones."""
+    shape = (array.size,) if array.size else ()
+    if values.shape[1:] != shape:
+        wanted = f"a list of {array.size}" if array.size else "one number"
+        raise UserError(
+            f"{said} has values of shape {values.shape[1:]}: give {wanted} for each"
+            f" {'token' if array.axis else 'row'}"
+        )
+    if values.dtype.kind not in "biuf":
+        raise UserError(f"{said} has values that are no numbers, such as {shown(values[0])}")
+    with np.errstate(invalid="ignore"):
+        made = values.astype(array.dtype)
+    if made.dtype.kind != "f" and (changed := made != values).any():
+        raise UserError(f"{said} is {array.dtype}, which cannot hold {values[changed][0]}")
+    return made
 
 
 def mapped_tensors(arrays: dict[str, np.ndarray]) -> tf.experimental.Optional:

@@ -71,8 +71,7 @@ class ClassTask(TextTask):
             return {"labels": classes.reordered(names, self.labels, title)}
         distinct = classes.Distinct(title, self.label, self.labels)
         for row in rows:
-            for i, label in enumerate(row["label"] if self.several else [row["label"]]):
-                distinct.add(label, next_row=i == 0)
+            distinct.add(row["label"] if self.several else [row["label"]], row)
         return {"labels": distinct.names()}
 
     def check_facts(self, facts: Mapping[str, Any]) -> None:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 _MOST_LABELS = 50  # of the table by label
-_PLAIN = ("cross_entropy", (), ())  # loss, class weights and metrics that are not set
+_OF_ONE_LABEL = ("loss", "class_weights", "focal_gamma", "metrics", "precision_target")
 
 
 @dataclass
@@ -65,10 +65,12 @@ class Classification(ClassTask):
 
     def validate(self) -> None:
         super().validate()
-        if self.multi_label and (self.loss, self.class_weights, self.metrics) != _PLAIN:
+        plain = Classification()
+        set_ = [name for name in _OF_ONE_LABEL if getattr(self, name) != getattr(plain, name)]
+        if self.multi_label and set_:
             raise UserError(
                 "config.task.multi_label has the binary cross-entropy of each class: leave"
-                " config.task.loss, class_weights and metrics out"
+                f" config.task.{set_[0]} out"
             )
 
     def bound(

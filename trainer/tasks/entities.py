@@ -96,6 +96,8 @@ def entities(tags: Sequence[str], scheme: str = "BIO") -> list[Entity]:
     kind = ""
     for i, tag in enumerate([*tags, OUTSIDE]):
         prefix, this = split(tag)
+        if prefix in ("E", "S") and scheme != "BIOES":
+            raise WrongTag(f"the tag {tag[:40]!r} belongs to BIOES, and these are in {scheme}")
         goes_on = first is not None and prefix in ("I", "E") and this == kind
         if first is not None and not goes_on:
             if scheme == "BIOES":

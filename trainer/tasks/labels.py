@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import numpy as np
 
+from trainer.data.columns import Row
 from trainer.data.rows import listed
 from trainer.errors import UserError, shown
 
@@ -31,21 +32,20 @@ class Distinct:
         self._found: set[str] = set()
         self._rows = 0
 
-    def add(self, label: str, next_row: bool = True) -> None:
-        """Takes the label of the next row, or a further one of the same.
+    def add(self, labels: Sequence[str], row: Row) -> None:
+        """Takes the labels of the next row.
 
         Raises:
-          UserError: it is not asked for, or there are too many.
+          UserError: one is not asked for, or there are too many.
         """
-        self._rows += next_row
-        if label in self._found:
-            return
-        if self._asked and label not in self._asked:
-            raise UserError(
-                f"{self._title}, row {self._rows}: label {shown(label)} is not in"
-                f" config.task.labels: {listed(self._asked)}"
-            )
-        self._found.add(label)
+        self._rows += 1
+        for label in labels:
+            if self._asked and label not in self._asked:
+                raise UserError(
+                    f"{row.where}: label {shown(label)} is not in config.task.labels:"
+                    f" {listed(self._asked)}"
+                )
+        self._found.update(labels)
         if len(self._found) > MAX_CLASSES:
             raise self._too_many()
 

@@ -44,9 +44,9 @@ class MultiLabel(ClassTask):
         return {"label": Array("uint8", size=len(self.names))}
 
     def gold(self, row: Row, piece: Piece) -> dict[str, Any]:
-        given = np.zeros(len(self.names), np.uint8)
-        given[[self.id_of(label, row) for label in row["label"]]] = 1
-        return {"label": given}
+        wanted = np.zeros(len(self.names), np.uint8)
+        wanted[[self.id_of(label, row) for label in row["label"]]] = 1
+        return {"label": wanted}
 
     def native_config(self) -> dict[str, Any]:
         return {**self.named_outputs(), "problem_type": "multi_label_classification"}
@@ -99,7 +99,7 @@ class MultiLabel(ClassTask):
         Precision, recall and F1 are of all labels together (micro), macro_f1 is the mean of the
         classes; what divides by zero counts as 0.
         """
-        labels, found = gold["label"], scores.answers["logits"] > 0
+        labels, found = gold["label"], given(scores.answers["logits"])
         precision, recall, f1, _ = sklearn_metrics.precision_recall_fscore_support(
             labels, found, average="micro", zero_division=0
         )
@@ -115,13 +115,13 @@ class MultiLabel(ClassTask):
         }
 
     def correct(self, gold: Gold, scores: Scores) -> np.ndarray:
-        right: np.ndarray = ((scores.answers["logits"] > 0) == (gold["label"] > 0)).all(-1)
+        right: np.ndarray = (given(scores.answers["logits"]) == (gold["label"] > 0)).all(-1)
         return right
 
     def captions(self, gold: Gold, answers: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
         return {
             "labels": [self._named(row) for row in gold["label"]],
-            "predictions": [self._named(row > 0) for row in answers["logits"]],
+            "predictions": [self._named(row) for row in given(answers["logits"])],
         }
 
     def show(
@@ -130,7 +130,7 @@ class MultiLabel(ClassTask):
         """Curves of the commonest classes, the scores of each, and the mistakes."""
         labels, logits = gold["label"], scores.answers["logits"]
         columns = sklearn_metrics.precision_recall_fscore_support(
-            labels, logits > 0, average=None, zero_division=0
+            labels, given(logits), average=None, zero_division=0
         )
         by_label: list[Any] = [
             (name, int(count), p, r, f1)
@@ -139,7 +139,7 @@ class MultiLabel(ClassTask):
             )
         ]
         wrong = [
-            (id_, self._named(labels[i]), self._named(logits[i] > 0), text)
+            (id_, self._named(labels[i]), self._named(given(logits[i])), text)
             for i, id_, text in zip(*mistakes[:3], strict=True)
         ]
         common, shares = np.argsort(-self.counts(gold), kind="stable")[:_CURVES], sigmoid(logits)
@@ -149,8 +149,8 @@ class MultiLabel(ClassTask):
             Table("wrong predictions", ("id", "labels", "predictions", "text"), wrong),
         ]
 
-    def _named(self, given: np.ndarray) -> str:
-        return ", ".join(self.names[i] for i in np.flatnonzero(given).tolist()) or "none"
+    def _named(self, labels: np.ndarray) -> str:
+        return ", ".join(self.names[i] for i in np.flatnonzero(labels).tolist()) or "none"
 
     # Predictions
 
@@ -162,9 +162,15 @@ class MultiLabel(ClassTask):
         (shares,) = sigmoid(answers["logits"])
         check_finite(shares, row)
         return {
-            "labels": [self.names[i] for i in np.flatnonzero(shares >= 0.5).tolist()],
+            "labels": [self.names[i] for i in np.flatnonzero(given(answers["logits"][0])).tolist()],
             "probabilities": [float(f"{share:.9g}") for share in shares],
         }
+
+
+def given(logits: np.ndarray) -> np.ndarray:
+    """True where a label is given: its probability is 0.5 or more."""
+    found: np.ndarray = np.asarray(logits) >= 0
+    return found
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

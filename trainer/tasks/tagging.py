@@ -39,7 +39,7 @@ _NONE = "none"  # where a type is named and there is no entity
 # Words of a plain text: abbreviations, words with what joins them, "'s", and single marks.
 _PATTERN = r"(?:{w}\.){{2,}}|[@#]?{w}+(?:[-.,:/]{w}+)*|'{w}+|[^{inner}{space}]"
 _WORD = re.compile(_PATTERN.format(w=r"\w", inner=r"\w", space=r"\s"))
-_RE2 = r"\p{L}\p{N}_", r"\t\n\v\f\r\x{85}\p{Z}"
+_RE2 = r"\p{L}\p{N}_", r"\t\n\v\f\r\x{1c}-\x{1f}\x{85}\p{Z}"
 
 
 @dataclass

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from trainer.batch import FEATURES, ID, INPUTS, ROW_START, STEP, WEIGHT
 from trainer.data.columns import KINDS, TEXT, WORDS, Column, Row
-from trainer.errors import UserError
+from trainer.errors import UserError, shown
+from trainer.imports import blamed_on
 from trainer.lazy import tf
 from trainer.tasks.shown import Shown
 
@@ -38,6 +40,11 @@ Gold = Mapping[str, np.ndarray]
 """Arrays of the N rows of a set on the host: those of `Task.arrays`, [N] or, with an axis of
 tokens, [sum of lengths], and a further axis where a value is several numbers; "rows" int64 [N], of
 the source; "lengths" int32 [N], in tokens."""
+
+
+# Keys of batches, tables and Gold that are no task's own.
+_TAKEN = {*INPUTS, FEATURES, WEIGHT, ID, STEP, ROW_START}
+_TAKEN |= {"tokens", "offsets", "second", "rows", "lengths"}
 
 
 class Array(NamedTuple):
@@ -400,7 +407,7 @@ class Task:
     correct_name: ClassVar[str] = "accuracy"  # of the share of rows that are right
 
     def correct(self, gold: Gold, scores: Scores) -> np.ndarray | None:
-        """True for each row that is right, bool [N]: what reports compare runs by.
+        """True for each row of the data that is right, bool: what reports compare runs by.
 
         None: rows are not right or wrong.
         """
@@ -574,6 +581,38 @@ def check_columns(task: Task) -> None:
         names[column.name] = column.field
     if not task.text_columns:
         raise UserError(f"config.task of {class_path(task)} has no column of text or words")
+
+
+def check_arrays(task: Task) -> None:
+    """Refuses arrays of a task of the user's own that no table can have.
+
+    Raises:
+      UserError: which, and why.
+    """
+    path = class_path(task)
+    with blamed_on(path, "config.task"):
+        arrays = task.arrays()
+    if not isinstance(arrays, dict):
+        raise UserError(f"config.task={path!r}: arrays must return Array by name, a dict")
+    for name, array in arrays.items():
+        said = f"config.task={path!r}: array {shown(name)}"
+        if not isinstance(name, str) or not name.isidentifier() or len(name) > 100:
+            raise UserError(f"{said}: name it by a word of letters, digits and _")
+        if name in _TAKEN:
+            raise UserError(f"{said}: this name is taken, as {', '.join(sorted(_TAKEN))} are")
+        if not isinstance(array, Array):
+            raise UserError(f"{said} must be a trainer.tasks.task.Array, is {shown(array)}")
+        try:
+            known = np.dtype(array.dtype).kind in "biuf"
+        except TypeError:
+            known = False
+        if not known or array.axis not in ("", "input"):
+            raise UserError(
+                f"{said}: {shown(tuple(array))}: give a dtype of NumPy's, such as 'int32', and the"
+                " axis '' or 'input'"
+            )
+        if type(array.size) is not int or not 0 <= array.size <= 10**6:
+            raise UserError(f"{said}: size={shown(array.size)} must be 0 to 1,000,000")
 
 
 def check_finite(answer: np.ndarray, row: Row) -> None:
