@@ -253,18 +253,18 @@ def test_a_saved_model_of_a_tagger_takes_ids(launch, tagged, tmp_path):
     inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": 0 * ids}
     found = served.signatures["ids"](**inputs)
     assert found["tags"].shape == found["probabilities"].shape == (2, 4)
-    texts = ["anna met bob in new york .", "a\x1cb", "zoe li's dog, 3 U.S. dogs"]
+    assert {*found["tags"].numpy().ravel()} <= {b"O", b"B-LOC", b"I-LOC", b"B-PER", b"I-PER"}
+    texts = ["anna met bob in new york", "a\x1cb", "mia's dog"]  # short: the end of others is cut
     of_texts = served.signatures["serving_default"]
     (name,) = of_texts.structured_input_signature[1]
-    found = {key: value.numpy() for key, value in of_texts(**{name: tf.constant(texts)}).items()}
+    words, tags = (of_texts(**{name: tf.constant(texts)})[key].numpy() for key in ("words", "tags"))
     flags = (f"--workdir={tagged}", *(f"--texts={text}" for text in texts))
     predicted = ok(launch(*flags, program="launch.predict")).stdout.splitlines()
     for i, line in enumerate(map(json.loads, predicted)):
         count = len(line["words"])
-        assert [word.decode() for word in found["words"][i][:count]] == line["words"]
-        assert [tag.decode() for tag in found["tags"][i][:count]] == line["tags"]
-        assert not any(found["words"][i][count:])
-    assert {*found["tags"].numpy().ravel()} <= {b"O", b"B-LOC", b"I-LOC", b"B-PER", b"I-PER"}
+        assert [word.decode() for word in words[i][:count]] == line["words"]
+        assert [tag.decode() for tag in tags[i][:count]] == line["tags"]
+        assert not any(words[i][count:])
 
 
 @pytest.mark.promises

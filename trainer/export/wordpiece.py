@@ -118,7 +118,8 @@ class GraphTokenizer(tf.Module):
           Inputs as `__call__` gives them; words string [N, W], "" behind a text's end; the place
           of each word's first token, int32 [N, W], -1 where there is none.
         """
-        between = rf"[\x{{1c}}-\x{{1f}}]+|{_SPACES}"  # what Python calls white space, as `pattern` does
+        # White space as Python has it, and so `pattern`.
+        between = rf"[\x{{1c}}-\x{{1f}}]+|{_SPACES}"
         words = self._text.regex_split(texts, f"{between}|{pattern}", pattern)
         pieces = self.pieces(words.flat_values)
         empty = pieces.row_lengths() == 0  # words of which nothing is left are unknown
