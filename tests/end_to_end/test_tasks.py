@@ -207,6 +207,16 @@ def test_columns_are_not_for_a_model_of_texts(launch, rated, data):
     assert "test.conll holds words in columns: the model takes texts" in line
 
 
+def test_a_txt_may_hold_texts_or_columns(launch, tagged, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("anna met bob\n")
+    where = (f"--workdir={tagged}", f"--input={path}")
+    line = refused(launch, tagged, *where, program="launch.predict")
+    assert "a.txt may hold plain text or words in columns: give --format=text or --format=c" in line
+    ended = ok(launch(*where, "--format=text", program="launch.predict"))
+    assert json.loads(ended.stdout)["words"] == ["anna", "met", "bob"]
+
+
 @pytest.mark.parametrize("run", ["tagged", "rated"])
 def test_what_has_no_class_is_not_explained(launch, request, run, data, tmp_path):
     workdir = request.getfixturevalue(run)
