@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from trainer.batch import FEATURES, ROW_START, STEP
 from trainer.data.plan import TrainPlan
-from trainer.data.table import Batch, Table
+from trainer.data.table import Table
+from trainer.tasks.task import Batch
 
 READ_AHEAD = 16  # steps: more than the host takes at once
 

@@ -8,9 +8,8 @@ import tensorflow as tf
 
 from trainer.batch import ID, INPUTS, WEIGHT
 from trainer.errors import UserError, one_line, shown
-from trainer.tasks.task import Array, Piece
+from trainer.tasks.task import Array, Batch, Piece
 
-Batch = dict[str, tf.Tensor]
 _ALIGNMENT = 64  # bytes that TensorFlow asks of a tensor's address
 
 

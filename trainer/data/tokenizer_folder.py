@@ -17,6 +17,7 @@ from transformers import (
 )
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
+from trainer.batch import INPUTS
 from trainer.errors import UserError
 from trainer.storage import strict_json
 
@@ -30,7 +31,6 @@ MAX_IDS = 2**21  # of a vocabulary: eight times the largest published ones
 MAX_TOKEN = 2000  # characters of a token
 MAX_REPLACEMENT = 100  # characters that a normalizer or a decoder puts in the place of others
 ROLES = tuple(PreTrainedTokenizerFast.SPECIAL_TOKENS_ATTRIBUTES)  # pad_token, cls_token and so on
-INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 FAMILIES: dict[str, type[PreTrainedTokenizerFast]] = {
     "albert": AlbertTokenizer,
     "bert": BertTokenizer,

@@ -19,12 +19,12 @@ from tokenizers.models import WordLevel
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from trainer import config, hub
+from trainer.batch import INPUTS
 from trainer.data import probe, store
 from trainer.data.encode import in_words, is_native
 from trainer.data.progress import Progress
 from trainer.data.tokenizer_folder import (
     FAMILIES,
-    INPUTS,
     MAX_IDS,
     MAX_TOKEN,
     SETTINGS,

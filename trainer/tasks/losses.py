@@ -49,8 +49,6 @@ class Loss:
             )
         return losses
 
-    __call__ = example_losses
-
     def example_weights(self, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """`weights` [B] times the class weight of each example's label, in the type of `weights`.
 
