@@ -21,7 +21,7 @@ def get_config(source: str = "files") -> Experiment:
         folder="glue/CoLA",
         dataset="glue/cola",
         metric="matthews",
-        epochs=6,
+        epochs=4,
     )
     config.data.header = source != "files"  # its files have none
     return config

@@ -17,7 +17,8 @@ def experiment(
     dataset: str,
     metric: str,
     epochs: float,
-    learning_rate: float = 1e-4,
+    learning_rate: float = 2e-4,
+    batch: int = 16,
 ) -> Experiment:
     """The experiment of a task.
 
@@ -28,6 +29,7 @@ def experiment(
       dataset: its name in TFDS.
       metric: chooses the best weights.
       epochs, learning_rate: of the phase in which everything trains.
+      batch: rows of a step.
     """
     data = Data(max_length=128, cut="head", buckets=16, validation_share=0.1)
     data.source = source
@@ -51,5 +53,5 @@ def experiment(
         phases=[whole],
         evaluation=Evaluation(every_epochs=1, metric=metric),
         runtime=Runtime(precision="mixed_bfloat16", xla="chains"),
-        global_batch_size=32,
+        global_batch_size=batch,
     )

@@ -2,6 +2,9 @@
 
 python -m launch.train --config=configs/glue/mrpc.py --workdir=runs/mrpc \
     --config.data.data_dir=/path/to/glue/MRPC
+
+On 2 cores of an AMD EPYC without bfloat16, with --config.runtime.precision=float32, this printed F1
+0.8548 and accuracy 0.7868 on GLUE's validation set after 672 s.
 """
 
 from configs.glue import common
@@ -19,6 +22,6 @@ def get_config(source: str = "files") -> Experiment:
         source,
         folder="glue/MRPC",
         dataset="glue/mrpc",
-        metric="f1",
-        epochs=6,
+        metric="accuracy",  # F1 is high where all pairs are called the same
+        epochs=4,
     )

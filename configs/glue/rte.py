@@ -17,5 +17,5 @@ def get_config(source: str = "files") -> Experiment:
         folder="glue/RTE",
         dataset="glue/rte",
         metric="accuracy",
-        epochs=8,
+        epochs=3,
     )

@@ -17,5 +17,7 @@ def get_config(source: str = "files") -> Experiment:
         folder="glue/SST-2",
         dataset="glue/sst2",
         metric="accuracy",
-        epochs=2,
+        epochs=1,
+        learning_rate=1e-4,
+        batch=32,
     )

@@ -2,6 +2,9 @@
 
 python -m launch.train --config=configs/glue/stsb.py --workdir=runs/stsb \
     --config.data.data_dir=/path/to/glue/STS-B
+
+On 2 cores of an AMD EPYC without bfloat16, with --config.runtime.precision=float32, this printed
+Pearson 0.8663 and Spearman 0.8630 on GLUE's validation set after 677 s.
 """
 
 from configs.glue import common
@@ -18,5 +21,5 @@ def get_config(source: str = "files") -> Experiment:
         folder="glue/STS-B",
         dataset="glue/stsb",
         metric="pearson",
-        epochs=8,
+        epochs=4,
     )
