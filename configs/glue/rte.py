@@ -2,6 +2,10 @@
 
 python -m launch.train --config=configs/glue/rte.py --workdir=runs/rte \
     --config.data.data_dir=/path/to/glue/RTE
+
+On 2 cores of an AMD EPYC without bfloat16, with --config.runtime.precision=float32, this printed
+accuracy 0.5199 on GLUE's validation set, where always saying one class has 0.5271: MiniLM does not
+learn this from 2,490 pairs.
 """
 
 from configs.glue import common

