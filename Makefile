@@ -177,7 +177,7 @@ lint: install
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy trainer launch
-	$(PY) scripts/docstrings.py trainer launch scripts
+	$(PY) scripts/docstrings.py trainer launch scripts configs tests
 
 format: install
 	$(PY) -m ruff check --fix .

@@ -1,4 +1,4 @@
-"""What a frozen encoder makes of examples: computed once, the same for the head as every time."""
+"""Outputs of a frozen encoder: computed once, the same for the head as every time."""
 
 import numpy as np
 import pytest

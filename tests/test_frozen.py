@@ -1,4 +1,4 @@
-"""What a phase does not train: unchanged bit for bit, without dropout, without a gradient.
+"""Frozen parameters: unchanged bit for bit, without dropout, without a gradient.
 
 By the real step on a pretrained model's architecture with 2 blocks of 8 numbers a token.
 """

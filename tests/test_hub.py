@@ -86,7 +86,7 @@ def server() -> Iterator[http.server.ThreadingHTTPServer]:
 
 
 def ask(name: str, endpoint: str, home: Path, **variables: str) -> str:
-    """What a process of its own is given: the libraries read their variables on import."""
+    """Environment of a process of its own: the libraries read their variables on import."""
     variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "NO_PROXY": "*", **variables}
     environ = {key: v for key, v in environment().items() if key != "HF_HUB_OFFLINE"} | variables
     command = [sys.executable, "-c", SHOW, name]

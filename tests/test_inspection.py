@@ -1,4 +1,4 @@
-"""What the pictures of a run are drawn from: real attention, and real vectors."""
+"""Sources of a run's pictures: real attention, and real vectors."""
 
 from pathlib import Path
 

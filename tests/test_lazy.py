@@ -1,4 +1,4 @@
-"""What is imported late: flags are refused and configs read without waiting for it."""
+"""Late imports: flags are refused and configs read without waiting for them."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ LATE = ("tensorflow", "sklearn", "transformers", "keras", "scipy", "tensorflow_d
 
 
 def run(code: str) -> str:
-    """What a new Python prints."""
+    """Output of a new Python."""
     command = [sys.executable, "-c", code]
     done = subprocess.run(
         command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""Which parameters train, at what rate, for how long."""
+"""Parameters that train, at what rate, for how long."""
 
 import numpy as np
 import pytest

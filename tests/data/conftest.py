@@ -60,7 +60,7 @@ def opened(
 
 
 def gold_of(source: sources.Source, split: str, **settings: object) -> list[dict[str, Any]]:
-    """What a classification with these settings makes of each row's label."""
+    """Class ids of each row's label, by a classification with these settings."""
     task = Classification(**settings).bound(source.facts)
     return [task.gold(row, NO_PIECE) for row in source.rows(split)]
 

@@ -42,7 +42,7 @@ MINILM = Path(__file__).parents[2] / "data" / "minilm"
 
 
 class Family(NamedTuple):
-    """What stands around the texts of a pair, whether the second is of type 1, what pads."""
+    """Tokens around the texts of a pair, True if the second is of type 1, and the padding."""
 
     before: list[str]
     between: list[str]
@@ -301,7 +301,7 @@ def t5_spiece(folder: Path) -> Path:
 
 
 def as_albert_prepares(text: str) -> str:
-    """What ALBERT's own code does before SentencePiece."""
+    """Applies ALBERT's own steps before SentencePiece."""
     text = " ".join(text.split()).replace("``", '"').replace("''", '"')
     text = unicodedata.normalize("NFKD", text)
     return "".join(char for char in text if not unicodedata.combining(char)).lower()

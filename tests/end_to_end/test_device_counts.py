@@ -1,4 +1,4 @@
-"""The same run on 1, 2 and 4 devices, with dropout on and with gradient accumulation."""
+"""One run on 1, 2 and 4 devices, with dropout on and with gradient accumulation."""
 
 import numpy as np
 import pytest

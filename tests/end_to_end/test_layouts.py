@@ -1,4 +1,4 @@
-"""The same run on any number of workers and devices, and handed from one layout to another."""
+"""One run on any number of workers and devices, and handed from one layout to another."""
 
 import numpy as np
 import pytest

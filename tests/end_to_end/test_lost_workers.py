@@ -67,7 +67,7 @@ def killed_again_and_again(tmp_path, smoke, capsys, kills: int, steps: int) -> s
 
 
 def evaluating(workdir) -> bool:
-    """Whether the run saved at the step of an evaluation whose result is not there yet."""
+    """True if the run saved at the step of an evaluation whose result is not there yet."""
     saved = max((int(p.name[5:]) for p in (workdir / "checkpoints").glob("step-*")), default=0)
     if not saved or saved % 16 or last_step(workdir) > saved:
         return False

@@ -1,4 +1,4 @@
-"""What may change when a run is resumed, what may not, and what is mended by itself."""
+"""Changes that a resume takes, refuses, or mends by itself."""
 
 import json
 import shutil

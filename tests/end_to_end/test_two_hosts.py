@@ -31,7 +31,7 @@ FLAGS = (
 
 
 def ip(*arguments: str) -> str:
-    """What `ip` says; an OSError where it fails."""
+    """Output of `ip`; an OSError where it fails."""
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise OSError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")

@@ -1,4 +1,4 @@
-"""What a run keeps of each example."""
+"""Records that a run keeps of each example."""
 
 import dataclasses
 import io

@@ -126,7 +126,7 @@ def _told(case: Input, ended: Ended) -> str:
 
 
 def _written(case: Input, folder: Path, before: dict[str, str], status: int) -> str:
-    """What was written that should not be there."""
+    """Files that were written and should not be there."""
     after = contents(folder)
     changed = sorted(
         path for path in before.keys() | after.keys() if before.get(path) != after.get(path)

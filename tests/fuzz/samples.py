@@ -1,4 +1,4 @@
-"""What inputs are made of: a run that has ended, tokenizers, pretrained models, a TFDS folder.
+"""Material of inputs: a run that has ended, tokenizers, pretrained models, a TFDS folder.
 
 Made once; an input spoils a copy. `python -m fuzz.samples FOLDER` makes what needs TensorFlow.
 """

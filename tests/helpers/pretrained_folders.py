@@ -81,7 +81,7 @@ def one_output(folder: Path) -> Path:
 
 
 def tensors(folder: Path) -> dict[str, np.ndarray]:
-    """What model.safetensors holds."""
+    """Contents of model.safetensors."""
     return safetensors.numpy.load_file(folder / WEIGHTS)
 
 
@@ -134,7 +134,7 @@ def as_google(bert: Path, folder: Path) -> Path:
 
 
 def google_name(name: str) -> str:
-    """What Google's BERT calls a tensor of transformers'."""
+    """Google's name for a tensor of transformers' BERT."""
     name = name.replace("encoder.layer.", "encoder.layer_").replace(".", "/")
     if "embeddings" in name and "LayerNorm" not in name:
         return name.removesuffix("/weight")

@@ -75,7 +75,7 @@ def sentences(count: int, seed: int = 0) -> list[Sentence]:
 
 
 def in_iob1(tags: Sequence[str]) -> list[str]:
-    """The same tags as CoNLL-2003 has them."""
+    """Tags written as CoNLL-2003 has them."""
     found, before = [], "O"
     for tag in tags:
         needed = tag[:1] == "B" and before[2:] == tag[2:]

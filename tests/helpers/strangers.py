@@ -48,7 +48,7 @@ def recorded(secret: bytes, index: int) -> bytes:
 
 
 def kinds(addresses: Sequence[str], secret: bytes) -> dict[str, Callable[[socket.socket], None]]:
-    """What each kind does with its connection, by name.
+    """Acts of each kind on its connection, by name.
 
     Args:
       addresses: of the workers.

@@ -43,7 +43,7 @@ def model_settings(**changes) -> Model:
 
 
 def no_dropout(**changes) -> Model:
-    """The same without dropout."""
+    """The model without dropout."""
     rates = ("dropout", "attention_dropout", "embedding_dropout", "head_dropout")
     return model_settings(**dict.fromkeys(rates, 0.0), **changes)
 
@@ -64,7 +64,7 @@ def classification(names: Sequence[str] = NAMES, **settings) -> Classification:
 
 
 def features(batch_: dict) -> dict:
-    """What a model takes of a batch."""
+    """Entries of a batch that a model takes."""
     return {key: batch_[key] for key in ("input_ids", "attention_mask", "token_type_ids")}
 
 
@@ -164,12 +164,12 @@ class Trainer:
         )
 
     def run(self, steps: int = 1) -> dict[str, float]:
-        """So many steps in one call; the metrics of the last."""
+        """Runs `steps` steps in one call; returns the metrics of the last."""
         values = self.call(steps).metrics.numpy()
         return dict(zip(STEP_METRICS, values.tolist(), strict=True))
 
     def call(self, steps: int = 1, sampled: bool = False) -> StepResults:
-        """So many steps in one call; all that it gives."""
+        """Runs `steps` steps in one call; returns all that it gives."""
         return self.step.run(self.iterator, tf.constant(steps), tf.constant(sampled))
 
     def losses(self, steps: int) -> np.ndarray:

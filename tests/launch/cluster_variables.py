@@ -32,7 +32,7 @@ def tf_config(worker=(), task=("worker", 0), **cluster) -> dict[str, str]:
 
 
 def slurm_task(rank: int, nodes: str, tasks_per_node: str, places: str, **changes) -> dict:
-    """What srun gives to the task of this rank; `places` names the node of each rank."""
+    """Variables that srun gives to the task of this rank; `places` names the node of each rank."""
     place_of = places.split()
     names = list(dict.fromkeys(expand_nodes(nodes)))
     environment = {
@@ -54,7 +54,7 @@ def slurm_task(rank: int, nodes: str, tasks_per_node: str, places: str, **change
 
 
 def pod(index: int | None = 0, **changes) -> dict[str, str]:
-    """What a pod of launch.kubernetes's manifest sees, three workers."""
+    """Variables that a pod of launch.kubernetes's manifest sees, three workers."""
     environment = {
         "KUBERNETES_SERVICE_HOST": "10.0.0.1",
         "JOB_COMPLETION_INDEX": None if index is None else str(index),

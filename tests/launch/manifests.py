@@ -1,4 +1,4 @@
-"""Whether Kubernetes knows every word of a manifest, by its API's schemas; needs no cluster."""
+"""Checks that Kubernetes knows every word of a manifest, by its API's schemas; needs no cluster."""
 
 import functools
 import importlib.resources
@@ -20,7 +20,7 @@ CHOICES = {"action", "completionMode", "effect", "operator", "restartPolicy"}
 
 
 class Refused(Exception):
-    """What is wrong, and where."""
+    """Mistakes, and where they are."""
 
 
 def check(document: dict[str, Any], version: str = VERSIONS[-1]) -> None:

@@ -1,4 +1,4 @@
-"""What surrounds a program: other programs' settings, no home, no temporary folder, any locale."""
+"""Surroundings of a program: other programs' settings, no home, no temporary folder, any locale."""
 
 import io
 import os

@@ -206,7 +206,7 @@ def test_each_manifest_has_a_secret_of_its_own(kind):
 
 
 def consequence(documents, status, disrupted=False):
-    """What Kubernetes does when a worker ends so: "stop", "restart" or "restart, counted"."""
+    """Kubernetes's answer to a worker that ends so: "stop", "restart" or "restart, counted"."""
     job, matched = job_of(documents), None
     for i, rule in enumerate(job["podFailurePolicy"]["rules"]):
         codes = rule.get("onExitCodes", {"values": ()})
@@ -440,7 +440,7 @@ def instructions():
 
 @pytest.fixture
 def image(tmp_path):
-    """What the Dockerfile copies into the image, of what .dockerignore lets through."""
+    """Files that the Dockerfile copies into the image and .dockerignore lets through."""
     allowed = (ROOT / ".dockerignore").read_text().splitlines()
     assert [line for line in allowed if not line.startswith(("#", "!"))] == ["*", "**/__pycache__"]
     folder = tmp_path / "opt"

@@ -147,7 +147,7 @@ def wait_until(done: Callable[[], bool]) -> None:
 
 
 def own_lines(stderr: str) -> list[str]:
-    """What the launcher itself has said."""
+    """Lines of the launcher itself."""
     return [line for line in stderr.splitlines() if not line.startswith("[")]
 
 

@@ -47,7 +47,7 @@ def reviews(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(launch, finished, reviews) -> Path:
-    """What an undisturbed run writes."""
+    """Lines that an undisturbed run writes."""
     path = reviews.with_name("whole.jsonl")
     ended = predict(launch, finished, f"--input={reviews}", "--id=key", f"--output={path}")
     assert ended.status == 0, ended.stderr

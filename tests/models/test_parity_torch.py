@@ -1,4 +1,4 @@
-"""The same comparison against PyTorch itself, with new random weights and more lengths.
+"""Compares logits with PyTorch itself, with new random weights and more lengths.
 
 `make test-parity` makes an environment with PyTorch and names its interpreter in PARITY_PYTHON.
 """

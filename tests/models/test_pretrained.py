@@ -302,7 +302,7 @@ def test_an_unknown_activation(bert):
 
 
 def header(content: bytes) -> tuple[dict, bytes]:
-    """What a safetensors file says of its tensors, and the rest."""
+    """Header of a safetensors file, and the rest."""
     (size,) = struct.unpack("<Q", content[:8])
     return json.loads(content[8 : 8 + size]), content[8 + size :]
 
@@ -489,7 +489,7 @@ def test_a_file_altered_in_the_cache(cached):
 
 @pytest.fixture
 def google(bert) -> Path:
-    """The same weights as Google would have published them, after training."""
+    """A checkpoint as Google published them, after training."""
     return folders.as_google(bert, bert.with_name("google"))
 
 

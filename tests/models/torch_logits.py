@@ -1,4 +1,4 @@
-"""What exported folders compute in PyTorch: run by the interpreter that has it.
+"""Logits of exported folders in PyTorch: run by the interpreter that has it.
 
   python torch_logits.py FOLDER KIND INPUT.json OUTPUT.npy [FOLDER KIND INPUT OUTPUT ...]
 

@@ -44,7 +44,7 @@ def test_steps_that_read_no_tokens_show_examples():
 
 
 def _shown_on_a_terminal(rows: int, columns: int) -> str:
-    """What a terminal of that size gets to see of a short run."""
+    """Output of a short run on a terminal of that size."""
     master, slave = os.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     with open(slave, "w", encoding="utf-8") as stream:

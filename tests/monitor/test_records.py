@@ -1,4 +1,4 @@
-"""Which records a resumed run keeps."""
+"""Records that a resumed run keeps."""
 
 import pytest
 

@@ -30,7 +30,7 @@ MISTAKES = Examples(np.array([3]), [3], ["a"], [["a"]])
 
 
 class Killed(BaseException):
-    """What happens to the process."""
+    """A way to end the process."""
 
 
 def _run(folder, resume_step, last_step):

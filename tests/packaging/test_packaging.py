@@ -1,4 +1,4 @@
-"""What setup.py, constraints.txt, BUILD.md and the Makefile promise each other."""
+"""Promises of setup.py, constraints.txt, BUILD.md and the Makefile to each other."""
 
 import ast
 import importlib.metadata

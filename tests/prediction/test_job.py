@@ -1,4 +1,4 @@
-"""What a job writes, how it goes on, and with what it refuses to."""
+"""Jobs: their output, how they go on, and when they refuse to."""
 
 import json
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ from trainer.evaluation.statistics import (
 
 
 def answers(both: int, first: int, second: int, none: int) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each of two runs was right: so often both, the first alone, the second, none."""
+    """True where each of two runs was right: so often both, the first alone, the second, none."""
     kinds = [(1, 1)] * both + [(1, 0)] * first + [(0, 1)] * second + [(0, 0)] * none
     one, two = np.array(kinds, bool).T
     return one, two

@@ -1,4 +1,4 @@
-"""What is read of /proc/cpuinfo and of control groups."""
+"""Reads /proc/cpuinfo and control groups."""
 
 import platform
 

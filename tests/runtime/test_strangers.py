@@ -262,7 +262,7 @@ def test_a_chief_that_answers_what_was_not_asked_is_lost(addresses, message):
 
 
 def test_what_is_put_into_a_connection_ends_it(addresses):
-    """Who can write into the connection of two workers cannot speak for one of them."""
+    """A stranger who writes into the connection of two workers cannot speak for one of them."""
     pair = Pair(addresses)
     pair.meets_after(lambda: None)
     pair.all[1]._peers[0].socket.sendall(b"0" * 64 + b'{"end": 2, "why": "x"}\n')

@@ -238,7 +238,7 @@ def test_addresses():
 
 @pytest.mark.long
 def test_where_each_stands(three, addresses):
-    """What a message about a hang says: two wait, one does not."""
+    """Message about a hang: two wait, one does not."""
     chief, one, two = three[0]
     chief.doing = one.doing = "step 13"
     two.doing = "step 12"

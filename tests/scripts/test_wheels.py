@@ -1,4 +1,4 @@
-"""What both fetching programs say, and leave behind, when a wheel or a folder is not to be had."""
+"""Messages and leftovers of both fetching programs when a wheel or a folder is not to be had."""
 
 import subprocess
 import sys

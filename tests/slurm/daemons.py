@@ -176,7 +176,7 @@ class Slurm:
         return ended.stdout.strip()
 
     def state(self, job: str) -> dict[str, str]:
-        """What Slurm knows of a job: JobState, Restarts, ExitCode and so on."""
+        """Slurm's record of a job: JobState, Restarts, ExitCode and so on."""
         shown = self.run("scontrol", "--oneliner", "show", "job", job).stdout
         return dict(re.findall(r"(\S+?)=(\S*)", shown))
 
@@ -195,7 +195,7 @@ class Slurm:
         self.wait(there, seconds)
 
     def logs(self) -> str:
-        """What the daemons said."""
+        """The daemons' logs."""
         files = [self._said, *sorted(self.folder.glob("*.log"))]
         return "\n".join(f"== {file.name}\n{file.read_text()[-3000:]}" for file in files)
 

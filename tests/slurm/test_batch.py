@@ -29,7 +29,7 @@ class Batch:
         self.number = slurm.sbatch(script)
 
     def noted(self, rank: int) -> list[str]:
-        """What happened to a task."""
+        """The end of a task."""
         path = self.workdir.with_name(f"{self.workdir.name}-{rank}.txt")
         return path.read_text().split() if path.exists() else []
 

@@ -84,7 +84,7 @@ def ids(run: Path) -> list[list[int]]:
 
 
 def exported(folder: Path) -> dict[str, object]:
-    """What an export of Keras's holds, by file: of model.keras every array, and not the date."""
+    """Contents of an export of Keras's, by file: of model.keras every array, and not the date."""
     held: dict[str, object] = dict(contents(folder))
     del held[NAME]
     with zipfile.ZipFile(folder / NAME) as archive:
@@ -152,7 +152,7 @@ def test_every_file_of_a_workdir(run):
 
 
 def test_every_checkpoint(run):
-    """What only a resume reads: noticed there."""
+    """Files that only a resume reads: noticed there."""
     workdir = Workdir(run)
     for store in (workdir.checkpoints, workdir.best):
         for step in store.steps():

@@ -149,7 +149,7 @@ def make(random: Random, folder: Path, samples: Samples) -> Input:
 
 
 def settings(random: Random, folder: Path, samples: Samples) -> Input:
-    """The same without data: what is good is refused for that, in a moment."""
+    """Flags without data: good ones are refused for that, in a moment."""
     case = make(random, folder, samples)
     case.arguments = without_data(case.arguments, folder)
     return case
