@@ -70,6 +70,20 @@ def test_tags_of_two_schemes():
         scheme_of([["O", "I-PER"], ["B-LOC"]])
 
 
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        [["B-LOC"], ["O", "E-PER"]],
+        [["O", "E-PER"], ["B-LOC", "O"]],
+        [["B-LOC", "I-LOC", "B-PER", "E-PER"]],
+        [["B-LOC", "E-PER"]],
+    ],
+)
+def test_one_tag_of_bioes_among_others_is_named(sentences):
+    with pytest.raises(WrongTag, match=r"'E-PER' belongs to BIOES, and '[BI]-LOC' ends an entity"):
+        scheme_of(sentences)
+
+
 def _random_sentence(random_: random.Random, words: int) -> list[Entity]:
     found, at = [], 0
     while at < words:

@@ -50,10 +50,13 @@ def scheme_of(sentences: Iterable[Sequence[str]]) -> str:
       WrongTag: a tag that no scheme has, or two that belong to different schemes.
     """
     seen: dict[str, str] = {}  # an example of a tag that only this scheme has
+    unended = ""  # a tag that ends an entity and would be E- or S- in BIOES
     for tags in sentences:
         before: tuple[str, str] = ("", "")
-        for tag in tags:
+        for tag in [*tags, OUTSIDE]:
             prefix, kind = split(tag)
+            if before[0] in ("B", "I") and not (prefix in ("I", "E") and kind == before[1]):
+                unended = unended or "-".join(before)
             continues = before[1] == kind and before[0] in ("B", "I")
             if prefix in ("E", "S"):
                 seen.setdefault("BIOES", tag)
@@ -67,6 +70,10 @@ def scheme_of(sentences: Iterable[Sequence[str]]) -> str:
         raise WrongTag(
             f"{seen['IOB1'][:40]!r} begins an entity, as in IOB1, and {seen[other][:40]!r} belongs"
             f" to {other}"
+        )
+    if "BIOES" in seen and unended:
+        raise WrongTag(
+            f"{seen['BIOES'][:40]!r} belongs to BIOES, and {unended[:40]!r} ends an entity, as in BIO"
         )
     return next((name for name in ("BIOES", "IOB1") if name in seen), "BIO")
 
