@@ -73,7 +73,8 @@ def scheme_of(sentences: Iterable[Sequence[str]]) -> str:
         )
     if "BIOES" in seen and unended:
         raise WrongTag(
-            f"{seen['BIOES'][:40]!r} belongs to BIOES, and {unended[:40]!r} ends an entity, as in BIO"
+            f"{seen['BIOES'][:40]!r} belongs to BIOES, and {unended[:40]!r} ends an entity, as in"
+            " BIO"
         )
     return next((name for name in ("BIOES", "IOB1") if name in seen), "BIO")
 
