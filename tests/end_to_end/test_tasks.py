@@ -4,61 +4,16 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pretrained_folders
 import pytest
 import small_tasks
-from programs import ROOT, Ended, assert_same_run, contents, losses, run
+from programs import assert_same_run, losses, run
+from task_runs import Job, job, metrics, ok, refused
 from test_kills import killed_at
 
 pytestmark = pytest.mark.end_to_end
-CONFIG = ROOT / "tests" / "helpers" / "small_tasks.py"
-
-
-class Job(NamedTuple):
-    """A run: its flags but for the workdir."""
-
-    flags: tuple[str, ...]
-
-    def at(self, workdir: Path, *more: str) -> tuple[str, ...]:
-        return (*self.flags, f"--workdir={workdir}", *more)
-
-
-def job(name: str, train: Path, test: Path, cache: str) -> Job:
-    """A run of the task of that name in small_tasks.py."""
-    return Job(
-        (
-            f"--config={CONFIG}:{name}",
-            f"--config.data.train={train}",
-            f"--config.data.test={test}",
-            cache,
-        )
-    )
-
-
-def ok(ended: Ended) -> Ended:
-    assert ended.status == 0, ended.stderr
-    return ended
-
-
-def metrics(workdir: Path) -> dict:
-    return json.loads((workdir / "result.json").read_text())["test"]
-
-
-def refused(launch, workdir: Path, *flags: object, program: str = "launch.train") -> str:
-    """The one line that says why; nothing is written."""
-    before = contents(workdir) if workdir.is_dir() else None
-    ended = launch(*flags, program=program)
-    assert ended.status == 2, ended.stderr
-    assert "Traceback" not in ended.stderr
-    errors = [line for line in ended.stderr.splitlines() if "error" in line.lower()]
-    assert len(errors) == 1, ended.stderr
-    assert errors[0].startswith("error: ")
-    assert ended.stderr.endswith(f"{errors[0]}\n")
-    assert (contents(workdir) if workdir.is_dir() else None) == before
-    return errors[0]
 
 
 @pytest.fixture(scope="module")
@@ -467,117 +422,19 @@ def test_several_labels_from_training_to_use(launch, data, cache, tmp_path):
     ok(launch(f"--workdir={run}", f"--output={tmp_path / 'a.html'}", program="launch.report"))
     assert "By label" in (tmp_path / "a.html").read_text()
     flags = (f"--workdir={run}", "--format=huggingface", f"--output={out}")
-    assert launch(*flags, program="launch.export").status in (0, 2)
+    line = refused(launch, run, *flags, program="launch.export")
+    assert "holds a model of this library's own" in line
+    served = _served(launch, run, out).signatures["serving_default"]
+    (name,) = served.structured_input_signature[1]
+    texts = [row["text"] for row in given[:5]]
+    shares = served(**{name: np.array(texts, object)})["probabilities"].numpy()
+    assert [list(row) for row in shares] == [
+        pytest.approx(json.loads(line)["probabilities"], abs=1e-5)
+        for line in ended.stdout.splitlines()[:5]
+    ]
 
 
 # Bad input
-
-SENTENCES = [
-    {"tokens": ["anna", "saw", "rome", str(i)], "ner_tags": ["B-PER", "O", "B-LOC", "O"]}
-    for i in range(12)
-]
-SCORES = [{"text": f"a film {i}", "score": i / 2} for i in range(12)]
-LABELLED = [{"text": f"a film {i}", "labels": ["good", "long"][: i % 3]} for i in range(12)]
-
-
-def _tagged(**cells) -> dict:
-    return {**SENTENCES[0], **cells}
-
-
-@pytest.mark.parametrize(
-    ("name", "row", "said"),
-    [
-        ("tagging", {"tokens": ["a"]}, "row 13 has no column 'ner_tags'"),
-        ("tagging", {"tokens": [], "ner_tags": []}, "row 13 has no word: leave it out"),
-        ("tagging", _tagged(tokens=["a", "b"]), "row 13: 2 words and 4 tags: give a tag a word"),
-        ("tagging", _tagged(ner_tags=["O"] * 3 + ["PER"]), "row 13: the tag 'PER' is neither"),
-        (
-            "tagging",
-            _tagged(ner_tags=["O", "E-PER", "O", "O"]),
-            "follows an entity of 'PER' without its E-",
-        ),
-        ("tagging", _tagged(ner_tags=["O", "I-PER", "O", "O"]), "'I-PER' begins an entity, as in"),
-        ("tagging", _tagged(ner_tags="O O O O"), "row 13: 'ner_tags' must be a list of tags, one"),
-        ("tagging", _tagged(tokens=["a", 3, "b", "c"]), "row 13: 'tokens' must be text, is 3"),
-        ("scores", {"text": "a", "score": "4"}, "row 13: 'score' must be a finite number, is '4'"),
-        (
-            "scores",
-            {"text": "a", "score": 1e31},
-            "row 13: 'score' must be from -1e+18 to 1e+18, is 1",
-        ),
-        ("scores", {"text": "a", "score": float("nan")}, "row 13: not JSON"),
-        ("scores", {"text": "a"}, "row 13 has no column 'score'"),
-        (
-            "labels",
-            {"text": "a", "labels": "good"},
-            "row 13: 'labels' must be a list of labels, is",
-        ),
-    ],
-)
-def test_a_bad_row_is_one_line(launch, cache, tmp_path, name, row, said):
-    rows = {"tagging": SENTENCES, "scores": SCORES, "labels": LABELLED}[name]
-    train = small_tasks.write_jsonl(tmp_path / "train.jsonl", [*rows, row])
-    test = small_tasks.write_jsonl(tmp_path / "test.jsonl", rows[:8])
-    line = refused(launch, tmp_path / "run", *job(name, train, test, cache).at(tmp_path / "run"))
-    assert said in line
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_type_that_is_only_in_test_is_refused(launch, cache, tmp_path):
-    train = small_tasks.write_jsonl(tmp_path / "train.jsonl", SENTENCES)
-    odd = {"tokens": ["anna", "b"], "ner_tags": ["B-ORG", "O"]}
-    test = small_tasks.write_jsonl(tmp_path / "test.jsonl", [odd, *SENTENCES[:3]])
-    line = refused(launch, tmp_path, *job("tagging", train, test, cache).at(tmp_path / "run"))
-    assert "test.jsonl, row 1: tag 'B-ORG' is of no type of train: 'LOC', 'PER'" in line
-
-
-def test_tags_in_csv_are_refused(launch, cache, tmp_path):
-    for name in ("train", "test"):
-        (tmp_path / f"{name}.csv").write_text(f"tokens,ner_tags\n{name} b,O O\n")
-    flags = job("tagging", tmp_path / "train.csv", tmp_path / "test.csv", cache)
-    line = refused(launch, tmp_path, *flags.at(tmp_path / "run"))
-    assert "'tokens' must be a list of words, is 'train b': in CSV and TSV a cell is text" in line
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ("anna B-PER\nsaw\n", "line 2: 1 columns, 0 and -1 are asked for: an empty line ends"),
-        ("anna B-PER\nsaw ZZ\n", "row 1: the tag 'ZZ' is neither"),
-        ("", "train.conll is empty"),
-        ("\n\n\n", "train.conll is empty"),
-        ("-DOCSTART- O\n\n", "train.conll is empty"),
-    ],
-)
-def test_bad_columns_are_one_line(launch, cache, tmp_path, content, said):
-    (tmp_path / "train.conll").write_text(content)
-    (tmp_path / "test.conll").write_text("bob B-PER\n")
-    flags = job("columns", tmp_path / "train.conll", tmp_path / "test.conll", cache)
-    assert said in refused(launch, tmp_path, *flags.at(tmp_path / "run"))
-
-
-def test_names_for_columns_without_names_are_refused(launch, cache, data, tmp_path):
-    flags = job("tagging", data / "train.conll", data / "test.conll", cache)
-    line = refused(launch, tmp_path, *flags.at(tmp_path / "run"))
-    assert "config.task.words='tokens': file" in line
-    assert "give the column's number" in line
-
-
-@pytest.mark.long
-def test_a_sentence_of_ten_thousand_words_and_words_without_a_token_are_trained_on(
-    launch, cache, tmp_path
-):
-    words = ["anna", "\u200b", "rome", "\u00ad"] * 2500
-    long = {"tokens": words, "ner_tags": ["B-PER", "O", "B-LOC", "O"] * 2500}
-    train = small_tasks.write_jsonl(tmp_path / "train.jsonl", [*SENTENCES, long])
-    test = small_tasks.write_jsonl(tmp_path / "test.jsonl", [*SENTENCES[:4], _long_test()])
-    flags = job("tagging", train, test, cache).at(tmp_path / "run", "--config.max_steps=2")
-    ok(launch(*flags))
-    assert metrics(tmp_path / "run")["examples"] == 5
-
-
-def _long_test() -> dict:
-    return {"tokens": ["bob", "\u200b"] * 1000, "ner_tags": ["B-PER", "O"] * 1000}
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,18 @@ def test_a_regression_has_no_labels_of_ours(bert, tmp_path):
     assert "## Calibration" not in card
 
 
+def test_several_labels_are_said_to_be_several(tmp_path):
+    output = tmp_path / "exported"
+    to_hugging_face(
+        begun(folders.copy("bert", tmp_path / "bert"), tmp_path / "run", "labels"), output
+    )
+    config = AutoConfig.from_pretrained(output)
+    assert config.architectures == ["BertForSequenceClassification"]
+    assert config.problem_type == "multi_label_classification"
+    assert config.id2label == dict(enumerate(TASKS["labels"][2]))
+    assert "## Calibration" not in (output / "README.md").read_text()
+
+
 def test_the_card_of_a_tagger_shows_its_pipeline(tmp_path):
     folder = folders.copy("bert_tokens", tmp_path / "bert")
     output = tmp_path / "exported"

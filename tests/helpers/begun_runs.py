@@ -24,6 +24,7 @@ TAGS = ["O", "B-a \u2665", "I-a \u2665"]
 # By what is learned: a task, what it learned, and the names of its outputs.
 TASKS: dict[str, tuple[Task, dict, list[str]]] = {
     "sequence": (Classification(), {"labels": LABELS}, LABELS),
+    "labels": (Classification(multi_label=True), {"labels": LABELS}, LABELS),
     "tokens": (Tagging(), {"types": ["a \u2665"], "scheme": "BIO"}, TAGS),
     "regression": (Regression(), {}, ["LABEL_0"]),
 }
