@@ -168,8 +168,18 @@ ONE, TWO = Array("int32"), Array("float32", size=2)
         ({"../x": ONE}, "array '../x': name it by a word of letters"),
         ({3: ONE}, "array 3: name it by a word of letters"),
         ({"sign": "float32"}, "array 'sign' must be a trainer.tasks.task.Array, is 'float32'"),
-        ({"sign": Array("flt32")}, "'flt32'.*give a dtype of NumPy's"),
-        ({"sign": Array("U5")}, "'U5'.*give a dtype of NumPy's"),
+        *(
+            ({"sign": Array(dtype)}, "give a dtype of int8, uint8, int32, float32, float64 and")
+            for dtype in ("flt32", "U5", "bool", "int64", "float16", "longdouble", ">i4", "i4, (")
+        ),
+        ({"sign": Array(None)}, "give a dtype of int8"),
+        *(
+            ({"sign": Array("int32", pad=pad)}, "is int32, which cannot hold pad=")
+            for pad in (0.5, 2**31, float("nan"), float("inf"), "x", None)
+        ),
+        ({"sign": Array("uint8", pad=-1)}, "is uint8, which cannot hold pad=-1"),
+        ({"sign": Array("float32", pad=1e39)}, "is float32, which cannot hold pad=1e"),
+        ({"\U0001d538" * 100: ONE}, "name it by a word of letters"),
         ({"sign": Array("int32", "tokens")}, "and the axis '' or 'input'"),
         ({"sign": Array("int32", size=-1)}, "size=-1 must be 0 to"),
         ({"sign": Array("int32", size=1.5)}, r"size=1\.5 must be 0 to"),
@@ -192,12 +202,18 @@ OF_TOKENS = Array("int32", "input")
     ("array", "values", "said"),
     [
         (ONE, [{}, {"sign": 1}], "has no value for a row: let pieces or gold give it"),
-        (ONE, [1, [1, 1]], "inhomogeneous"),
+        (ONE, [1, [1, 1]], r"values of shape \(2,\): give one number for each row"),
+        (TWO, [[1, 2], [[1], 2]], "inhomogeneous"),
         (ONE, [[1, 1], [2, 2]], r"values of shape \(2,\): give one number for each row"),
         (TWO, [1, 2], r"values of shape \(\): give a list of 2 for each row"),
         (TWO, [[1, 2, 3]] * 2, r"values of shape \(3,\): give a list of 2 for each row"),
-        (ONE, ["x", "y"], "values that are no numbers, such as .*'x'"),
-        (ONE, [None, 1], "values that are no numbers, such as None"),
+        (ONE, [1, "y"], "is int32, which cannot hold 'y'"),
+        (ONE, [1, None], "is int32, which cannot hold None"),
+        (ONE, [1, 2**64], f"is int32, which cannot hold {2**64}"),
+        (ONE, [1, 2**53 + 1], f"is int32, which cannot hold {2**53 + 1}"),
+        (Array("float32"), [1, 1e300], r"is float32, which cannot hold 1e\+300"),
+        (Array("float32"), [1, float("inf")], "is float32, which cannot hold inf"),
+        (Array("float64"), [1, float("nan")], "is float64, which cannot hold nan"),
         (ONE, [1, 0.5], "is int32, which cannot hold 0.5"),
         (ONE, [1, 2**40], f"is int32, which cannot hold {2**40}"),
         (Array("uint8"), [1, -1], "is uint8, which cannot hold -1"),

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from trainer import settings
 from trainer.config import Experiment, differences, from_dict, to_dict, validate
-from trainer.data.columns import Row
+from trainer.data.columns import TEXT, Row
 from trainer.errors import UserError
 from trainer.storage import fields
 from trainer.storage.workdir import Workdir
@@ -313,6 +313,14 @@ class Odd(Classification):
     second: str = settings.column("no such kind")
 
 
+@dataclass
+class Three(Classification):
+    """With more texts than `pieces` takes."""
+
+    text_pair: str = settings.column(TEXT, "b")
+    third: str = settings.column(TEXT, "c")
+
+
 def test_columns_are_checked():
     check_columns(Classification(text_pair="b"))
     check_columns(Odd(words="w"))
@@ -322,6 +330,8 @@ def test_columns_are_checked():
         check_columns(Odd(second="s"))
     with pytest.raises(UserError, match=r"config\.task\.words='label' is config.task.label too"):
         check_columns(Odd(words="label"))
+    with pytest.raises(UserError, match=r"Three has 3 columns of text, and a piece is made of one"):
+        check_columns(Three())
     with pytest.raises(UserError, match=r"trainer\.tasks\.task:Task has no column of text or word"):
         check_columns(Task())
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tiny
 from sklearn.metrics import roc_auc_score
 
-from trainer.batch import WEIGHT
+from trainer.batch import ID, WEIGHT
 from trainer.data.encode import Encoded
 from trainer.data.table import Table
 from trainer.errors import UserError
@@ -18,7 +18,7 @@ from trainer.models.network import Network
 from trainer.models.random import keep_mask
 from trainer.tasks import probe
 from trainer.tasks.regression import Regression
-from trainer.tasks.task import Array, Piece, Task
+from trainer.tasks.task import Array, Piece, Scores, Task
 
 
 @dataclass
@@ -84,6 +84,16 @@ class Shifted(Right):
         return np.ones(len(np.unique(gold["rows"])), bool)
 
 
+class FirstWrong(Right):
+    def correct(self, gold, scores):
+        return np.array([False, True])
+
+
+class LastWrong(Right):
+    def correct(self, gold, scores):
+        return np.array([True, False])
+
+
 def test_a_judgement_is_of_rows_where_a_row_is_several_pieces(model, table):
     pieces = [
         Piece(row, Encoded(np.arange(5, 9), 4, cut=False), {"number": 0.5, "place": np.arange(4)})
@@ -91,6 +101,11 @@ def test_a_judgement_is_of_rows_where_a_row_is_several_pieces(model, table):
     ]
     windows = Table.of(pieces, Right().arrays(), 0)
     check(Shifted(), model, windows)
+    gold, answers = windows.gold, {"first": np.zeros(3)}
+    scores = Scores({"row": np.arange(3.0)}, {"row": np.ones(3)}, answers)
+    assert FirstWrong().judge(gold, scores) == {"loss": 1.0, "accuracy": 0.5, "examples": 2}
+    assert FirstWrong().mistakes(gold, scores).tolist() == [1, 0]  # pieces, by their loss
+    assert LastWrong().mistakes(gold, scores).tolist() == [2]
     with pytest.raises(UserError, match=r"correct returned bool of shape \(3,\): it must be bool"):
         check(Right(), model, windows)
 
@@ -206,6 +221,36 @@ class AsksATensor(Right):
         return batch if batch["number"][0] > 0 else {}
 
 
+class LooksAtLabels(Right):
+    def answers(self, batch, outputs):
+        return {"first": batch["number"]}
+
+
+class LooksAtWeights(Right):
+    def answers(self, batch, outputs):
+        return {"first": batch[WEIGHT]}
+
+
+class LooksAtIds(Right):
+    def prepare(self, batch):
+        return {**super().prepare(batch), "number": tf.cast(batch[ID], tf.float32)}
+
+
+class Words(Right):
+    def answers(self, batch, outputs):
+        return {"first": tf.strings.as_string(outputs[:, 0, 0])}
+
+
+class Wide(Right):
+    def answers(self, batch, outputs):
+        return {"first": tf.cast(outputs[:, 0, 0], tf.uint16)}
+
+
+class Cubes(Right):
+    def answers(self, batch, outputs):
+        return {"first": outputs[..., None]}
+
+
 class RaisesInJudgement(Right):
     def correct(self, gold, scores):
         return gold["nothing"]
@@ -249,6 +294,12 @@ class WithoutLoss(Right):
         (RaisesInTheGraph, "raised KeyError"),
         (AsksATensor, "raised OperatorNotAllowedInGraphError"),
         (RaisesInJudgement, "raised KeyError"),
+        (LooksAtLabels, "raised KeyError: 'number'"),
+        (LooksAtWeights, "raised KeyError: 'weight'"),
+        (LooksAtIds, "raised KeyError: 'id'"),
+        (Words, "answers['first'] is string: make it a float, or bool, int8, uint8, int32, int64"),
+        (Wide, "answers['first'] is uint16: make it a float, or bool"),
+        (Cubes, "answers['first'] has shape (3, 6, 1, 1): at most 3 axes"),
         (Floats, "correct returned float32 of shape (3,): it must be bool [3]"),
         (OneForAll, "correct returned bool of shape (1,): it must be bool [3]"),
         (FloatPlaces, "mistakes must return places of rows, int [K]"),

@@ -157,40 +157,40 @@ def piece_columns(
         said = f"config.task: array {name!r}"
         if any(name not in piece.values for piece in pieces):
             raise UserError(f"{said} has no value for a row: let pieces or gold give it")
-        values = [piece.values[name] for piece in pieces]
-        try:
-            if array.axis:
-                of_tokens = [np.asarray(value) for value in values]
-                for piece, value in zip(pieces, of_tokens, strict=True):
-                    if value.shape[:1] != (len(piece.tokens.ids),):
-                        raise UserError(
-                            f"{said} has values of shape {value.shape} for"
-                            f" {len(piece.tokens.ids)} tokens: give one a token"
-                        )
-                columns[name] = _numbers(np.concatenate(of_tokens), array, said)
-            else:
-                columns[name] = _numbers(np.asarray(values), array, said)
-        except (TypeError, ValueError) as error:  # lists of different lengths, for one
-            raise UserError(f"{said}: {one_line(str(error), 200)}") from error
+        values = [_numbers(piece, name, array, said) for piece in pieces]
+        made = np.concatenate(values) if array.axis else np.stack(values)
+        with np.errstate(invalid="ignore", over="ignore"):
+            columns[name] = cast = made.astype(array.dtype)
+        lost = ~np.isfinite(cast) if cast.dtype.kind == "f" else cast != made
+        if lost.any():
+            raise UserError(f"{said} is {array.dtype}, which cannot hold {made[lost][0]}")
     return columns
 
 
-def _numbers(values: np.ndarray, array: Array, said: str) -> np.ndarray:
-    """The values as the array has them; refuses what would become other ones."""
-    shape = (array.size,) if array.size else ()
-    if values.shape[1:] != shape:
+def _numbers(piece: Piece, name: str, array: Array, said: str) -> np.ndarray:
+    """A piece's numbers, of the shape that the array has; [0, ...] where it has no token."""
+    given, shape = piece.values[name], (array.size,) if array.size else ()
+    try:
+        numbers = np.asarray(given)
+    except ValueError as error:  # lists of different lengths
+        raise UserError(f"{said}: {one_line(str(error), 200)}") from error
+    if array.axis:
+        count = len(piece.tokens.ids)
+        if numbers.shape[:1] != (count,):
+            raise UserError(
+                f"{said} has values of shape {numbers.shape} for {count} tokens: give one a token"
+            )
+        if not count:
+            return np.zeros((0, *shape), array.dtype)
+    if numbers.shape[bool(array.axis) :] != shape:
         wanted = f"a list of {array.size}" if array.size else "one number"
         raise UserError(
-            f"{said} has values of shape {values.shape[1:]}: give {wanted} for each"
-            f" {'token' if array.axis else 'row'}"
+            f"{said} has values of shape {numbers.shape[bool(array.axis) :]}: give {wanted} for"
+            f" each {'token' if array.axis else 'row'}"
         )
-    if values.dtype.kind not in "biuf":
-        raise UserError(f"{said} has values that are no numbers, such as {shown(values[0])}")
-    with np.errstate(invalid="ignore"):
-        made = values.astype(array.dtype)
-    if made.dtype.kind != "f" and (changed := made != values).any():
-        raise UserError(f"{said} is {array.dtype}, which cannot hold {values[changed][0]}")
-    return made
+    if numbers.dtype.kind not in "biuf":
+        raise UserError(f"{said} is {array.dtype}, which cannot hold {shown(given)}")
+    return numbers
 
 
 def mapped_tensors(arrays: dict[str, np.ndarray]) -> tf.experimental.Optional:

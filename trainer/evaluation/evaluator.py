@@ -49,9 +49,10 @@ class Evaluator:
     def _rows(self, batch):
         batch = own_rows(batch, self.strategy)
         with fusing(self._fuses):
-            outputs = self.model({key: batch[key] for key in INPUTS}, training=False)
+            inputs = {key: batch[key] for key in INPUTS}
+            outputs = self.model(inputs, training=False)
         losses, weights = self.task.losses(batch, outputs), self.task.weights(batch)
-        answers = self.task.answers(batch, outputs)
+        answers = self.task.answers(inputs, outputs)
         # Known since this was traced: what the columns are.
         self._losses = list(losses)
         self._answers = {n: (each.shape[1:], each.dtype) for n, each in answers.items()}

@@ -15,7 +15,7 @@ from trainer.errors import UserError, shown
 from trainer.storage import fields, strict_json
 from trainer.storage.disk import replace_bytes, sha256_of
 from trainer.storage.plain import to_json
-from trainer.tasks.task import Examples, Scores, Task
+from trainer.tasks.task import ANSWERS, DTYPES, Examples, Scores, Task
 
 # Of the arrays of a file: 66,000 rows of a thousand numbers. The report makes ten times that of
 # them at most: four arrays of float64 beside what was read.
@@ -25,7 +25,7 @@ _MOST_MISTAKES = 1000
 _MOST_ARRAYS, _MOST_TOKENS = 100, 100_000
 _GROUPS = ("gold", "losses", "weights", "answers")  # an array's name is "group.name"
 _NOTES = "notes"  # JSON as bytes
-_DTYPES = ("bool", "int8", "uint8", "int32", "int64", "float32", "float64")
+_DTYPES = {*DTYPES, *ANSWERS}
 
 
 class Mistake(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from trainer.batch import ID, INPUTS, WEIGHT
+from trainer.batch import INPUTS
 from trainer.data.columns import Row
 from trainer.data.table import Table
 from trainer.errors import Interrupted
@@ -95,8 +95,8 @@ class Predictor:
             longest = min(longest, self.trained.config.data.max_length)
             rows = order[start : start + max(1, BATCH_TOKENS // longest)]
             batch = table.gather(self._filled(rows), longest)
-            del batch[WEIGHT], batch[ID]
-            answers = self._compiled(batch)(batch)
+            inputs = {name: batch[name] for name in INPUTS}
+            answers = self._compiled(inputs)(inputs)
             found.append({name: each.numpy()[: len(rows)] for name, each in answers.items()})
             start += len(rows)
         return {name: _in_order([each[name] for each in found], order) for name in found[0]}
@@ -123,8 +123,7 @@ class Predictor:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         start = tf.cast(replica, tf.int32) * rows
         own = {name: tensor[start : start + rows] for name, tensor in batch.items()}
-        inputs = {name: own[name] for name in INPUTS}
-        return self.trained.task.answers(own, self.trained.model(inputs, training=False))
+        return self.trained.task.answers(own, self.trained.model(own, training=False))
 
 
 def _in_order(parts: list[np.ndarray], order: np.ndarray) -> np.ndarray:

@@ -8,12 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.batch import INPUTS
+from trainer.batch import ID, INPUTS
 from trainer.data.table import Table
 from trainer.errors import UserError
 from trainer.imports import blamed_on
 from trainer.models.random import random_scope
-from trainer.tasks.task import Scores, Task, class_path
+from trainer.tasks.task import ANSWERS, Scores, Task, class_path
 
 _ROWS = 16  # so many that a metric such as an AUC is defined on them
 
@@ -37,15 +37,17 @@ def check(task: Task, model: keras.Model, table: Table, metric: str, most: int =
     rows = np.linspace(0, len(table) - 1, min(_ROWS, most, len(table))).astype(np.int64)
     length = int(table.lengths[rows].max())
     batch = table.gather(tf.constant(rows, tf.int64), length)
+    del batch[ID]  # as the step has it
 
     @tf.function(autograph=False)  # as the step calls it
     def run(batch):
         zero = tf.zeros([], tf.int64)
         with random_scope(0, zero, zero):
-            prepared = task.prepare(batch)
+            prepared = task.prepare(dict(batch))
         outputs = model({name: prepared[name] for name in INPUTS}, training=False)
         losses, weights = task.losses(prepared, outputs), task.weights(prepared)
-        return losses, weights, task.answers(batch, outputs)
+        inputs = {name: batch[name] for name in INPUTS}
+        return losses, weights, task.answers(inputs, outputs)
 
     with blamed_on(path, "config.task"):
         losses, weights, answers = run(batch)
@@ -73,6 +75,13 @@ def check(task: Task, model: keras.Model, table: Table, metric: str, most: int =
             raise UserError(
                 f"{where}: answers[{name!r}] has shape {answer.shape} for {count} rows: its first"
                 f" axis must be {count}"
+            )
+        if answer.shape.rank > 3:
+            raise UserError(f"{where}: answers[{name!r}] has shape {answer.shape}: at most 3 axes")
+        if not answer.dtype.is_floating and answer.dtype.name not in ANSWERS:
+            raise UserError(
+                f"{where}: answers[{name!r}] is {answer.dtype.name}: make it a float, or"
+                f" {', '.join(ANSWERS)}"
             )
     scores = Scores(
         {n: _sums(tf.cast(weights[n], loss.dtype) * loss) for n, loss in losses.items()},

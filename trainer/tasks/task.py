@@ -12,6 +12,7 @@ import contextlib
 import copy
 import dataclasses
 import inspect
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -45,13 +46,16 @@ the source; "lengths" int32 [N], in tokens."""
 # Keys of batches, tables and Gold that are no task's own.
 _TAKEN = {*INPUTS, FEATURES, WEIGHT, ID, STEP, ROW_START}
 _TAKEN |= {"tokens", "offsets", "second", "rows", "lengths"}
+_NAME = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
+DTYPES = ("int8", "uint8", "int32", "float32", "float64")  # of arrays
+ANSWERS = ("bool", "int8", "uint8", "int32", "int64")  # and floats: types of answers
 
 
 class Array(NamedTuple):
     """A column that a task adds to the tokens of each row.
 
     Attributes:
-      dtype: NumPy's name of it.
+      dtype: one of DTYPES; in a batch whole numbers are int32.
       axis: "" for a value a row, "input" for one a token.
       pad: what stands at padding, of rows and of tokens.
       size: numbers of a value; 0: one number, which is no list.
@@ -330,7 +334,9 @@ class Task:
     def answers(self, batch: Batch, outputs: Any) -> dict[str, tf.Tensor]:
         """The part of the outputs that evaluation and prediction keep: [B], [B, k], [B, T], small.
 
-        It looks at nothing that a text to predict has not: no labels.
+        Args:
+          batch: INPUTS alone, as of a text to predict.
+          outputs: what the model gives, first axis B.
         """
         raise NotImplementedError
 
@@ -402,26 +408,30 @@ class Task:
         metrics: dict[str, Any] = {"loss": scores.mean_loss()}
         if right is not None:
             metrics[self.correct_name] = float(right.mean())
-        return {**metrics, "examples": len(gold["rows"])}
+        return {**metrics, "examples": len(np.unique(gold["rows"]))}
 
     correct_name: ClassVar[str] = "accuracy"  # of the share of rows that are right
 
     def correct(self, gold: Gold, scores: Scores) -> np.ndarray | None:
-        """True for each row of the data that is right, bool: what reports compare runs by.
+        """True for each row of the data that is right, in order: reports compare runs by it.
 
-        None: rows are not right or wrong.
+        Returns:
+          bool, as many as gold["rows"] has different values; None: rows are not right or wrong.
         """
         return None
 
     def mistakes(self, gold: Gold, scores: Scores) -> np.ndarray:
-        """Rows that the model got wrong, int [K], the worst first.
+        """Places in the set of pieces that the model got wrong, int [K], the worst first.
 
-        By default those that are not `correct`, or all, with the largest losses first.
+        By default those of rows that are not `correct`, or all, with the largest losses first.
         """
         right = self.correct(gold, scores)
-        of_row = np.add.reduce(list(scores.losses.values()))
-        wrong = np.arange(len(of_row)) if right is None else np.flatnonzero(~right)
-        return wrong[np.argsort(-of_row[wrong], kind="stable")]
+        loss = np.add.reduce(list(scores.losses.values()))
+        wrong = np.arange(len(loss))
+        if right is not None:
+            _, row = np.unique(gold["rows"], return_inverse=True)
+            wrong = np.flatnonzero(~right[row])
+        return wrong[np.argsort(-loss[wrong], kind="stable")]
 
     def captions(self, gold: Gold, answers: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
         """A word or two for each of some rows: of its label, of what was answered.
@@ -579,8 +589,14 @@ def check_columns(task: Task) -> None:
                 f"{column.field}={column.name!r} is {names[column.name]} too: name another column"
             )
         names[column.name] = column.field
-    if not task.text_columns:
+    count = len(task.text_columns)
+    if not count:
         raise UserError(f"config.task of {class_path(task)} has no column of text or words")
+    if count > 2 and type(task).pieces is Task.pieces:
+        raise UserError(
+            f"config.task of {class_path(task)} has {count} columns of text, and a piece is made of"
+            " one or two: give it a method `pieces`"
+        )
 
 
 def check_arrays(task: Task) -> None:
@@ -596,23 +612,31 @@ def check_arrays(task: Task) -> None:
         raise UserError(f"config.task={path!r}: arrays must return Array by name, a dict")
     for name, array in arrays.items():
         said = f"config.task={path!r}: array {shown(name)}"
-        if not isinstance(name, str) or not name.isidentifier() or len(name) > 100:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise UserError(f"{said}: name it by a word of letters, digits and _")
         if name in _TAKEN:
             raise UserError(f"{said}: this name is taken, as {', '.join(sorted(_TAKEN))} are")
         if not isinstance(array, Array):
             raise UserError(f"{said} must be a trainer.tasks.task.Array, is {shown(array)}")
-        try:
-            known = np.dtype(array.dtype).kind in "biuf"
-        except TypeError:
-            known = False
-        if not known or array.axis not in ("", "input"):
+        if array.dtype not in DTYPES or array.axis not in ("", "input"):
             raise UserError(
-                f"{said}: {shown(tuple(array))}: give a dtype of NumPy's, such as 'int32', and the"
-                " axis '' or 'input'"
+                f"{said}: {shown(tuple(array))}: give a dtype of {', '.join(DTYPES)} and the axis"
+                " '' or 'input'"
             )
+        if not _holds(array.dtype, array.pad):
+            raise UserError(f"{said} is {array.dtype}, which cannot hold pad={shown(array.pad)}")
         if type(array.size) is not int or not 0 <= array.size <= 10**6:
             raise UserError(f"{said}: size={shown(array.size)} must be 0 to 1,000,000")
+
+
+def _holds(dtype: str, value: object) -> bool:
+    """True for a finite number of this type."""
+    if not isinstance(value, (int, float)):
+        return False
+    if dtype.startswith("float"):
+        return abs(value) <= float(np.finfo(dtype).max)
+    limits = np.iinfo(dtype)
+    return limits.min <= value <= limits.max and value == int(value)
 
 
 def check_finite(answer: np.ndarray, row: Row) -> None:
