@@ -92,11 +92,11 @@ def parse(arguments: Sequence[str]) -> list[str]:
     except SystemExit:  # the flags that show help end here
         sys.exit(0)
     except flags.Error as error:
-        raise UserError(f"{_said(error)}; --help lists the flags") from error
+        raise UserError(f"{words_of(error)}; --help lists the flags") from error
     except UserError:
         raise
     except Exception as error:  # whatever ml_collections raises for a value
-        raise UserError(f"--config: {_said(error)}") from error
+        raise UserError(f"--config: {words_of(error)}") from error
 
 
 def with_flag_files(arguments: Sequence[str]) -> list[str]:
@@ -110,7 +110,7 @@ def with_flag_files(arguments: Sequence[str]) -> list[str]:
     try:
         return list(flags.FLAGS.read_flags_from_files(list(arguments), force_gnu=False))
     except (flags.Error, OSError, ValueError, RecursionError) as error:
-        raise UserError(f"--flagfile: cannot read it as text: {_said(error)}") from error
+        raise UserError(f"--flagfile: cannot read it as text: {words_of(error)}") from error
 
 
 def _check_flag_file(text: str) -> None:
@@ -202,7 +202,7 @@ def check_config(text: str) -> Any:
     except UserError:
         raise
     except SystemExit as error:
-        raise UserError(f"{said} ends the program: {_said(error)}") from error
+        raise UserError(f"{said} ends the program: {words_of(error)}") from error
     except BaseException as error:  # whatever a user's own file does wrong is theirs to mend
         raise UserError(f"{said}: {in_one_line(error)}") from error
     if not isinstance(config, Experiment):
@@ -253,6 +253,8 @@ def _has_fields(node: Any) -> bool:
     return dataclasses.is_dataclass(node) and not isinstance(node, type)
 
 
-def _said(error: BaseException) -> str:
-    text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+def words_of(error: BaseException) -> str:
+    """What an error says, in one line; a KeyError without its quotes."""
+    first = error.args[0] if error.args and not isinstance(error, UnicodeError) else None
+    text = first if isinstance(first, str) else str(error)
     return one_line(" ".join(text.split()) or type(error).__name__)

@@ -58,7 +58,8 @@ def main() -> None:
     workdir.check_derived(run.derived())
     run.restore(*weights)
     report = make_report(run, split, run.score(split, lambda: False))
-    print(to_json({"split": split, "step": weights[1], **report.metrics}))
+    with program.standard_output():
+        print(to_json({"split": split, "step": weights[1], **report.metrics}))
 
 
 if __name__ == "__main__":

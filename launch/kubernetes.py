@@ -105,7 +105,9 @@ def main(train: list[str]) -> None:
     values: dict[str, Any] = {name: flags.FLAGS[name].value for name in own}
     run = Run(**values, train=train)
     run.check()
-    print(to_yaml(manifests(run)), end="")
+    text = to_yaml(manifests(run))
+    with program.standard_output() as file:
+        file.write(text.encode())
 
 
 def manifests(run: Run) -> list[Manifest]:

@@ -11,8 +11,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from absl import app, flags, logging
 
@@ -114,11 +115,10 @@ def run(main: Callable[..., int | None], usage: str, texts: bool = False) -> Non
         for note in NOTES:
             say(f"Note: {note}")
         try:
-            return (main(arguments[1:]) if texts else main()) or 0
+            with permitted():
+                return (main(arguments[1:]) if texts else main()) or 0
         except UserError as error:
             return fail(str(error))
-        except PermissionError as error:
-            return fail(not_permitted(error))
 
     app.run(guarded, flags_parser=_parse)
 
@@ -207,10 +207,18 @@ def check_train_flags(arguments: Sequence[str], scheduler: str) -> None:
             raise UserError(f"--{flag} after `--`: leave it out, {scheduler} gives the addresses")
 
 
-def not_permitted(error: PermissionError) -> str:
-    """The message about a place that this user may not look into."""
-    place = error.filename if isinstance(error.filename, (str, os.PathLike)) else "a file or folder"
-    return f"{place}: {error.strerror}: name a place that this user may read, or change its rights"
+@contextlib.contextmanager
+def permitted() -> Iterator[None]:
+    """Makes a UserError of a place that this user may not look into, or write."""
+    try:
+        yield
+    except PermissionError as error:
+        if not isinstance(error.filename, (str, os.PathLike)):
+            raise
+        raise UserError(
+            f"{error.filename}: {error.strerror}: name a place that this user may read and write,"
+            " or change its rights"
+        ) from error
 
 
 def fail(message: str) -> int:
@@ -230,6 +238,23 @@ def say(message: str) -> None:
     """A line for the person who watches; where nobody can, a full disk or a lost terminal, none."""
     with contextlib.suppress(OSError, ValueError):
         print(printable(message), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def standard_output() -> Iterator[BinaryIO]:
+    """For writing to standard output, as text or bytes; a reader of it may go away.
+
+    Raises:
+      UserError: it cannot be written: the disk is full, say.
+    """
+    try:
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.flush()
+    except OSError as error:  # what is left would fail once more when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise UserError(f"cannot write standard output: {error.strerror}") from error
 
 
 def encodable(text: str) -> str:

@@ -24,10 +24,11 @@ from launch.cluster_common import MAX_WORKERS
 from launch.cluster_slurm import TASKS_PER_NODE
 from launch.texts import check_plain, shortened
 from trainer.errors import UserError
-from trainer.storage.disk import replace
+from trainer.storage.disk import check_place, replace
 from trainer.storage.paths import local
 
 WRITTEN = "# Written by launch.slurm."
+_HEAD = 1000  # bytes of a script that hold it
 # Slurm looks at the clock every 30 s, and may send a signal up to a minute before it is due.
 _SIGNAL_EARLY_SECONDS = 60
 _TIME = (
@@ -130,7 +131,8 @@ def main(train: list[str]) -> None:
     job.check()
     text = script(job, os.environ)
     if flags.FLAGS.dry_run:
-        show(text)
+        with program.standard_output() as file:
+            file.write(text.encode())  # in a C locale, too, a path in it stays the same
         return
     _write(job.script, text)
     number = submit(job.script)
@@ -142,13 +144,6 @@ def main(train: list[str]) -> None:
         f"Curves: tensorboard --logdir={shlex.quote(_short(job.workdir / 'tensorboard'))}\n"
         f"To end it: scancel {number}"
     )
-
-
-def show(text: str) -> None:
-    """Prints a script as it would be written: in a C locale, too, a path in it stays the same."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode())
-    sys.stdout.flush()
 
 
 def seconds(time: str) -> int:
@@ -281,10 +276,13 @@ def _activation(environment: Mapping[str, str]) -> list[str]:
 
 def _write(path: Path, text: str) -> None:
     try:
-        if path.exists() and WRITTEN.encode() not in path.read_bytes():
-            raise UserError(
-                f"{path} is not from launch.slurm: move it, or choose another --workdir"
-            )
+        check_place(path)
+        if path.exists():
+            with path.open("rb") as file:
+                if WRITTEN.encode() not in file.read(_HEAD):
+                    raise UserError(
+                        f"{path} is not from launch.slurm: move it, or choose another --workdir"
+                    )
         path.parent.mkdir(parents=True, exist_ok=True)
         replace(path, text)
     except OSError as error:

@@ -26,10 +26,11 @@ from typing import Any, NoReturn
 import rich.console
 from filelock import FileLock, Timeout
 from rich.table import Table
+from rich.text import Text
 
 from launch import main as program
 from launch import slurm
-from launch.arguments import as_path
+from launch.arguments import as_path, with_flag_files
 from launch.environment import speak_any_text
 from launch.local import dies_with_this_process
 from launch.texts import check_plain
@@ -148,16 +149,23 @@ class Sweep:
             rows.append((order, [str(number), *(settings[f] for f in fields), *cells]))
         table = Table()
         for head in ("trial", *fields, f"validation {metric}", f"test {metric}", "seconds"):
-            table.add_column(head, justify="right", overflow="fold")
+            table.add_column(_plain(head), justify="right", overflow="fold")
         for _, cells in sorted(rows, key=lambda row: row[0]):
-            table.add_row(*cells)
-        width = None if sys.stdout.isatty() else 200
-        rich.console.Console(width=width).print(table)
-        print("Sorted by validation: the test split is not for choosing.")
+            table.add_row(*map(_plain, cells))
+        lines = ["Sorted by validation: the test split is not for choosing."]
         for number in range(len(self.plan.trials)):
             if said := self.failed(number):
-                print(f"Trial {number} failed: {said}")
-        print(f"Compare in the HParams page: tensorboard --logdir={shlex.quote(str(self.folder))}")
+                lines.append(f"Trial {number} failed: {said}")
+        folder = shlex.quote(str(self.folder))
+        lines.append(f"Compare in the HParams page: tensorboard --logdir={folder}")
+        with program.standard_output():
+            rich.console.Console(width=None if sys.stdout.isatty() else 200).print(table)
+            print("\n".join(lines))
+
+
+def _plain(text: str) -> Text:
+    """A text for a table: whatever it holds, it is no markup, and a terminal does not obey it."""
+    return Text(one_line(text, 200))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -240,6 +248,7 @@ def _plan(flags: argparse.Namespace, train: list[str]) -> Plan:
         raise UserError("give --list or --random, and not both")
     if bool(flags.random) != (flags.trials > 0):
         raise UserError("--random needs --trials, and --list none")
+    train = with_flag_files([sys.argv[0], *train])[1:]
     if not program.value_of("config", train):
         raise UserError("give the flags of launch.train after `--`: --config is missing")
     if program.value_of("workdir", train):
@@ -276,7 +285,8 @@ def _submit(flags: argparse.Namespace, plan: Plan) -> int:
     quoted = [*map(shlex.quote, options), *flags.sbatch]
     script = slurm.batch("# Written by launch.sweep.", quoted, "", command, os.environ)
     if flags.dry_run:
-        slurm.show(script)
+        with program.standard_output() as file:
+            file.write(script.encode())
         return 0
     path = folder / "sweep.sbatch"
     replace(path, script)

@@ -61,7 +61,9 @@ def main(texts: list[str]) -> None:
     if not texts:
         raise UserError('give a text: python -m launch.tokenize --tokenizer=FOLDER "a text"')
     tokenizers = {name: load_tokenizer(name, program.say) for name in names}
-    print("\n\n".join(table(text, tokenizers) for text in texts))
+    tables = [table(text, tokenizers) for text in texts]
+    with program.standard_output():
+        print("\n\n".join(tables))
 
 
 def _names(value: str) -> list[str]:

@@ -64,14 +64,12 @@ def main() -> int:
         return _train(workers, secret, signals, lock_seconds)
     status = 1
     try:
-        status = _train(workers, secret, signals, lock_seconds)
-    except (UserError, PermissionError) as error:
-        said = str(error)
-        if isinstance(error, PermissionError):
-            said = program.not_permitted(error)
+        with program.permitted():
+            status = _train(workers, secret, signals, lock_seconds)
+    except UserError as error:
         status = program.USER_ERROR
-        workers.leave(status, said)
-        program.fail(said)
+        workers.leave(status, str(error))
+        program.fail(str(error))
     except Lost as error:
         status = LOST
         program.fail(str(error))
@@ -206,6 +204,8 @@ def _run(loop: "Loop", signals: program.Signals) -> int:
     except Interrupted:
         monitor.message(f"Saved at step {loop.step}: the same command goes on from there")
         status = program.INTERRUPTED
+    except PermissionError as error:  # of a run that has begun: no mistake of its command
+        raise RuntimeError(in_one_line(error)) from error
     except NotFinite as error:
         monitor.message(f"error: {error}; the last good checkpoint is {_last(workdir)}")
         again = workers.from_chief(workers.is_chief and workdir.failed_before(str(error)))

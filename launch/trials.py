@@ -14,6 +14,7 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
+from launch.arguments import words_of
 from launch.texts import shortened
 from trainer import config as config_lib
 from trainer.errors import UserError, shown
@@ -56,9 +57,10 @@ class Plan(NamedTuple):
             try:
                 config = experiment(plan.flags(number, Path("trial")))
                 config_lib.validate(config)
+                metric = config_lib.metric(config)
             except UserError as error:
                 raise UserError(f"trial {number}: {error}") from error
-            found.append(config.evaluation.metric or config.task.metric)
+            found.append(metric)
             if found[-1] != found[0]:
                 raise UserError(
                     f"trial {number} is sorted by {found[-1]}, and trial 0 by {found[0]}: one"
@@ -130,11 +132,12 @@ def experiment(arguments: Sequence[str]) -> config_lib.Experiment:
             flags.DEFINE_string("workdir", None, "", flag_values=values)
             flags.DEFINE_string("cache_dir", None, "", flag_values=values)
             flags.DEFINE_integer("cpu_devices", None, "", flag_values=values)
-            values(argv)
+            left = values(argv)[1:]
         made = values["config"].value
     except Exception as error:  # whatever ml_collections raises for a value
-        said = error.args[0] if error.args else error
-        raise UserError(" ".join(str(said).split())) from error
+        raise UserError(words_of(error)) from error
+    if left:
+        raise UserError(f"unknown argument {shown(left[0])}: flags begin with --")
     if not isinstance(made, config_lib.Experiment):
         raise UserError("--config: get_config() must return a trainer.config.Experiment")
     return made

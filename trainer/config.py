@@ -209,6 +209,20 @@ class Experiment:
     keep_checkpoints: int = settings.how(2, 1, 10**6)
 
 
+def metric(config: Experiment) -> str:
+    """The metric that chooses the best weights.
+
+    Raises:
+      UserError: the task has none of that name.
+    """
+    chosen, names = config.evaluation.metric, config.task.metric_names()
+    if chosen and chosen not in names:
+        raise UserError(
+            f"config.evaluation.metric={shown(chosen)} is not one of: {', '.join(names)}"
+        )
+    return chosen or config.task.metric
+
+
 def validate(config: Experiment) -> None:
     """Checks every field on its own and against the others.
 

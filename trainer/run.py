@@ -76,7 +76,7 @@ class Run:
         self.workers = workers or Workers()
         self._cache_dir, self._progress = cache_dir, progress
         check_class(config.task)
-        self.metric = self._metric()
+        self.metric = config_lib.metric(config)
         self.rows_and_parts()
         fresh = not (workdir.checkpoints.steps() or workdir.best.steps())
         name = config.model.pretrained
@@ -127,16 +127,6 @@ class Run:
             self._take_weights(Workdir(Path(config.model.initial_run)), say)
         self._fuses = config.runtime.xla == "chains"
         self.evaluator = Evaluator(strategy, self.model, self.task, self._fuses)
-
-    def _metric(self) -> str:
-        """The metric that chooses the best weights."""
-        task, chosen = self.config.task, self.config.evaluation.metric
-        names = task.metric_names()
-        if chosen and chosen not in names:
-            raise UserError(
-                f"config.evaluation.metric={chosen!r} is not one of: {', '.join(names)}"
-            )
-        return chosen or task.metric
 
     def _readable(self, data: config_lib.Data) -> config_lib.Data:
         """The settings with a folder whose name TFDS takes for no pattern."""

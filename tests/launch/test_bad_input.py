@@ -408,7 +408,7 @@ def test_a_folder_that_may_not_be_looked_into(tmp_path, program):
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"error: {tmp_path}/locked/o")
     assert line.endswith(
-        ": Permission denied: name a place that this user may read, or change its rights"
+        ": Permission denied: name a place that this user may read and write, or change its rights"
     )
 
 

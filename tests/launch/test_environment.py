@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from programs import ROOT, environment, run
 
+from launch import main as program
 from launch.environment import cache_dir, import_tensorflow, prepare, speak_any_text
 from trainer.errors import UserError
 
@@ -105,3 +106,15 @@ def test_programs_in_a_locale_without_utf_8(tmp_path):
     assert ended.status == 2
     assert ended.stderr.endswith("has no UTF-8: set PYTHONUTF8=1, or LC_ALL=C.UTF-8\n")
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_place_without_permission_is_named_and_other_refusals_are_left_alone():
+    def opened(*error) -> None:
+        with program.permitted():
+            raise PermissionError(*error)
+
+    with pytest.raises(UserError, match=r"^/a: Permission denied: name a place that this user may"):
+        opened(13, "Permission denied", "/a")
+    for error in (("gated",), (1, "Operation not permitted")):
+        with pytest.raises(PermissionError):
+            opened(*error)

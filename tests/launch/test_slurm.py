@@ -188,6 +188,14 @@ def test_a_file_of_someone_else_is_kept(workdir):
     assert script.read_text() == "mine"
 
 
+def test_a_pipe_in_the_script_s_place(workdir):
+    script = workdir.with_name("run.sbatch")
+    os.mkfifo(script)
+    ended = slurm(train=(TRAIN[0], f"--workdir={workdir}"))
+    assert ended.status == 2
+    assert ended.stderr == f"error: cannot write {script} ({script}: it is there, and no file)\n"
+
+
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     ended = slurm(train=(TRAIN[0], f"--workdir={tmp_path}/file/run"))

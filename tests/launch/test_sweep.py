@@ -117,6 +117,10 @@ def test_a_url_is_no_folder_of_a_sweep(tmp_path):
         (["--list=seed=1"], [], "--config is missing"),
         (["--list=seed=1"], [*SMOKE, "--workdir=x"], "leave it out"),
         (["--list=seed=1"], ["--config=nowhere.py"], "nowhere.py"),
+        (["--list=seed=1"], [*SMOKE, "stray"], "trial 0: unknown argument 'stray'"),
+        (["--list=evaluation.metric=zzz"], SMOKE, "trial 0: config.evaluation.metric='zzz' is not"),
+        (["--list=seed=1"], [*SMOKE, "--flagfile=/dev/zero"], "is no regular file"),
+        (["--list=seed=1"], [*SMOKE, "--flagfile=/bin/true"], "cannot read it as text"),
         (["--show"], SMOKE, "no folder of a sweep"),
     ],
 )
@@ -159,6 +163,41 @@ def test_the_table_so_far(tmp_path):
     assert [row[1].strip() for row in rows] == ["2", "0", "1"]
     assert [row[3].strip() for row in rows] == ["0.8000", "0.7000", "begun"]
     assert f"tensorboard --logdir={tmp_path}" in ended.stdout
+
+
+def test_the_flags_of_a_flag_file_are_those_of_the_trials(tmp_path):
+    (tmp_path / "flags.txt").write_text("--config.model.width=32\n")
+    train = [*SMOKE, f"--flagfile={tmp_path / 'flags.txt'}"]
+    own = ["--list=seed=1", "--slurm", "--dry_run"]
+    ended = sweep(tmp_path / "sweep", *own, train=train)
+    assert ended.returncode == 0, ended.stderr
+    assert "--config=configs/smoke.py --config.model.width=32" in ended.stdout
+
+
+def test_the_texts_of_a_table_are_neither_markup_nor_obeyed(tmp_path):
+    trials = [{"a[/x]": "[a-z]"}, {"a[/x]": "\x1b[31mred\x1b]0;title\x07"}]
+    Plan(SMOKE, trials, "f1[/b]", False).save(tmp_path / "sweep.json")
+    ended = sweep(tmp_path, "--show")
+    assert ended.returncode == 0, ended.stderr
+    assert "a[/x]" in ended.stdout
+    assert "validation f1[/b]" in ended.stdout
+    assert "[a-z]" in ended.stdout
+    assert r"\x1b[31mred\x1b]0;title\x07" in ended.stdout
+    assert "\x1b" not in ended.stdout
+
+
+@pytest.mark.parametrize("own", [["--show"], ["--list=seed=1", "--slurm", "--dry_run"]])
+@pytest.mark.parametrize(("output", "status"), [("/dev/full", 2), ("&-", 0)])
+def test_an_output_that_cannot_be_written(tmp_path, own, output, status):
+    Plan(SMOKE, [{"seed": "1"}], "accuracy", False).save(tmp_path / "sweep.json")
+    script = f'exec "$@" >{output}'
+    ended = subprocess.run(
+        ["bash", "-c", script, "bash", *command(tmp_path, *own)],
+        cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == status
+    said = "error: cannot write standard output: No space left on device\n"
+    assert ended.stderr == (said if status else "")
 
 
 def test_a_folder_of_a_stranger(tmp_path):
