@@ -15,6 +15,7 @@ REQUIRES = [
     "pillow",
     "protobuf",
     "pyyaml",
+    "regex",
     "rich",
     "safetensors",
     "scikit-learn",

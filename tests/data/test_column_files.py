@@ -63,10 +63,16 @@ def test_a_line_without_its_columns(text, columns, said):
     [
         (
             "EU B-ORG\nNew York B-LOC\n",
-            "line 2: 3 columns, the lines before have 2: mend it .blanks",
+            "line 2: 3 columns, the sentence's lines before have 2: mend it .blanks",
         ),
-        ("# id O\nEU B-ORG\n", "line 2: 2 columns, the lines before have 3: mend it .blanks"),
-        ("EU\tB-ORG\nNew York\tx\tB-LOC\n", "line 2: 3 columns, the lines before have 2"),
+        (
+            "# id O\nEU B-ORG\n",
+            "line 2: 2 columns, the sentence's lines before have 3: mend it .blanks",
+        ),
+        (
+            "EU\tB-ORG\nNew York\tx\tB-LOC\n",
+            "line 2: 3 columns, the sentence's lines before have 2",
+        ),
         ("EU\tB-ORG\nYork B-LOC\n", "line 2: 1 columns, 0 and -1 are asked for"),
         ("EU B-ORG\nYork\tB-LOC\n", "line 2: 1 columns, 0 and -1 are asked for"),
         ("EU B-ORG\rrejects O\r\rPeter B-PER\n", "line 1: a carriage return inside the line"),
@@ -76,6 +82,17 @@ def test_a_line_without_its_columns(text, columns, said):
 def test_words_are_neither_lost_nor_merged(text, said):
     with pytest.raises(UserError, match=f"^file a, {said}"):
         read(text)
+
+
+def test_another_sentence_may_have_other_columns():
+    """As in CoNLL-2009 and 2012: a column for each predicate."""
+    found = read("EU x B-ORG\nrejects x O\n\nPeter x y z B-PER\n", (0, -1))
+    assert found == [[["EU", "rejects"], ["B-ORG", "O"]], [["Peter"], ["B-PER"]]]
+
+
+def test_a_comment_is_named_as_what_it_may_be():
+    with pytest.raises(UserError, match=r"line 1: 4 columns, 0 and 6 are .*comments are no words"):
+        read("# sent_id = 1\n1 a b c d e f\n", (0, 6))
 
 
 def test_blanks_in_cells_parted_by_tabs():

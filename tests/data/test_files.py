@@ -213,8 +213,27 @@ def test_numbers_in_tables_and_in_json(tmp_path):
     for cell in ("", "1_000", "nan", "two"):
         with pytest.raises(UserError, match="row 1: 'score' must be a finite number, is"):
             source_of(tmp_path, Scoring(), "*.csv", f"score,text\n{cell},a\n".encode())
-    held = b'{"text": "a", "score": 4, "topics": ["x", 2]}\n'
+    held = b'{"text": "a", "score": 4, "topics": [1, 2]}\n'
     source = source_of(tmp_path, Scoring(topics="topics"), "*.jsonl", held)
-    assert list(source.rows("test")) == [{"text": "a", "score": 4.0, "topics": ["x", "2"]}]
+    assert list(source.rows("test")) == [{"text": "a", "score": 4.0, "topics": ["1", "2"]}]
     with pytest.raises(UserError, match="row 1: 'score' must be a finite number, is '4'"):
         source_of(tmp_path, Scoring(), "*.jsonl", b'{"text": "a", "score": "4"}\n')
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ['"x"', "1"],
+        ["1", '"1"'],
+        ["1", "1", '"1"'],
+    ],
+)
+def test_labels_of_two_types_are_refused(tmp_path, cells):
+    """1 and "1" would be one class."""
+    held = "".join(f'{{"text": "a", "label": {cell}}}\n' for cell in cells).encode()
+    said = rf"row {len(cells)}: 'label' is a (text|number), .*, and in row 1 a (text|number): write"
+    with pytest.raises(UserError, match=said):
+        source_of(tmp_path, Classification(), "*.jsonl", held)
+    held = b'{"text": "a", "score": 4, "topics": ["x", 2]}\n'
+    with pytest.raises(UserError, match="row 1: 'topics' is a number, 2, and in row 1 a text"):
+        source_of(tmp_path, Scoring(topics="topics"), "*.jsonl", held)

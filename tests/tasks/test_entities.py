@@ -39,7 +39,7 @@ def test_types_may_hold_dashes_and_anything():
     assert entities(["B-creative-work", "I-creative-work"]) == [(0, 2, "creative-work")]
 
 
-@pytest.mark.parametrize("tag", ["", "o", "PER", "B_PER", "B-", "X-PER", "I", "b-PER", " O"])
+@pytest.mark.parametrize("tag", ["", "o", "PER", "B_PER", "B-", "B- ", "X-PER", "I", "b-PER", " O"])
 def test_a_tag_of_no_scheme(tag):
     with pytest.raises(WrongTag, match="neither 'O' nor"):
         scheme_of([[tag]])
@@ -66,7 +66,9 @@ def test_a_tag_out_of_place(tags, scheme, said):
 
 
 def test_tags_of_two_schemes():
-    with pytest.raises(WrongTag, match="'I-PER' begins an entity, as in IOB1, and 'B-LOC' belongs"):
+    with pytest.raises(
+        WrongTag, match=r"'I-PER' in sentence 1 begins an entity.*'B-LOC' in sentence 2"
+    ):
         scheme_of([["O", "I-PER"], ["B-LOC"]])
 
 
@@ -80,7 +82,9 @@ def test_tags_of_two_schemes():
     ],
 )
 def test_one_tag_of_bioes_among_others_is_named(sentences):
-    with pytest.raises(WrongTag, match=r"'E-PER' belongs to BIOES, and '[BI]-LOC' ends an entity"):
+    with pytest.raises(
+        WrongTag, match=r"'E-PER' in sentence \d belongs to BIOES, and '[BI]-LOC' in"
+    ):
         scheme_of(sentences)
 
 

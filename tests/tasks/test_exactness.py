@@ -125,7 +125,13 @@ def on_one(over, name: str, steps: int, policy: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "name", ["tagging", "two losses", pytest.param("regression", marks=pytest.mark.long)]
+    "name",
+    [
+        "tagging",
+        "two losses",
+        pytest.param("regression", marks=pytest.mark.long),
+        pytest.param("several labels", marks=pytest.mark.long),
+    ],
 )
 @pytest.mark.parametrize(("devices", "parts"), [(2, 2), pytest.param(4, 1, marks=pytest.mark.long)])
 def test_50_steps_in_float32_agree_to_1e_4(strategy_over, name, devices, parts):

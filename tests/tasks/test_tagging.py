@@ -293,7 +293,7 @@ def _learn(tags: str | list[str], words: str | list[str] = "a b", **settings):
         ([], [], r"row 2 has no word: leave it out"),
         ("a b", "O PER", r"row 2: the tag 'PER' is neither 'O' nor such as 'B-PER' or 'I-PER'"),
         ("a b", "O 0", r"row 2: the tag '0' is neither"),
-        ("a b", "O I-PER", r"train: 'I-PER' begins an entity, as in IOB1, and 'B-PER' belongs to"),
+        ("a b", "O I-PER", r"train: 'I-PER' in sentence \d begins .* 'B-PER' in sentence \d bel"),
     ],
 )
 def test_wrong_tags_are_refused(words, tags, said):
@@ -713,6 +713,30 @@ def test_all_that_is_no_blank_belongs_to_one_word():
         covered = [i for start, end in cells["spans"] for i in range(start, end)]
         assert covered == [i for i, c in enumerate(text) if not c.isspace()]
         assert cells["words"] == [text[start:end] for start, end in cells["spans"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("\u0939\u093f\u0928\u094d\u0926\u0940 \u0939\u0948", 2),  # Hindi, with vowel signs
+        ("cafe\u0301 zoe\u0308.", 3),
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", 1),  # Persian, with a joiner
+    ],
+)
+def test_a_word_has_its_accents_and_vowel_signs(text, words):
+    assert len(Tagging().cells_of(text)["words"]) == words
+
+
+def test_the_words_of_a_text_are_those_of_the_graph():
+    tensorflow_text = pytest.importorskip("tensorflow_text")
+    drawn = random.Random(0)
+    kinds = "ab.- '@#1,\u00e9\u65e5\n_/:\u0301\u0939\u093f\u200c\u200d\u00a0\u2028\x1c\x85\u0660"
+    texts = ["".join(drawn.choices(kinds, k=30)) for _ in range(200)]
+    pattern = Tagging().word_pattern
+    split = tensorflow_text.regex_split(texts, pattern, keep_delim_regex_pattern=pattern)
+    for text, parts in zip(texts, split.to_list(), strict=True):
+        words = [part.decode() for part in parts if part.decode().strip()]
+        assert words == Tagging().cells_of(text)["words"]
 
 
 def test_entities_of_words_have_their_words(tokenizer):

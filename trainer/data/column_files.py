@@ -1,13 +1,13 @@
 """Tagged words in column files, as the shared tasks of CoNLL have them.
 
 A line holds a word and what is said of it, in columns that tabs part, or blanks where the first
-line with a word has no tab; an empty line ends a sentence. All lines have as many columns. Lines
-whose first cell is "-DOCSTART-" part documents and hold no word.
+line with a word has no tab; an empty line ends a sentence. All lines of a sentence have as many
+columns. Lines whose first cell is "-DOCSTART-" part documents and hold no word.
 """
 
 from collections.abc import Iterator, Sequence
 
-from trainer.data.columns import MAX_ITEMS, Column
+from trainer.data.columns import MAX_ITEMS
 from trainer.errors import UserError
 
 DOCUMENT = "-DOCSTART-"
@@ -24,24 +24,26 @@ def sentences(
       title: what to call the file in a message.
 
     Raises:
-      UserError: a line that has not these columns, or not as many as the lines before.
+      UserError: a line that has not these columns, or not as many as others of its sentence.
     """
     made: list[list[str]] = [[] for _ in columns]
-    tabs, width = False, 0  # as the first line with a word has them
+    tabs: bool | None = None  # whether they part columns, as in the first line with a word
+    width = 0  # columns of the sentence
     for number, line in enumerate(lines, start=1):
         cells = line.split("\t") if "\t" in line else line.split(" ")
         if not line.strip() or cells[0] == DOCUMENT:
             if made[0]:
                 yield made
-            made = [[] for _ in columns]
+            made, width = [[] for _ in columns], 0
             continue
-        tabs = tabs if width else "\t" in line
+        tabs = "\t" in line if tabs is None else tabs
+        hint = f"({'tabs' if tabs else 'blanks'} part columns; comments are no words)"
         cells = line.split("\t") if tabs else [cell for cell in line.split(" ") if cell]
         there = all(-len(cells) <= at < len(cells) for at in columns)
         if not there or len(cells) < len(columns):
             raise UserError(
                 f"{title}, line {number}: {len(cells)} columns, {_listed(columns)} are asked for:"
-                " an empty line ends a sentence"
+                f" an empty line ends a sentence {hint}"
             )
         if len({at % len(cells) for at in columns}) < len(columns):
             raise UserError(
@@ -51,8 +53,8 @@ def sentences(
         width = width or len(cells)
         if len(cells) != width:
             raise UserError(
-                f"{title}, line {number}: {len(cells)} columns, the lines before have {width}:"
-                f" mend it ({'tabs' if tabs else 'blanks'} part columns; comments are no words)"
+                f"{title}, line {number}: {len(cells)} columns, the sentence's lines before have"
+                f" {width}: mend it {hint}"
             )
         for held, at in zip(made, columns, strict=True):
             held.append(cells[at].strip())
@@ -65,17 +67,22 @@ def sentences(
         yield made
 
 
-def place(column: Column, title: str) -> int:
+def place(name: str, setting: str, title: str) -> int:
     """The place of a column in a line: its name is a number.
+
+    Args:
+      name: of the column.
+      setting: the field or flag that gives the name, for a message.
+      title: what to call the file there.
 
     Raises:
       UserError: it is none.
     """
     try:
-        return int(column.name)
+        return int(name)
     except ValueError as error:
         raise UserError(
-            f"{column.field}={column.name!r}: {title} has columns without names: give the"
+            f"{setting}={name!r}: {title} has columns without names: give the"
             " column's number, from 0, or from the end, -1"
         ) from error
 

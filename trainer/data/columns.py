@@ -90,6 +90,31 @@ def value_of(column: Column, cell: object, where: str, typed: bool) -> Any:
     return [_label(each, column, where) for each in cell]
 
 
+class LabelTypes:
+    """Sees that the labels of a column are all texts or all numbers: 1 and "1" are one class."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[type, int]] = {}  # by column: a type, and the row it is of
+
+    def check(self, column: Column, cell: object, number: int, title: str) -> None:
+        """Takes the cell of the next row.
+
+        Raises:
+          UserError: it is of another type than a cell before it.
+        """
+        if column.kind not in (LABEL, LABELS, TAGS):
+            return
+        for label in cell if isinstance(cell, list) else [cell]:
+            first, row = self._first.setdefault(column.key, (type(label), number))
+            if type(label) is not first:
+                words = {str: "a text", int: "a number"}
+                raise UserError(
+                    f"{title}, row {number}: {column.name!r} is {words[type(label)]},"
+                    f" {shown(label)}, and in row {row} {words[first]}: write all as texts, or all"
+                    " as numbers"
+                )
+
+
 def check_text(cell: object, what: str) -> str:
     """The cell, which must be text and valid Unicode; `what` it is, for a message."""
     if not isinstance(cell, str):

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from trainer import config
 from trainer.data import column_files
-from trainer.data.columns import LISTS, TAGS, WORDS, Column, Row, value_of
+from trainer.data.columns import LISTS, TAGS, WORDS, Column, LabelTypes, Row, value_of
 from trainer.data.rows import (
     DELIMITERS,
     ENDINGS,
@@ -86,7 +86,7 @@ class FileRecords:
     def rows(self) -> Iterator[Row]:
         """Raises UserError, with file and row, for what cannot be read."""
         self._remarks = Remarks()
-        typed = self._format.kind in ("jsonl", "columns")
+        typed, types = self._format.kind in ("jsonl", "columns"), LabelTypes()
         with self._open() as file:
             for number, cells in self._cells(file):
                 where = f"{self.title}, row {number}"
@@ -94,11 +94,13 @@ class FileRecords:
                     column.key: value_of(column, cell, where, typed)
                     for column, cell in zip(self._columns, cells, strict=True)
                 }
+                for column, cell in zip(self._columns, cells, strict=True):
+                    types.check(column, cell, number, self.title)
                 yield Row(values, number - 1, self.title)
 
     def _cells(self, file: BinaryIO) -> Iterator[tuple[int, list[object]]]:
         if self._format.kind == "columns":
-            places = [column_files.place(column, self.title) for column in self._columns]
+            places = [column_files.place(c.name, c.field, self.title) for c in self._columns]
             found = column_files.sentences(bare_lines(file, self.title), places, self.title)
             return ((number, list(cells)) for number, cells in enumerate(found, start=1))
         names = [column.name for column in self._columns]

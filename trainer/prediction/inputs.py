@@ -133,7 +133,7 @@ def _sentences(file: BinaryIO, columns: Sequence[Column], title: str) -> Iterato
     """The sentences of a file of columns."""
     if any(column.kind not in LISTS for column in columns):
         raise UserError(f"{title} holds words in columns: the model takes texts")
-    places = [column_files.place(column, title) for column in columns]
+    places = [column_files.place(column.name, "--text", title) for column in columns]
     found = column_files.sentences(rows.bare_lines(file, title), places, title)
     for number, cells in enumerate(found):
         where = f"{title}, row {number + 1}"

@@ -49,34 +49,34 @@ def scheme_of(sentences: Iterable[Sequence[str]]) -> str:
     Raises:
       WrongTag: a tag that no scheme has, or two that belong to different schemes.
     """
-    seen: dict[str, str] = {}  # an example of a tag that only this scheme has
-    unended = ""  # a tag that ends an entity and would be E- or S- in BIOES
-    for tags in sentences:
+    seen: dict[str, str] = {}  # an example of a tag that only this scheme has, and where it stands
+    unended = ""  # one that ends an entity and would be E- or S- in BIOES
+    for number, tags in enumerate(sentences, start=1):
         before: tuple[str, str] = ("", "")
         for tag in [*tags, OUTSIDE]:
             prefix, kind = split(tag)
             if before[0] in ("B", "I") and not (prefix in ("I", "E") and kind == before[1]):
-                unended = unended or "-".join(before)
+                unended = unended or _at("-".join(before), number)
             continues = before[1] == kind and before[0] in ("B", "I")
             if prefix in ("E", "S"):
-                seen.setdefault("BIOES", tag)
+                seen.setdefault("BIOES", _at(tag, number))
             elif prefix == "I" and not continues:
-                seen.setdefault("IOB1", tag)
+                seen.setdefault("IOB1", _at(tag, number))
             elif prefix == "B" and before[1] != kind:
-                seen.setdefault("BIO", tag)
+                seen.setdefault("BIO", _at(tag, number))
             before = prefix, kind
     if "IOB1" in seen and len(seen) > 1:
         other = next(name for name in seen if name != "IOB1")
         raise WrongTag(
-            f"{seen['IOB1'][:40]!r} begins an entity, as in IOB1, and {seen[other][:40]!r} belongs"
-            f" to {other}"
+            f"{seen['IOB1']} begins an entity, as in IOB1, and {seen[other]} belongs to {other}"
         )
     if "BIOES" in seen and unended:
-        raise WrongTag(
-            f"{seen['BIOES'][:40]!r} belongs to BIOES, and {unended[:40]!r} ends an entity, as in"
-            " BIO"
-        )
+        raise WrongTag(f"{seen['BIOES']} belongs to BIOES, and {unended} ends an entity, as in BIO")
     return next((name for name in ("BIOES", "IOB1") if name in seen), "BIO")
+
+
+def _at(tag: str, sentence: int) -> str:
+    return f"{tag[:40]!r} in sentence {sentence:,}"
 
 
 def split(tag: str) -> tuple[str, str]:
@@ -88,7 +88,7 @@ def split(tag: str) -> tuple[str, str]:
     if tag == OUTSIDE:
         return "", ""
     found = _TAG.fullmatch(tag)
-    if not found:
+    if not found or not found[2].strip():
         raise WrongTag(f"the tag {tag[:40]!r} is neither 'O' nor such as 'B-PER' or 'I-PER'")
     return found[1], found[2]
 

@@ -40,7 +40,7 @@ class Distinct:
         """
         self._rows += 1
         for label in labels:
-            if self._asked and label not in self._asked:
+            if label not in self._found and self._asked and label not in self._asked:
                 raise UserError(
                     f"{row.where}: label {shown(label)} is not in config.task.labels:"
                     f" {listed(self._asked)}"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import collections
 import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
+import regex
 
 from trainer import settings
 from trainer.batch import WEIGHT
@@ -36,10 +36,11 @@ MAX_TYPES = 1_000
 _SCHEMES = ("BIO", "IOB1", "BIOES")
 _BEGINS = ("\u0120", "\u2581")  # as a word's first token begins with in some vocabularies
 _NONE = "none"  # where a type is named and there is no entity
-# Words of a plain text: abbreviations, words with what joins them, "'s", and single marks.
-_PATTERN = r"(?:{w}\.){{2,}}|[@#]?{w}+(?:[-.,:/]{w}+)*|'{w}+|[^{inner}{space}]"
-_WORD = re.compile(_PATTERN.format(w=r"\w", inner=r"\w", space=r"\s"))
-_RE2 = r"\p{L}\p{N}_", r"\t\n\v\f\r\x{1c}-\x{1f}\x{85}\p{Z}"
+# Words of a plain text: abbreviations, words with what joins them, "'s", and single marks. Letters
+# have their accents and vowel signs (M) and joiners. Written so that RE2 reads the same.
+_W, _SPACE = "\\p{L}\\p{N}\\p{M}_\u200c\u200d", r"\t\n\v\f\r\x1c-\x1f\x85\p{Z}"
+_PATTERN = rf"(?:[{_W}]\.){{2,}}|[@#]?[{_W}]+(?:[-.,:/][{_W}]+)*|'[{_W}]+|[^{_W}{_SPACE}]"
+_WORD = regex.compile(_PATTERN)
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Tagging(Task):
 
     # The rows
 
-    word_pattern: ClassVar[str] = _PATTERN.format(w=f"[{_RE2[0]}]", inner=_RE2[0], space=_RE2[1])
+    word_pattern: ClassVar[str] = _PATTERN
 
     def cells_of(self, text: str) -> dict[str, Any]:
         found = list(_WORD.finditer(text))
@@ -243,11 +244,14 @@ class Tagging(Task):
         }
 
     def serve(self, answers: Mapping[str, tf.Tensor], fitted: Any) -> dict[str, tf.Tensor]:
-        """Tags by name; "" for words of which a plain text has no more."""
-        tags = tf.gather(tf.constant(self.names), answers["tag"])
+        """Tags by name and their probabilities; "" and 0 where a word has no token: at padding, and
+        beyond the tokens that the model takes.
+        """
+        tags, sure = tf.gather(tf.constant(self.names), answers["tag"]), answers["probability"]
         if "place" in answers:
-            tags = tf.where(answers["place"] >= 0, tags, "")
-        return {"tags": tags, "probabilities": answers["probability"]}
+            there = answers["place"] >= 0
+            tags, sure = tf.where(there, tags, ""), tf.where(there, sure, tf.zeros_like(sure))
+        return {"tags": tags, "probabilities": sure}
 
     # The judgement of a set
 
