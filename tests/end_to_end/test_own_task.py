@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from programs import ROOT, assert_same_run, environment
+from programs import ROOT, assert_same_run, environment, losses
 
 pytestmark = pytest.mark.end_to_end
 PAGE = (ROOT / "docs" / "own_task.md").read_text()
@@ -87,7 +87,21 @@ def test_it_is_trained_killed_resumed_evaluated_and_predicted_with(folder):
 
 
 @pytest.mark.long
-def test_another_margin_is_another_run_and_two_devices_give_the_same(folder):
+def test_two_devices_give_the_losses_of_one(folder):
+    train = COMMANDS[0]
+    flags = f"--cache_dir={folder / 'cache'}", "--config.max_steps=6", "--config.log_every_steps=1"
+    for name, devices in (("one", "--cpu_devices=1"), ("two", "--cpu_devices=2")):
+        words = [word.replace("runs/ranking", f"runs/{name}") for word in train]
+        ended = _run(folder, words, *flags, devices)
+        assert ended.returncode == 0, ended.stderr
+    one, two = (losses(folder / "runs" / name) for name in ("one", "two"))
+    assert len(one) == 6
+    assert list(two) == list(one)
+    assert list(two.values()) == pytest.approx(list(one.values()), rel=1e-4)
+
+
+@pytest.mark.long
+def test_another_margin_is_another_run(folder):
     train, wide, *_ = COMMANDS
     flags = f"--cache_dir={folder / 'cache'}", "--config.max_steps=6"
     assert _run(folder, wide, *flags).returncode == 0

@@ -28,9 +28,9 @@ def _tagged(**cells) -> dict:
         (
             "tagging",
             _tagged(ner_tags=["O", "E-PER", "O", "O"]),
-            "'E-PER' belongs to BIOES, and 'B-PER' ends an entity, as in BIO: mend them",
+            "'E-PER' in sentence 13 belongs to BIOES, and 'B-PER' in sentence 1 ends an entity",
         ),
-        ("tagging", _tagged(ner_tags=["O", "I-PER", "O", "O"]), "'I-PER' begins an entity, as in"),
+        ("tagging", _tagged(ner_tags=["O", "I-PER", "O", "O"]), "'I-PER' in sentence 13 begins an"),
         ("tagging", _tagged(ner_tags="O O O O"), "row 13: 'ner_tags' must be a list of tags, one"),
         ("tagging", _tagged(tokens=["a", 3, "b", "c"]), "row 13: 'tokens' must be text, is 3"),
         ("scores", {"text": "a", "score": "4"}, "row 13: 'score' must be a finite number, is '4'"),
@@ -41,6 +41,16 @@ def _tagged(**cells) -> dict:
         ),
         ("scores", {"text": "a", "score": float("nan")}, "row 13: not JSON"),
         ("scores", {"text": "a"}, "row 13 has no column 'score'"),
+        (
+            "tagging",
+            {"tokens": ["a", "b"], "ner_tags": ["O", 3]},
+            "row 13: 'ner_tags' is a number, 3, and in row 1 a text: write all as texts, or all",
+        ),
+        (
+            "labels",
+            {"text": "a", "labels": ["good", 1]},
+            "row 13: 'labels' is a number, 1, and in row 2 a text",
+        ),
         (
             "labels",
             {"text": "a", "labels": "good"},

@@ -43,6 +43,11 @@ def regression(data, cache) -> Job:
 
 
 @pytest.fixture(scope="module")
+def labels(data, cache) -> Job:
+    return job("labels", data / "train-labelled.jsonl", data / "test-labelled.jsonl", cache)
+
+
+@pytest.fixture(scope="module")
 def two_losses(data, cache) -> Job:
     return job("two_losses", data / "train.tsv", data / "test.tsv", cache)
 
@@ -145,7 +150,7 @@ def test_a_file_of_columns_can_be_predicted(launch, tagged, data, tmp_path):
     output = tmp_path / "found.jsonl"
     flags = (f"--workdir={tagged}", f"--input={data / 'test.iob.gz'}", f"--output={output}")
     line = refused(launch, tagged, *flags, program="launch.predict")
-    assert "config.task.words='tokens'" in line
+    assert "--text='tokens': file" in line
     assert "give the column's number" in line
     ok(launch(*flags, "--text=0", program="launch.predict"))
     found = [json.loads(line)["tags"] for line in output.read_text().splitlines()]
@@ -242,7 +247,7 @@ def test_a_cut_tagger_goes_on_as_the_uncut(launch, tagging, tagged, tmp_path):
 
 
 @pytest.mark.promises
-@pytest.mark.parametrize("name", ["tagging", "two_losses"])
+@pytest.mark.parametrize("name", ["tagging", "regression", "labels", "two_losses"])
 def test_a_run_killed_in_four_places_ends_as_the_undisturbed(request, name, tmp_path):
     flags = (
         "--config.runtime.max_rows_per_device=4",
@@ -259,7 +264,7 @@ def test_a_run_killed_in_four_places_ends_as_the_undisturbed(request, name, tmp_
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("name", ["tagging", "regression", "two_losses"])
+@pytest.mark.parametrize("name", ["tagging", "regression", "labels", "two_losses"])
 def test_two_workers_train_the_run_of_one(request, name, tmp_path):
     """Sentences of unequal numbers of words on each; the last batch is not full."""
     trained, flags = request.getfixturevalue(name), ("--config.log_every_steps=1",)
@@ -402,10 +407,9 @@ def test_a_saved_model_of_a_regression_takes_ids(launch, rated, tmp_path):
 
 
 @pytest.mark.long
-def test_several_labels_from_training_to_use(launch, data, cache, tmp_path):
+def test_several_labels_from_training_to_use(launch, labels, data, cache, tmp_path):
     run, out = tmp_path / "run", tmp_path / "made"
-    files = (data / "train-labelled.jsonl", data / "test-labelled.jsonl")
-    labels = job("labels", *files, cache)
+    test = data / "test-labelled.jsonl"
     ok(launch(*labels.at(run, "--config.max_steps=33")))
     said = ok(launch(*labels.at(run, "--config.max_steps=600"))).stderr
     assert "Resuming at step 33" in said
@@ -413,8 +417,8 @@ def test_several_labels_from_training_to_use(launch, data, cache, tmp_path):
     assert found["f1"] > 0.9
     again = json.loads(ok(launch(f"--workdir={run}", cache, program="launch.evaluate")).stdout)
     assert {name: again[name] for name in found} == pytest.approx(found, rel=1e-6)
-    where = (f"--workdir={run}", f"--input={files[1]}")
-    given = [json.loads(line) for line in files[1].read_text().splitlines()]
+    where = (f"--workdir={run}", f"--input={test}")
+    given = [json.loads(line) for line in test.read_text().splitlines()]
     ended = ok(launch(*where, program="launch.predict"))
     predicted = [json.loads(line)["labels"] for line in ended.stdout.splitlines()]
     right = np.mean([p == g["labels"] for p, g in zip(predicted, given, strict=True)])

@@ -148,7 +148,7 @@ def _attention(dtype: str, on: bool, dropout: bool, reference: bool) -> list[np.
 
     def ours(query, key, value):
         drawn = [random] if dropout else []
-        return block.attend(query, key, value, SEEN, band, *drawn, share=SHARE)
+        return block.attend((query, key, value), SEEN, band, *drawn, share=SHARE)
 
     @tf.function
     def call(*tensors):

@@ -36,7 +36,7 @@ class Killed(BaseException):
 def _run(folder, resume_step, last_step):
     """A run that logs every 10 steps, evaluates every 20, and is killed after `last_step`."""
     board = TensorBoard(folder, resume_step)
-    board.begin({"seed": 1, "resumed": resume_step}, {"seed": 1, "model.head": "cls"})
+    board.begin({"seed": 1, "resumed": resume_step}, {"seed": 1, "model.head": "cls"}, ["rmse"])
     for step in range(resume_step, last_step + 1, 10):
         if step > resume_step:
             board.scalars(step, {"train/loss": 1 / step, "train/rate": 0.1})
@@ -162,10 +162,11 @@ def test_the_hparams_page_knows_the_settings(tmp_path):
 
 
 def test_training_and_validation_lie_on_one_chart():
-    (value,) = plugins.layout().value
+    (value,) = plugins.layout(["loss", "rmse"]).value
     layout = layout_pb2.Layout.FromString(tf.make_ndarray(value.tensor).item())
     charts = {c.title: list(c.multiline.tag) for each in layout.category for c in each.chart}
     assert {"^train/loss$", "^validation/loss$"} <= set(charts["loss"])
+    assert charts["rmse"] == ["^train/rmse$", "^validation/rmse$", "^test/rmse$"]
 
 
 def test_pr_curve():

@@ -76,15 +76,8 @@ class MultiHeadAttention(keras.layers.Layer):
         band_TS = self._band(tf.shape(query_BHTK)[2], tf.shape(key_BHSK)[2], query.dtype)
         shape = tf.concat([tf.shape(query_BHTK)[:3], tf.shape(key_BHSK)[2:3]], 0)
         random = self.dropout.draw(shape, training)
-        mixed_BHTK = attend(
-            query_BHTK,
-            key_BHSK,
-            value_BHSK,
-            attention_mask,
-            band_TS,
-            *random,
-            share=self.dropout.share,
-        )
+        heads = query_BHTK, key_BHSK, value_BHSK
+        mixed_BHTK = attend(heads, attention_mask, band_TS, *random, share=self.dropout.share)
         mixed_BTHK = tf.transpose(mixed_BHTK, [0, 2, 1, 3])
         scores_BHTS = None
         if return_scores:
@@ -143,9 +136,10 @@ def probabilities(query_BHTK, key_BHSK, mask_BS=None, band_TS=None):
     return tf.nn.softmax(scores_BHTS if band_TS is None else scores_BHTS + band_TS)
 
 
-def attend(query_BHTK, key_BHSK, value_BHSK, mask_BS, band_TS, *random_BHTS, share: float):
+def attend(heads, mask_BS, band_TS, *random_BHTS, share: float):
     """Mixes values by `probabilities`, of which dropout takes a share: [B, H, T, K].
 
+    `heads` are queries [B, H, T, K], keys [B, H, S, K] and values [B, H, S, K].
     No share is taken where there are no random numbers. The backward pass sums probabilities times
     their gradients over the width of a head instead of over the keys, as Dao et al. (2022, section
     3.1) do, so that what is left of it is one elementwise chain.
@@ -171,7 +165,7 @@ def attend(query_BHTK, key_BHSK, value_BHSK, mask_BS, band_TS, *random_BHTS, sha
 
         return mixed_BHTK, gradient
 
-    return apply(query_BHTK, key_BHSK, value_BHSK)
+    return apply(*heads)
 
 
 def _transposed_product(scores_BHTS, x_BHTK):

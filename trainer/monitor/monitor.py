@@ -63,7 +63,7 @@ class Monitor:
             self._log = MetricsLog(workdir / LOG, resume_step)
             self._earlier_seconds = self._log.wall_seconds
             self._board = TensorBoard(workdir / "tensorboard", resume_step)
-            self._board.begin(to_dict(config), defining(config))
+            self._board.begin(to_dict(config), defining(config), config.task.metric_names())
         self._memory = Memory()
         self._console = Console(total_steps, resume_step)
 

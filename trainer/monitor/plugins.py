@@ -2,7 +2,7 @@
 
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -18,17 +18,11 @@ from tensorboard.util import tensor_util
 
 from trainer.tasks.shown import Curve
 
+_SPLITS = ("train", "validation", "test")
 _BUCKETS = 30
 _THRESHOLDS = 101  # of a PR curve
-# Which curves lie on one chart, by its title and that of its group.
-_CHARTS = {  # patterns of tags
-    "quality": {
-        "loss": ["train/loss", "validation/loss", "test/loss"],
-        "accuracy": ["validation/accuracy", "test/accuracy"],
-        "F1, precision, recall": ["validation/f1", "validation/precision", "validation/recall"],
-        "AUC": ["validation/auc", "test/auc"],
-        "calibration error": ["validation/calibration_error", "test/calibration_error"],
-    },
+# Curves that lie on one chart, as patterns of tags, by its title and that of its group.
+_CHARTS = {
     "optimizer": {
         "learning rate": ["train/learning_rate"],
         "norms": ["train/gradient_norm", "train/update_norm"],
@@ -41,10 +35,11 @@ _CHARTS = {  # patterns of tags
 }
 
 
-def layout() -> Summary:
-    """The custom scalars page: training and validation on one chart."""
+def layout(metrics: Sequence[str]) -> Summary:
+    """The custom scalars page: for each metric of the task training, validation and test."""
+    quality = {name: [f"{split}/{name}" for split in _SPLITS] for name in metrics}
     categories = []
-    for title, charts in _CHARTS.items():
+    for title, charts in {"quality": quality, **_CHARTS}.items():
         made = [
             layout_pb2.Chart(
                 title=name, multiline=layout_pb2.MultilineChartContent(tag=[f"^{t}$" for t in tags])

@@ -82,17 +82,23 @@ class TensorBoard:
         """Distributions of the finite values of arrays of any shape and float type."""
         self._write(step, [plugins.histogram(name, array) for name, array in arrays.items()])
 
-    def begin(self, config: Mapping[str, Any], settings: Mapping[str, bool | float | str]) -> None:
+    def begin(
+        self,
+        config: Mapping[str, Any],
+        settings: Mapping[str, bool | float | str],
+        metrics: Sequence[str],
+    ) -> None:
         """Writes the run's settings, at step 0; call it once.
 
         Args:
           config: all settings as it runs now, for the text page.
           settings: those that define the run, by name, for the HParams page.
+          metrics: of the task, a chart each.
         """
         lines = to_json(config, indent=2).splitlines()
         run = "/".join(real(self._path).parts[-4:-2])  # its folder, and what that is in
         text = text_pb(_CONFIG, "\n".join(f"    {line}" for line in lines))
-        self._write(0, [text, plugins.session_start(run, settings), plugins.layout()])
+        self._write(0, [text, plugins.session_start(run, settings), plugins.layout(metrics)])
 
     def end(self, step: int, metrics: Mapping[str, float]) -> None:
         """The run has ended; `metrics` of its best weights are what the HParams page compares."""

@@ -162,12 +162,15 @@ def _kind(shown: forms.Shown) -> str:
 
 def _curves(run: FinishedRun) -> list[str]:
     """The charts of what metrics.jsonl holds, each where it has any points."""
+    task = run.task
+    names = [name for name in task.metric_names() if name != "loss"]
+    lower = [name for name in names if name in task.lower]
+    higher = [name for name in names if name not in lower]
     wanted = (
         ("Loss", "loss", {"training": "train/loss", "validation": "validation/loss"}),
-        (
-            "Validation",
-            "share",
-            {name: f"validation/{name}" for name in run.task.metric_names() if name != "loss"},
+        *(
+            (f"Validation, {side} is better", "value", {n: f"validation/{n}" for n in metrics})
+            for side, metrics in (("higher", higher), ("lower", lower))
         ),
         ("Learning rate", "rate", {"rate": "train/learning_rate"}),
         (
