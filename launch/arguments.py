@@ -254,7 +254,7 @@ def _has_fields(node: Any) -> bool:
 
 
 def words_of(error: BaseException) -> str:
-    """What an error says, in one line; a KeyError without its quotes."""
+    """Words of an error, in one line; a KeyError has no quotes."""
     first = error.args[0] if error.args and not isinstance(error, UnicodeError) else None
     text = first if isinstance(first, str) else str(error)
     return one_line(" ".join(text.split()) or type(error).__name__)
