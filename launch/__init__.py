@@ -11,6 +11,10 @@ import os
 import sys
 
 if sys.argv[:1] == ["-m"]:  # what Python says while it looks for us
+    for _NUMBER, _NAME in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, _NAME) is None:  # closed: its number must not become another file's
+            os.dup2(os.open(os.devnull, os.O_RDWR), _NUMBER)
+            setattr(sys, _NAME, open(_NUMBER, "w", encoding="utf-8"))  # noqa: SIM115
     _ROOT = os.path.realpath(os.path.join(__file__, os.pardir, os.pardir))  # noqa: PTH118 of pathlib later
     try:
         _CURRENT = os.getcwd()  # noqa: PTH109

@@ -73,12 +73,7 @@ def _only_tensorflow() -> list[str]:
 
 
 def speak_any_text() -> None:
-    """Lets every text be printed, and read and written in files, in any locale.
-
-    What goes to an output that is closed is lost, as with `print`.
-    """
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    """Lets every text be printed, and read and written in files, in any locale."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -13,9 +13,11 @@ failed is left out, --retry tries it once more. --show prints the table so far. 
 
 import argparse
 import contextlib
+import io
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,8 +161,16 @@ class Sweep:
         folder = shlex.quote(str(self.folder))
         lines.append(f"Compare in the HParams page: tensorboard --logdir={folder}")
         with program.standard_output():
-            rich.console.Console(width=None if sys.stdout.isatty() else 200).print(table)
-            print("\n".join(lines))
+            print(_drawn(table), "\n".join(lines), sep="")
+
+
+def _drawn(table: Table) -> str:
+    """The table as wide as the terminal; not by rich's own printing, which ends the process."""
+    file = io.TextIOWrapper(io.BytesIO(), sys.stdout.encoding or "utf-8", "backslashreplace")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
+    rich.console.Console(file=file, width=width).print(table)
+    file.seek(0)
+    return file.read()
 
 
 def _plain(text: str) -> Text:

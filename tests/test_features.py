@@ -35,7 +35,7 @@ def in_order() -> list[dict[str, np.ndarray]]:
 def test_each_example_has_its_own(strategy_over, devices, tmp_path):
     trainer = tiny.Trainer(strategy_over(devices), tiny.batches(1, 4))
     found = extract(strategy_over(devices), trainer.model, in_order(), tmp_path)
-    expected = trainer.model.encode(tiny.features(tiny.batch(10))).numpy()
+    expected = trainer.model.encode(tiny.inputs(tiny.batch(10))).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -46,7 +46,7 @@ def test_the_head_trains_on_them_as_on_tokens(strategy_over):
     cached = tiny.Trainer(strategy_over(1), batches, phases=[HEAD])
     kept = [
         {
-            "features": cached.model.encode(tiny.features(batch)).numpy(),
+            "features": cached.model.encode(tiny.inputs(batch)).numpy(),
             **{key: batch[key] for key in ("label", "weight", "id")},
         }
         for batch in batches

@@ -37,7 +37,7 @@ def trainer(strategy, train=HEAD, accumulate=1, xla="off", **shape) -> tiny.Trai
             **{"head": Head("cls", 8, dropout=0.1), "epsilon": 1e-3},
         }
         model = Network(Architecture(**{**fields, **shape}), tiny.CLASSES)
-        model(tiny.features(tiny.batch(2)))
+        model(tiny.inputs(tiny.batch(2)))
         return model
 
     return tiny.Trainer(
@@ -189,7 +189,7 @@ DRAWS_OF_BLOCK = 3
 )
 def test_what_is_computed_for_a_step(strategy_over, train, backward, draws):
     run = trainer(strategy_over(1), train)
-    inputs = tiny.features(tiny.batch(8))
+    inputs = tiny.inputs(tiny.batch(8))
     forward = tf.function(lambda: run.model(inputs)).get_concrete_function()
     assert count(forward.graph) == (FORWARD, 0)
     assert products_and_draws(run) == (FORWARD + backward, draws)

@@ -51,7 +51,7 @@ class Poisoned(keras.Model):
 
 def poisoned() -> keras.Model:
     model = Poisoned()
-    model(tiny.features(tiny.batch(2)))
+    model(tiny.inputs(tiny.batch(2)))
     return model
 
 
@@ -214,7 +214,7 @@ def test_the_loss_is_the_mean_weighed_by_class(strategy_over):
         policy="float64",
         make_model=lambda: tiny.classifier(tiny.no_dropout(depth=0)),
     )
-    logits = trainer.model(tiny.features(batch))
+    logits = trainer.model(tiny.inputs(batch))
     losses = make_loss(Classification(), tiny.CLASSES).example_losses(batch["label"], logits)
     expected = np.average(losses, weights=np.array([0.5, 1.0, 3.0])[batch["label"]])
     np.testing.assert_allclose(trainer.run()["loss"], expected, rtol=1e-12)
@@ -248,7 +248,7 @@ def test_several_losses_are_the_sum_of_their_means(strategy_over):
     trainer = tiny.Trainer(strategy_over(1), [batch], **TWO)
     with tf.GradientTape() as tape, random_scope(7, tf.constant(0), tf.constant(0)):
         prepared = Two().prepare({name: tf.constant(value) for name, value in batch.items()})
-        logits = trainer.model(tiny.features(prepared), training=True)
+        logits = trainer.model(tiny.inputs(prepared), training=True)
         weights, losses = Two().weights(prepared), Two().losses(prepared, logits)
         means = [
             tf.reduce_sum(tf.cast(weights[name], tf.float64) * losses[name])
@@ -315,7 +315,7 @@ def test_reports_norms_and_clips_the_gradient_of_the_global_batch(strategy_over)
     trainer = tiny.Trainer(strategy_over(2), [batch], optimizer=optimizer, policy="float64")
     before = trainer.weights()
     with tf.GradientTape() as tape, random_scope(7, tf.constant(0), tf.constant(0)):
-        logits = trainer.model(tiny.features(batch), training=True)
+        logits = trainer.model(tiny.inputs(batch), training=True)
         losses = make_loss(Classification(), tiny.CLASSES).example_losses(batch["label"], logits)
         loss = tf.reduce_mean(losses)
     gradients = tape.gradient(loss, list(trainer.parameters.values()))

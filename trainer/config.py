@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 
 from trainer import settings
 from trainer.errors import UserError, printable, shown
+from trainer.imports import blamed_on
 from trainer.storage.paths import local
 from trainer.tasks import stored
 from trainer.tasks.classification import Classification
-from trainer.tasks.task import Task, check_columns
+from trainer.tasks.task import Task, check_columns, class_path
 
 # Upper bounds of counts that need no memory of their own, and of what float32 can hold.
 MANY, LARGE = 10**12, 1e38
@@ -215,7 +216,9 @@ def metric(config: Experiment) -> str:
     Raises:
       UserError: the task has none of that name.
     """
-    chosen, names = config.evaluation.metric, config.task.metric_names()
+    with blamed_on(class_path(config.task), "config.task"):
+        names = config.task.metric_names()
+    chosen = config.evaluation.metric
     if chosen and chosen not in names:
         raise UserError(
             f"config.evaluation.metric={shown(chosen)} is not one of: {', '.join(names)}"

@@ -52,7 +52,8 @@ def vectors(run: Run, split: str) -> Vectors | None:
     @tf.function(reduce_retracing=True, autograph=False)
     def score(batch):
         encoded, head = run.model.encode(batch), run.model.head
-        return tf.cast(head.features(encoded), tf.float32), run.task.answers(batch, head(encoded))
+        pooled = tf.cast(head.before_logits(encoded), tf.float32)
+        return pooled, run.task.answers(batch, head(encoded))
 
     values: list[np.ndarray] = []
     captions: dict[str, list[str]] = collections.defaultdict(list)

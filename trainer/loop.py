@@ -60,7 +60,7 @@ class Loop:
                 check_features(phase, run.model, run.task)
         with run.strategy.scope():
             self.state = TrainState(config.optimizer, config.runtime.precision, run.parameters)
-        self.variables = run.weights() | self.state.variables()
+        self.variables = run.model_variables() | self.state.variables()
         self.weight_samples = ParameterSamples(
             {k: int(np.prod(v)) for k, v in self._shapes().items()}
         )
@@ -387,7 +387,7 @@ class Loop:
                 meta["phase"] = position.phase
                 if self.run.workers.is_chief:
                     with self.monitor.throughput.part("checkpoint"):
-                        self.run.workdir.best.save(self.step, self.run.weights(), meta)
+                        self.run.workdir.best.save(self.step, self.run.model_variables(), meta)
             if is_best:
                 position.best = new
             self._log(report)

@@ -188,7 +188,7 @@ class Run:
 
     def restore(self, store: Store, step: int) -> None:
         """Reads the model's weights from a checkpoint."""
-        store.restore_weights(step, self.weights())
+        store.restore_weights(step, self.model_variables())
 
     def _take_weights(self, other: Workdir, say: Callable[[str], None]) -> None:
         """Starts the parameters that `model.initial_patterns` match from an earlier run's best.
@@ -229,7 +229,7 @@ class Run:
             f" {', '.join(fresh) or 'none'}"
         )
 
-    def weights(self) -> dict[str, tf.Variable]:
+    def model_variables(self) -> dict[str, tf.Variable]:
         """All the model's variables, under the names that checkpoints give them."""
         weights = {f"model/{name}": v for name, v in self.parameters.items()}
         return weights | {f"constant/{name}": v for name, v in self.constants.items()}

@@ -169,10 +169,13 @@ ONE, TWO = Array("int32"), Array("float32", size=2)
         ({3: ONE}, "array 3: name it by a word of letters"),
         ({"sign": "float32"}, "array 'sign' must be a trainer.tasks.task.Array, is 'float32'"),
         *(
-            ({"sign": Array(dtype)}, "give a dtype of int8, uint8, int32, float32, float64 and")
+            ({"sign": Array(dtype)}, "dtype=.*: name one of 'int8', 'uint8', 'int32', 'float32', ")
             for dtype in ("flt32", "U5", "bool", "int64", "float16", "longdouble", ">i4", "i4, (")
         ),
-        ({"sign": Array(None)}, "give a dtype of int8"),
+        *(
+            ({"sign": Array(dtype)}, "dtype=.*: name one of 'int8'")
+            for dtype in (None, np.int32, np.dtype("int32"), 4)
+        ),
         *(
             ({"sign": Array("int32", pad=pad)}, "is int32, which cannot hold pad=")
             for pad in (0.5, 2**31, float("nan"), float("inf"), "x", None)
@@ -180,7 +183,7 @@ ONE, TWO = Array("int32"), Array("float32", size=2)
         ({"sign": Array("uint8", pad=-1)}, "is uint8, which cannot hold pad=-1"),
         ({"sign": Array("float32", pad=1e39)}, "is float32, which cannot hold pad=1e"),
         ({"\U0001d538" * 100: ONE}, "name it by a word of letters"),
-        ({"sign": Array("int32", "tokens")}, "and the axis '' or 'input'"),
+        ({"sign": Array("int32", "tokens")}, "axis='tokens': give '' or 'input'"),
         ({"sign": Array("int32", size=-1)}, "size=-1 must be 0 to"),
         ({"sign": Array("int32", size=1.5)}, r"size=1\.5 must be 0 to"),
     ],
@@ -193,6 +196,14 @@ def test_arrays_that_no_table_can_have(arrays, said):
     with pytest.raises(UserError, match=said) as caught:
         check_arrays(Own())
     assert "\n" not in str(caught.value)
+
+
+def test_the_pad_may_be_a_number_of_numpy_s():
+    class Own(Task):
+        def arrays(self):
+            return {"a": Array("int32", pad=np.int32(-1)), "b": Array("float32", pad=np.float32(2))}
+
+    check_arrays(Own())
 
 
 OF_TOKENS = Array("int32", "input")
@@ -212,12 +223,12 @@ OF_TOKENS = Array("int32", "input")
         (ONE, [1, 2**64], f"is int32, which cannot hold {2**64}"),
         (ONE, [1, 2**53 + 1], f"is int32, which cannot hold {2**53 + 1}"),
         (Array("float32"), [1, 1e300], r"is float32, which cannot hold 1e\+300"),
-        (Array("float32"), [1, float("inf")], "is float32, which cannot hold inf"),
-        (Array("float64"), [1, float("nan")], "is float64, which cannot hold nan"),
+        (Array("float32"), [1, float("inf")], "must hold finite numbers, has inf"),
+        (Array("float64"), [1, float("nan")], "must hold finite numbers, has nan"),
         (ONE, [1, 0.5], "is int32, which cannot hold 0.5"),
         (ONE, [1, 2**40], f"is int32, which cannot hold {2**40}"),
         (Array("uint8"), [1, -1], "is uint8, which cannot hold -1"),
-        (ONE, [1, float("nan")], "is int32, which cannot hold nan"),
+        (ONE, [1, float("nan")], "must hold finite numbers, has nan"),
         (OF_TOKENS, [[1, 2, 3], [1, 2]], r"shape \(2,\) for 3 tokens: give one a token"),
         (OF_TOKENS, [5, 6], r"shape \(\) for 3 tokens: give one a token"),
         (OF_TOKENS, [[[1]] * 3] * 2, r"shape \(1,\): give one number for each token"),

@@ -42,7 +42,7 @@ def test_every_example_once_in_the_order_of_the_data(strategy_over, devices):
     assert advanced == [4, 4, 3]
 
     split = tiny.batch(EXAMPLES)
-    logits = evaluator.model(tiny.features(split)).numpy()
+    logits = evaluator.model(tiny.inputs(split)).numpy()
     np.testing.assert_allclose(scores.answers["logits"], logits, rtol=1e-5, atol=1e-7)
     assert scores.answers["logits"].dtype == np.float32
     losses = make_loss(Classification(), tiny.CLASSES).example_losses(split["label"], logits)

@@ -12,7 +12,7 @@ from trainer.models.network import Network
 from trainer.storage.workdir import Workdir
 from trainer.trained import TrainedModel
 
-FEATURES = tiny.features(tiny.batch(4))
+FEATURES = tiny.inputs(tiny.batch(4))
 SHAPES = {
     "window": {"attention_window": 5, "positions": "sinusoidal"},
     "pre": {"norm": "pre", "causal": True, "head": Head("last", bias=False)},

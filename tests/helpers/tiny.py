@@ -53,7 +53,7 @@ def classifier(settings: Model | None = None, classes: int = CLASSES) -> Network
     keras.utils.set_random_seed(0)
     shape = from_scratch(settings or model_settings(), VOCAB, LENGTH, pairs=False)
     model = Network(shape, classes)
-    model(features(batch(2)))
+    model(inputs(batch(2)))
     return model
 
 
@@ -63,7 +63,7 @@ def classification(names: Sequence[str] = NAMES, **settings) -> Classification:
     return Classification(**settings).bound({"labels": list(names)}, tokenizer)
 
 
-def features(batch_: dict) -> dict:
+def inputs(batch_: dict) -> dict:
     """Entries of a batch that a model takes."""
     return {key: batch_[key] for key in ("input_ids", "attention_mask", "token_type_ids")}
 

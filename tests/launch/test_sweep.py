@@ -187,10 +187,12 @@ def test_the_texts_of_a_table_are_neither_markup_nor_obeyed(tmp_path):
 
 
 @pytest.mark.parametrize("own", [["--show"], ["--list=seed=1", "--slurm", "--dry_run"]])
-@pytest.mark.parametrize(("output", "status"), [("/dev/full", 2), ("&-", 0)])
+@pytest.mark.parametrize(
+    ("output", "status"), [(">/dev/full", 2), (">&-", 0), ("> >(exit)", 0), ("2>&-", 0)]
+)
 def test_an_output_that_cannot_be_written(tmp_path, own, output, status):
     Plan(SMOKE, [{"seed": "1"}], "accuracy", False).save(tmp_path / "sweep.json")
-    script = f'exec "$@" >{output}'
+    script = f'"$@" {output}'
     ended = subprocess.run(
         ["bash", "-c", script, "bash", *command(tmp_path, *own)],
         cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True, check=False,

@@ -17,7 +17,7 @@ from trainer.models.random import random_scope
 @pytest.mark.parametrize("head_width", [0, 5])
 def test_logits_for_any_number_of_classes(classes, head_width):
     model = tiny.classifier(tiny.model_settings(head_width=head_width), classes)
-    logits = model(tiny.features(tiny.batch(4)))
+    logits = model(tiny.inputs(tiny.batch(4)))
     assert logits.shape == (4, classes)
     assert np.isfinite(logits).all()
     assert ("head/hidden/kernel" in named_parameters(model)) == bool(head_width)
@@ -29,7 +29,7 @@ def test_logits_for_any_number_of_classes(classes, head_width):
 def test_padding_does_not_change_a_row(norm, positions, head):
     settings = tiny.model_settings(norm=norm, positions=positions, head=head)
     model = tiny.classifier(settings)
-    batch = tiny.features(tiny.batch(4))
+    batch = tiny.inputs(tiny.batch(4))
     length = int(batch["attention_mask"][0].sum())
     assert length < tiny.LENGTH
     alone = {key: value[:1, :length] for key, value in batch.items()}
@@ -51,7 +51,7 @@ def tagger(outputs: int = 3, **changes) -> network.Network:
 @pytest.mark.parametrize("head_width", [0, 5])
 def test_outputs_for_each_token(outputs, head_width):
     model = tagger(outputs, head_width=head_width)
-    batch = tiny.features(tiny.batch(4))
+    batch = tiny.inputs(tiny.batch(4))
     assert model(batch).shape == (4, tiny.LENGTH, outputs)
     encoded = model.encode(batch)
     assert encoded.shape == (4, tiny.LENGTH, 8)
@@ -63,7 +63,7 @@ def test_outputs_for_each_token(outputs, head_width):
 
 
 def test_padding_does_not_change_a_token():
-    model, batch = tagger(), tiny.features(tiny.batch(4))
+    model, batch = tagger(), tiny.inputs(tiny.batch(4))
     length = int(batch["attention_mask"][0].sum())
     assert length < tiny.LENGTH
     alone = {key: value[:1, :length] for key, value in batch.items()}
@@ -92,14 +92,14 @@ def test_settings_of_a_file_make_the_model_again(name):
 
 def test_what_stands_under_padding_does_not_matter():
     model = tiny.classifier()
-    batch = tiny.features(tiny.batch(4))
+    batch = tiny.inputs(tiny.batch(4))
     other = {**batch, "input_ids": np.where(batch["attention_mask"], batch["input_ids"], 9)}
     np.testing.assert_array_equal(model(other), model(batch))
 
 
 def test_dropout_works_only_in_training_and_by_the_scope():
     model = tiny.classifier()
-    batch = tiny.features(tiny.batch(4))
+    batch = tiny.inputs(tiny.batch(4))
     np.testing.assert_array_equal(model(batch), model(batch, training=False))
 
     def train(step):
@@ -134,7 +134,7 @@ def test_scores_of_every_block_on_request():
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_half_precision_computes_near_float32_and_keeps_float32_weights(policy):
-    batch = tiny.features(tiny.batch(4))
+    batch = tiny.inputs(tiny.batch(4))
     expected = tiny.classifier()(batch)
     with tiny.precision(policy):
         model = tiny.classifier()
@@ -148,7 +148,7 @@ def test_every_layer_takes_the_policy():
     with tiny.precision("float64"):
         model = tiny.classifier(tiny.model_settings(norm="pre", head_width=4))
     assert {v.dtype for v in named_parameters(model).values()} == {tf.float64}
-    assert model(tiny.features(tiny.batch(2))).dtype == tf.float64
+    assert model(tiny.inputs(tiny.batch(2))).dtype == tf.float64
     policies = {layer.dtype_policy.name for layer in model._flatten_layers()}
     assert policies == {"float64"}
 
@@ -170,7 +170,7 @@ def test_two_texts_have_segment_vectors():
     settings = tiny.model_settings()
     shape = from_scratch(settings, tiny.VOCAB, tiny.LENGTH, pairs=True)
     model = network.Network(shape, 2)
-    batch = tiny.features(tiny.batch(4))
+    batch = tiny.inputs(tiny.batch(4))
     types = np.zeros_like(batch["input_ids"])
     one = model({**batch, "token_type_ids": types})
     types[:, 1:] = 1
@@ -192,7 +192,7 @@ class Difference(keras.layers.Layer):
 def test_a_tasks_own_head_takes_the_vectors_and_the_inputs():
     shape = from_scratch(tiny.no_dropout(), tiny.VOCAB, tiny.LENGTH, pairs=False)
     model = network.Network(shape, 8, Difference())
-    batch = tiny.features(tiny.batch(4))
+    batch = tiny.inputs(tiny.batch(4))
     outputs = model(batch)
     vectors = model.encode(batch)
     assert vectors.shape == (4, tiny.LENGTH, 8)

@@ -136,7 +136,7 @@ def test_refuses_a_model_that_would_not_train_as_promised(function, said):
 
 def test_an_own_model_for_tokens():
     model = build_model(_experiment("tagger"), tiny.VOCAB, 3, kind="tokens")
-    assert model(tiny.features(tiny.batch(2))).shape == (2, tiny.LENGTH, 3)
+    assert model(tiny.inputs(tiny.batch(2))).shape == (2, tiny.LENGTH, 3)
     assert build_model(_experiment(), tiny.VOCAB, 3, kind="tokens").pooling.kind == "tokens"
 
 

@@ -72,7 +72,7 @@ def check(folder: Path, expected: Mapping[str, np.ndarray], sample=np.s_[:]) -> 
         logits = model(inputs).numpy()
         ours = {
             "hidden": hidden[sample],
-            "pooled": model.head.features(model.encode(inputs)).numpy(),
+            "pooled": model.head.before_logits(model.encode(inputs)).numpy(),
             "logits": logits[real] if logits.ndim > 2 else logits,
         }
         for name, values in ours.items():

@@ -54,7 +54,7 @@ def test_names_of_parameters(name, readers):
 @pytest.mark.parametrize("head", ["mean", "max", "mean+max", "cls", "last"])
 def test_padding_does_not_change_a_row(name, head):
     model = build(name, head=head, depth=2)
-    batch = tiny.features(tiny.batch(4))
+    batch = tiny.inputs(tiny.batch(4))
     length = int(batch["attention_mask"][0].sum())
     assert length < tiny.LENGTH
     alone = {key: value[:1, :length] for key, value in batch.items()}
@@ -122,7 +122,7 @@ def test_learns_in_bfloat16(strategy_over, name):
     )
     losses = trainer.losses(30)
     assert losses[-1] < losses[0] - 0.1
-    assert trainer.model(tiny.features(batches[0])).dtype == tf.bfloat16
+    assert trainer.model(tiny.inputs(batches[0])).dtype == tf.bfloat16
     assert {v.dtype for v in trainer.weights().values()} == {np.dtype("float32")}
 
 
@@ -130,7 +130,7 @@ def test_learns_in_bfloat16(strategy_over, name):
 @pytest.mark.parametrize("place", ["dropout", "embedding_dropout", "head_dropout"])
 def test_dropout_of_each_place(place):
     rates = dict.fromkeys(("dropout", "embedding_dropout", "head_dropout"), 0.0)
-    batch = tiny.features(tiny.batch(4))
+    batch = tiny.inputs(tiny.batch(4))
 
     def train(model, step):
         with random_scope(0, tf.constant(step), tf.constant(0)):

@@ -103,7 +103,7 @@ def curve(strategy, name: str, steps: int, policy: str, accumulate: int = 1) -> 
     def model() -> Network:
         keras.utils.set_random_seed(0)
         made = Network(shape, task.outputs)
-        made(tiny.features(tiny.batch(2)))
+        made(tiny.inputs(tiny.batch(2)))
         return made
 
     given = batches()

@@ -1,16 +1,15 @@
 """Metrics against scikit-learn on the same predictions, and where they are not defined."""
 
 import math
-from types import SimpleNamespace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import sklearn.metrics as sk
 
-from trainer.config import Evaluation, Experiment
+from trainer.config import Evaluation, Experiment, metric
 from trainer.errors import UserError
 from trainer.evaluation.scores import better
-from trainer.run import Run
 from trainer.tasks import metrics as m
 from trainer.tasks.classification import Classification
 
@@ -131,7 +130,7 @@ def test_confusion_matrix_is_that_of_scikit_learn():
 def chosen(name: str, own: tuple[str, ...] = ()) -> str:
     """The metric that a run with these settings is chosen by."""
     config = Experiment(task=Classification(metrics=own), evaluation=Evaluation(metric=name))
-    return Run._metric(SimpleNamespace(config=config))
+    return metric(config)
 
 
 def test_own_metrics():
@@ -152,7 +151,8 @@ def test_own_metrics_need_their_own_names():
 def test_an_unknown_metric_is_refused_with_those_there_are():
     said = (
         r"^config\.evaluation\.metric='acc' is not one of:"
-        " loss, accuracy, precision, recall, f1, matthews, auc, share_of_class_0$"
+        " loss, accuracy, precision, recall, f1, matthews, auc, calibration_error,"
+        " share_of_class_0$"
     )
     with pytest.raises(UserError, match=said):
         chosen("acc", (f"{__name__}:share_of_class_0",))
@@ -233,3 +233,16 @@ def test_own_metrics_are_computed_once_at_the_start():
         m.check_metrics(np.array([1, 1]), BINARY, "test", "", own=own)
     with pytest.raises(UserError, match=r"'_never' cannot choose .* it is not a number"):
         m.check_metrics(np.array([0, 1]), BINARY, "validation", "_never", own=own)
+
+
+@dataclass
+class Nameless(Classification):
+    """Its names cannot be had before a run."""
+
+    def metric_names(self):
+        return [self.facts["name"]]
+
+
+def test_names_that_a_task_of_ones_own_cannot_give():
+    with pytest.raises(UserError, match=r"config\.task='test_metrics:Nameless' raised KeyError"):
+        metric(Experiment(task=Nameless()))

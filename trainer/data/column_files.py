@@ -1,8 +1,9 @@
 """Tagged words in column files, as the shared tasks of CoNLL have them.
 
 A line holds a word and what is said of it, in columns that tabs part, or blanks where the first
-line with a word has no tab; an empty line ends a sentence. All lines of a sentence have as many
-columns. Lines whose first cell is "-DOCSTART-" part documents and hold no word.
+line with a word has no tab; an empty line ends a sentence. All lines have as many columns; where
+columns are counted from the start, those of another sentence may have more or fewer. Lines whose
+first cell is "-DOCSTART-" part documents and hold no word.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,17 +25,18 @@ def sentences(
       title: what to call the file in a message.
 
     Raises:
-      UserError: a line that has not these columns, or not as many as others of its sentence.
+      UserError: a line that has not these columns, or not as many as others.
     """
     made: list[list[str]] = [[] for _ in columns]
     tabs: bool | None = None  # whether they part columns, as in the first line with a word
-    width = 0  # columns of the sentence
+    width = 0  # columns of the lines before
     for number, line in enumerate(lines, start=1):
         cells = line.split("\t") if "\t" in line else line.split(" ")
         if not line.strip() or cells[0] == DOCUMENT:
             if made[0]:
                 yield made
-            made, width = [[] for _ in columns], 0
+            made = [[] for _ in columns]
+            width = width if min(columns) < 0 else 0
             continue
         tabs = "\t" in line if tabs is None else tabs
         hint = f"({'tabs' if tabs else 'blanks'} part columns; comments are no words)"
@@ -53,8 +55,8 @@ def sentences(
         width = width or len(cells)
         if len(cells) != width:
             raise UserError(
-                f"{title}, line {number}: {len(cells)} columns, the sentence's lines before have"
-                f" {width}: mend it {hint}"
+                f"{title}, line {number}: {len(cells)} columns, the lines before have {width}:"
+                f" mend it {hint}"
             )
         for held, at in zip(made, columns, strict=True):
             held.append(cells[at].strip())

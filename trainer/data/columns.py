@@ -91,7 +91,7 @@ def value_of(column: Column, cell: object, where: str, typed: bool) -> Any:
 
 
 class LabelTypes:
-    """Sees that the labels of a column are all texts or all numbers: 1 and "1" are one class."""
+    """Sees that a file has either texts or numbers as labels: 1 and "1" would be one class."""
 
     def __init__(self) -> None:
         self._first: dict[str, tuple[type, int]] = {}  # by column: a type, and the row it is of

@@ -163,7 +163,10 @@ def piece_columns(
             columns[name] = cast = made.astype(array.dtype)
         lost = ~np.isfinite(cast) if cast.dtype.kind == "f" else cast != made
         if lost.any():
-            raise UserError(f"{said} is {array.dtype}, which cannot hold {made[lost][0]}")
+            first = made[lost][0]
+            if not np.isfinite(first):
+                raise UserError(f"{said} must hold finite numbers, has {first}")
+            raise UserError(f"{said} is {array.dtype}, which cannot hold {first}")
     return columns
 
 

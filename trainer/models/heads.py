@@ -49,7 +49,7 @@ class OutputHead(keras.layers.Layer):
         self.logits.build(shape)
         self.built = True
 
-    def features(self, vectors, training=False):
+    def before_logits(self, vectors, training=False):
         """The inputs of the logits: [..., D] -> [..., width], or [..., D] without a dense layer."""
         if self.hidden is None:
             return vectors
@@ -57,5 +57,5 @@ class OutputHead(keras.layers.Layer):
 
     def call(self, vectors, training=False):
         """[B, D] -> [B, outputs], and [B, T, D] -> [B, T, outputs]."""
-        features = self.features(vectors, training=training)
-        return self.logits(self.dropout(features, training=training))
+        inputs = self.before_logits(vectors, training=training)
+        return self.logits(self.dropout(inputs, training=training))

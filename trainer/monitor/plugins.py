@@ -1,5 +1,6 @@
 """Summaries that TensorBoard's plugins read, in their own formats."""
 
+import re
 import struct
 import time
 from collections.abc import Mapping, Sequence
@@ -37,7 +38,7 @@ _CHARTS = {
 
 def layout(metrics: Sequence[str]) -> Summary:
     """The custom scalars page: for each metric of the task training, validation and test."""
-    quality = {name: [f"{split}/{name}" for split in _SPLITS] for name in metrics}
+    quality = {name: [f"{split}/{re.escape(name)}" for split in _SPLITS] for name in metrics}
     categories = []
     for title, charts in {"quality": quality, **_CHARTS}.items():
         made = [

@@ -74,7 +74,7 @@ class Predictor:
         pieces = task.pieces(rows, encoder)
         if not pieces:
             return [Answered([], {}) for _ in rows]
-        found = self._of_pieces(Table.of(pieces, task.arrays(), encoder.pad_id))
+        found = self._of_pieces(Table.of(pieces, {}, encoder.pad_id))
         places: list[list[int]] = [[] for _ in rows]
         for at, piece in enumerate(pieces):
             places[piece.row].append(at)

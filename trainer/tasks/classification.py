@@ -50,6 +50,7 @@ class Classification(ClassTask):
     Gold has "label" int32 [N].
     """
 
+    lower: ClassVar[tuple[str, ...]] = ("loss", "calibration_error")
     multi_label: bool = False  # rows have lists of labels: see `trainer.tasks.multi_label`
     loss: str = settings.code("cross_entropy")  # cross_entropy | focal | "package.module:function"
     class_weights: tuple[float, ...] = settings.numbers(0.0, 1e6, MAX_CLASSES)  # or all 1
@@ -119,7 +120,7 @@ class Classification(ClassTask):
     def metric_names(self) -> list[str]:
         if self.multi_label:
             return MultiLabel().metric_names()
-        return [*METRICS, *own_metrics(self.metrics)]
+        return [*METRICS, "calibration_error", *own_metrics(self.metrics)]
 
     def counts(self, gold: Gold) -> np.ndarray:
         return np.bincount(gold["label"], minlength=len(self.names))

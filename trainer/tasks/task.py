@@ -360,7 +360,8 @@ class Task:
         Raises:
           UserError: one of the user's own cannot be had.
         """
-        return list(dict.fromkeys([self.metric, "loss"]))
+        right = [self.correct_name] if type(self).correct is not Task.correct else []
+        return list(dict.fromkeys([self.metric, "loss", *right]))
 
     def about(
         self, sets: Mapping[str, Gold], cut: bool, fresh: bool = True
@@ -618,25 +619,29 @@ def check_arrays(task: Task) -> None:
             raise UserError(f"{said}: this name is taken, as {', '.join(sorted(_TAKEN))} are")
         if not isinstance(array, Array):
             raise UserError(f"{said} must be a trainer.tasks.task.Array, is {shown(array)}")
-        if array.dtype not in DTYPES or array.axis not in ("", "input"):
-            raise UserError(
-                f"{said}: {shown(tuple(array))}: give a dtype of {', '.join(DTYPES)} and the axis"
-                " '' or 'input'"
-            )
+        if not isinstance(array.dtype, str) or array.dtype not in DTYPES:
+            raise UserError(f"{said}: dtype={shown(array.dtype)}: name one of {_names(DTYPES)}")
+        if array.axis not in ("", "input"):
+            raise UserError(f"{said}: axis={shown(array.axis)}: give '' or 'input'")
         if not _holds(array.dtype, array.pad):
             raise UserError(f"{said} is {array.dtype}, which cannot hold pad={shown(array.pad)}")
         if type(array.size) is not int or not 0 <= array.size <= 10**6:
             raise UserError(f"{said}: size={shown(array.size)} must be 0 to 1,000,000")
 
 
+def _names(of: Sequence[str]) -> str:
+    return ", ".join(map(repr, of))
+
+
 def _holds(dtype: str, value: object) -> bool:
     """True for a finite number of this type."""
-    if not isinstance(value, (int, float)):
+    if not isinstance(value, (int, float, np.integer, np.floating)):
         return False
+    number = value.item() if isinstance(value, np.generic) else value
     if dtype.startswith("float"):
-        return abs(value) <= float(np.finfo(dtype).max)
+        return abs(number) <= float(np.finfo(dtype).max)
     limits = np.iinfo(dtype)
-    return limits.min <= value <= limits.max and value == int(value)
+    return int(limits.min) <= number <= int(limits.max) and number == int(number)
 
 
 def check_finite(answer: np.ndarray, row: Row) -> None:
