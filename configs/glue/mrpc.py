@@ -4,7 +4,8 @@ python -m launch.train --config=configs/glue/mrpc.py --workdir=runs/mrpc \
     --config.data.data_dir=/path/to/glue/MRPC
 
 On 2 cores of an AMD EPYC without bfloat16, with --config.runtime.precision=float32, this printed F1
-0.8548 and accuracy 0.7868 on GLUE's validation set after 672 s.
+0.8548 and accuracy 0.7868 on GLUE's validation set after 672 s. Averaged parameters (ema=0.99) gave
+0.8547 and 0.7917; a rate of 3e-4 did not learn.
 """
 
 from configs.glue import common
