@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,20 @@ import pytest
 from programs import ROOT, Prewarmed, environment
 
 DEVICES = 4
-LONGEST = ("fuzz/test_fuzz.py", "test_step.py", "storage/test_flips.py", "end_to_end/test_tasks.py")
+LONGEST = (
+    "fuzz/test_fuzz.py",
+    "test_step.py",
+    "storage/test_flips.py",
+    "end_to_end/test_tasks.py",
+    "end_to_end/test_task_rows.py",
+)
+
+
+def pytest_configure() -> None:
+    """Lets programs get signals that `nohup make test &` would have them ignore."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

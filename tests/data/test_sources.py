@@ -79,7 +79,7 @@ def test_pairs_tsv_and_jsonl(tmp_path):
     test = tmp_path / "b.jsonl"
     rows = [
         {"label": 1, "one": "p\u2028q", "two": "", "more": [1]},
-        {"label": "0", "one": "", "two": "t"},
+        {"label": 0, "one": "", "two": "t"},
     ]
     test.write_text("\n".join(json.dumps(r, ensure_ascii=False) for r in rows), encoding="utf-8")
     data = config.Data(*("files", "", ""), str(train), str(train), 0.1, str(test))

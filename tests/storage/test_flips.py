@@ -213,4 +213,4 @@ def test_what_is_checked_is_what_is_predicted_with(run, strategy_over):
     assert trained.step == expected["step"]
     assert trained.fitted == expected["calibration"]
     assert trained.tokenizer(list(TEXTS))["input_ids"] == ids(run)
-    assert render([read_run(run)]).count("<svg ") == 8
+    assert render([read_run(run)]).count("<svg ") == 9
