@@ -186,9 +186,18 @@ def test_the_texts_of_a_table_are_neither_markup_nor_obeyed(tmp_path):
     assert "\x1b" not in ended.stdout
 
 
-@pytest.mark.parametrize("own", [["--show"], ["--list=seed=1", "--slurm", "--dry_run"]])
+SUBMIT = ["--list=seed=1", "--slurm", "--dry_run"]
+
+
 @pytest.mark.parametrize(
-    ("output", "status"), [(">/dev/full", 2), (">&-", 0), ("> >(exit)", 0), ("2>&-", 0)]
+    ("own", "output", "status"),
+    [
+        (["--show"], ">/dev/full", 2),
+        (["--show"], "> >(exit)", 0),
+        (SUBMIT, ">/dev/full", 2),
+        (SUBMIT, ">&-", 0),
+        (SUBMIT, "2>&-", 0),
+    ],
 )
 def test_an_output_that_cannot_be_written(tmp_path, own, output, status):
     Plan(SMOKE, [{"seed": "1"}], "accuracy", False).save(tmp_path / "sweep.json")
