@@ -48,7 +48,7 @@ def test_the_page_in_a_browser(launch, finished, tmp_path):
                 name: shown.run(f"return document.getElementById('{name}-1').textContent;")
                 for name in ("share", "calibration_error")
             }
-        assert len(sizes) == 16
+        assert len(sizes) == 18
         assert all(w > 200 and 80 < h < 1000 for w, h in sizes)
         assert found["share"] == f"{100 * result['test']['accuracy']:.2f}\u00a0%"
         before, after = (f"{errors[name]:.4f}" for name in ("before", "after"))
