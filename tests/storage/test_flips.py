@@ -213,4 +213,6 @@ def test_what_is_checked_is_what_is_predicted_with(run, strategy_over):
     assert trained.step == expected["step"]
     assert trained.fitted == expected["calibration"]
     assert trained.tokenizer(list(TEXTS))["input_ids"] == ids(run)
-    assert render([read_run(run)]).count("<svg ") == 9
+    page = render([read_run(run)])
+    assert page.count("<svg ") == 9
+    assert page.count(">calibration_error</text>") == 1  # an axis alone on its chart is named

@@ -169,7 +169,7 @@ def _curves(run: FinishedRun) -> list[str]:
     wanted = (
         ("Loss", "loss", {"training": "train/loss", "validation": "validation/loss"}),
         *(
-            (f"Validation, {side} is better", "value", {n: f"validation/{n}" for n in metrics})
+            (f"Validation, {side} is better", "", {n: f"validation/{n}" for n in metrics})
             for side, metrics in (("higher", higher), ("lower", lower))
         ),
         ("Learning rate", "rate", {"rate": "train/learning_rate"}),
@@ -183,5 +183,6 @@ def _curves(run: FinishedRun) -> list[str]:
     for title, ylabel, metrics in wanted:
         lines = {name: run.curves[key] for name, key in metrics.items() if key in run.curves}
         if lines:
+            ylabel = ylabel or (next(iter(lines)) if len(lines) == 1 else "value")
             found.append(charts.steps(lines, title, ylabel, run.phases))
     return found
