@@ -18,6 +18,7 @@ RUN case "$EXTRA" in ""|gpu) ;; *) echo "EXTRA is '$EXTRA': it must be empty or 
     && rm -rf build thaw.egg-info
 
 COPY trainer trainer
+COPY thaw thaw
 COPY launch launch
 COPY configs configs
 

@@ -18,8 +18,11 @@ FITS := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2
 # Asked of .venv: a link that leads straight to the interpreter would install into that one.
 VENV_FITS := import sys, pip; sys.prefix == sys.base_prefix and sys.exit(1); $(FITS)
 
+# Tests start many processes: without bytecode on disk each would compile the library anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help install data weights train bert compare test test-long test-promises test-cluster test-browser test-bare test-parity torture fuzz bench bench-quick bench-learning lint format constraints clean distclean
+.PHONY: help install data weights train bert compare smoke test test-long test-promises test-cluster test-browser test-bare test-parity torture fuzz bench bench-quick bench-learning lint format constraints clean distclean
 
 help:
 	@echo 'Thaw: train Transformers from scratch, or freeze and thaw BERT.'
@@ -27,6 +30,7 @@ help:
 	@echo '  make train        train configs/quickstart.py into runs/quickstart'
 	@echo '  make bert         fine-tune a small pretrained BERT into runs/bert'
 	@echo '  make compare      train what there is to compare with, and print the table'
+	@echo '  make smoke        try a config (ARGS=--config=ANY.py): a few steps, in every way that must agree'
 	@echo '  make test         run the tests, but for those below; six minutes'
 	@echo '  make test-long    run the tests that take seconds each; a quarter of an hour'
 	@echo '  make test-promises kill, signal and resume whole runs; change their devices'
@@ -104,6 +108,10 @@ bert: install data weights
 compare: install data weights
 	$(PY) scripts/compare.py --plot=runs/compare/comparison.png $(ARGS)
 
+# Another config takes the place of this one: make smoke ARGS=--config=my.py
+smoke: install data
+	$(PY) -m launch.smoke $(if $(findstring --config=,$(ARGS)),,--config=configs/smoke.py) $(ARGS)
+
 test: install data weights
 	$(PY) -m pytest -m "not long and not slow and not promises and not cluster and not browser" \
 	    -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -176,8 +184,8 @@ build/peers/.installed: scripts/benchmarks/peers_torch.txt scripts/benchmarks/pe
 lint: install
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy trainer launch
-	$(PY) scripts/docstrings.py trainer launch scripts configs tests
+	$(PY) -m mypy trainer thaw launch
+	$(PY) scripts/docstrings.py trainer thaw launch scripts configs tests
 
 format: install
 	$(PY) -m ruff check --fix .

@@ -1,5 +1,7 @@
 """Metadata and dependencies of Thaw. BUILD.md says what each dependency is for."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 REQUIRES = [
@@ -14,9 +16,11 @@ REQUIRES = [
     "numpy",
     "pillow",
     "protobuf",
+    "pyarrow",
     "pyyaml",
     "regex",
     "rich",
+    "sacrebleu",
     "safetensors",
     "scikit-learn",
     "scipy",
@@ -38,7 +42,10 @@ EXTRAS = {
         "build",
         "kubeflow-trainer-api",
         "kubernetes-validate",
+        "ipykernel",
         "mypy",
+        "nbclient",
+        "nbformat",
         "pre-commit",
         "psutil",
         "pytest",
@@ -61,10 +68,18 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
-    packages=find_packages(include=["trainer", "trainer.*", "launch", "launch.*"]),
+    packages=[
+        *find_packages(include=["trainer", "trainer.*", "thaw", "thaw.*", "launch", "launch.*"]),
+        # configs/ and its folders; none in the Dockerfile's first step
+        *sorted({f"thaw.shipped.{'.'.join(p.parts[:-1])}" for p in Path().glob("configs/**/*.py")}),
+    ],
+    package_dir={"thaw.shipped.configs": "configs"},
     package_data={
-        f"trainer.{package}": ["templates/*"] for package in ("export", "prediction", "reports")
+        "trainer": ["py.typed"],
+        "thaw": ["py.typed"],
+        **{f"trainer.{each}": ["templates/*"] for each in ("export", "prediction", "reports")},
     },
+    entry_points={"console_scripts": ["thaw = launch.command:main"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

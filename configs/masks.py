@@ -4,7 +4,7 @@
   python -m launch.train --config=configs/masks.py --workdir=runs/masks/decoder \
       --config.model.causal=true --config.model.head=last
 
-docs/use/masks.md has the results, and says what they mean.
+docs/results/masks.md has the results, and says what they mean.
 """
 
 from configs import quickstart

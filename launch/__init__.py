@@ -7,6 +7,7 @@ the search path before anything else is imported, here and in processes that beg
 for. What Python itself imports before it comes here only `python -P -m` keeps out.
 """
 
+import importlib.util
 import os
 import sys
 
@@ -32,3 +33,8 @@ if sys.argv[:1] == ["-m"]:  # what Python says while it looks for us
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
         if sys.path[0] == _CURRENT and not sys.flags.safe_path:
             del sys.path[0]
+    if importlib.util.find_spec("absl") is None:  # the system's Python, say
+        _MADE = os.path.join(_ROOT, ".venv", "bin", "python")  # noqa: PTH118
+        _WHAT = f"use {_MADE}" if os.path.exists(_MADE) else "make install, then .venv/bin/python"  # noqa: PTH110
+        print(f"error: {sys.executable} has none of the packages: {_WHAT}", file=sys.stderr)
+        sys.exit(2)

@@ -2,25 +2,21 @@
 
 import argparse
 import dataclasses
-import difflib
 import os
 import re
-import runpy
-import stat
 import sys
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from launch.environment import import_tensorflow, without_cpp
-from trainer.errors import UserError, in_one_line, one_line, shown
+from launch import words
+from thaw.config_files import check_file, found, load, words_of
+from trainer.errors import UserError, shown
 from trainer.storage.paths import local, not_unicode
 
 flags.disclaim_key_flags()  # --help shows them as those of the program that defines them
-LONGEST_CONFIG = 2**24  # bytes of a config file
 LONGEST = 2**17  # characters of an argument: Linux takes no longer ones
 CPU_DEVICES = 64  # logical ones, as config.runtime.cpu_devices
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]*)(?:=.*)?", re.DOTALL)
@@ -81,22 +77,102 @@ def parse(arguments: Sequence[str]) -> list[str]:
       UserError: what is wrong with them, and which of them it is.
       SystemExit: of --help, with status 0.
     """
-    arguments = with_flag_files(arguments)
+    given, arguments = arguments, with_flag_files(arguments)
     for argument in arguments[1:]:
         _check_text(argument)
     if "config" in flags.FLAGS:
-        _check_config(arguments[1:])
+        check_config(arguments[1:])
     sys.argv = arguments  # where ml_collections looks for fields of the config
     try:
-        return flags.FLAGS(arguments)
+        rest: list[str] = flags.FLAGS(arguments)
+        _check_twice(given[1:])
+        return rest
     except SystemExit:  # the flags that show help end here
         sys.exit(0)
-    except flags.Error as error:
-        raise UserError(f"{words_of(error)}; --help lists the flags") from error
+    except flags.UnrecognizedFlagError as error:
+        raise UserError(_unknown(error.flagname, arguments)) from error
     except UserError:
         raise
+    except BrokenPipeError:  # whoever reads --help has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except Exception as error:  # whatever ml_collections raises for a value
-        raise UserError(f"--config: {words_of(error)}") from error
+        raise as_said(error) from error
+
+
+def as_said(error: Exception) -> UserError:
+    """A line on a value that absl or ml_collections refuses."""
+    said = _in_plain_words(words_of(error))
+    if isinstance(error, flags.Error) and said.startswith("flag --config."):
+        program = "" if "print_config" in flags.FLAGS else "launch.train "
+        return UserError(f"{said}; {program}--print_config shows what it may be")
+    if isinstance(error, flags.Error):
+        return UserError(f"{said}; --help lists the flags")
+    return UserError(f"--config: {said}")
+
+
+# What absl and Python say, and what it means.
+_PLAIN = (
+    (r"flag --(\S+)=None: Flag --\S+ must have a value other than None\.", r"give --\1=…"),
+    (r"invalid literal for int\(\) with base \d+: (.*)", r"\1 is no whole number"),
+    (r"could not convert string to float: (.*)", r"\1 is no number"),
+)
+
+
+def _in_plain_words(said: str) -> str:
+    for pattern, plain in _PLAIN:
+        said = re.sub(pattern, plain, said)
+    return said
+
+
+def emptied(node: Any) -> None:
+    """Makes tuples empty that the command line gave as nothing: --config.data.exclude= is ("",)."""
+    for field in dataclasses.fields(node):
+        value = getattr(node, field.name)
+        if value == ("",):
+            setattr(node, field.name, ())
+        for inner in value if isinstance(value, list) else [value]:
+            if _has_fields(inner):
+                emptied(inner)
+
+
+def _unknown(name: str, arguments: Sequence[str]) -> str:
+    """A line on a flag that the program does not have."""
+    said = f"unknown flag --{name[:80]}"
+    config = value_of("config", arguments) if "config" in flags.FLAGS else ""
+    if "config" in flags.FLAGS and not config and name.startswith("config."):
+        from trainer.data.rows import format_of
+
+        train = value_of("config.data.train", arguments)
+        is_file = train and (format_of(train, "suffix") or Path(train).exists())
+        shipped = "files" if is_file else "quickstart"
+        return f"{said}: name the config file too, as --config=configs/{shipped}.py"
+    settings = []
+    if "config" in flags.FLAGS:
+        from trainer.config import Experiment
+
+        settings = words.paths(load(config, "--config") if config else Experiment())
+    hint = words.of_flag(name, [*flags.FLAGS], settings)
+    return f"{said}: {hint}" if hint else f"{said}; --help lists the flags"
+
+
+def _check_twice(arguments: Sequence[str]) -> None:
+    """Refuses a flag that is given twice, unless its values add up."""
+    seen = set()
+    is_value = False
+    for argument in arguments:
+        if argument == "--":
+            return
+        match = None if is_value else re.match(r"--?([A-Za-z][^=]*)(=?)", argument)
+        is_value = False
+        if not match:
+            continue
+        name = match[1]
+        flag = flags.FLAGS[name] if name in flags.FLAGS else None  # noqa: SIM401  it has no get
+        is_value = flag is not None and not flag.boolean and not match[2]
+        if name in seen and not isinstance(flag, flags.MultiFlag):
+            raise UserError(f"--{name[:80]} is given twice: give it once")
+        seen.add(name)
 
 
 def with_flag_files(arguments: Sequence[str]) -> list[str]:
@@ -108,36 +184,27 @@ def with_flag_files(arguments: Sequence[str]) -> list[str]:
         if name in ("--flagfile", "-flagfile"):
             _check_flag_file(value if equals else "".join(arguments[i + 1 : i + 2]))
     try:
-        return list(flags.FLAGS.read_flags_from_files(list(arguments), force_gnu=False))
+        given = list(flags.FLAGS.read_flags_from_files(list(arguments), force_gnu=False))
+        return [_with_shipped(argument) for argument in given]
     except (flags.Error, OSError, ValueError, RecursionError) as error:
         raise UserError(f"--flagfile: cannot read it as text: {words_of(error)}") from error
 
 
+def _with_shipped(argument: str) -> str:
+    """The argument, with the path of a config that comes with the library where it is one."""
+    name, equals, value = argument.partition("=")
+    if name in ("--config", "-config") and equals:
+        return f"{name}={found(value)}"
+    return found(argument)  # of "--config configs/files.py"
+
+
 def _check_flag_file(text: str) -> None:
     """Refuses what is no flag file, and one that names another: they could go on for ever."""
-    for line in _check_file(text, "--flagfile").read_bytes().splitlines():
+    for line in check_file(text, "--flagfile").read_bytes().splitlines():
         if re.match(rb"\s*--?flagfile", line):
             raise UserError(
                 f"--flagfile={text} names another flag file: put its flags there instead"
             )
-
-
-def _check_file(text: str, what: str) -> Path:
-    """Refuses what is no file to be read as a whole."""
-    path = local(text, what)
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise UserError(f"{what}={text}: {error.strerror}") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise UserError(f"{what}={text}: Is a directory")
-    if not stat.S_ISREG(status.st_mode):
-        raise UserError(f"{what}={text} is no regular file: write it to one")
-    if status.st_size > LONGEST_CONFIG:
-        raise UserError(f"{what}={text} has {status.st_size:,} bytes: it is no such file")
-    if not os.access(path, os.R_OK):
-        raise UserError(f"{what}={text}: Permission denied")
-    return path
 
 
 def _check_text(argument: str) -> None:
@@ -167,62 +234,20 @@ def value_of(flag: str, arguments: Sequence[str]) -> str:
 # The config
 
 
-def _check_config(arguments: list[str]) -> None:
-    """Checks the config file that the flags name, and the names of the fields they change."""
+def check_config(arguments: Sequence[str]) -> None:
+    """Checks the config file that the flags name, and the names of the fields they change.
+
+    Raises:
+      UserError: what is wrong with it.
+    """
     given = any(re.fullmatch("--?config(=.*)?", each, re.DOTALL) for each in arguments)
-    config = check_config(value_of("config", arguments)) if given else None
+    config = load(value_of("config", arguments), "--config") if given else None
     for argument in arguments:
         if argument == "--":
             return
         match = _OVERRIDE.fullmatch(argument)
         if match and config is not None:
             _check_field(config, match[1])
-
-
-def check_config(text: str) -> Any:
-    """The Experiment that a config file makes; what it does wrong is a UserError.
-
-    Args:
-      text: the path, and after a colon an argument of its get_config, as ml_collections takes it.
-    """
-    from trainer.config import Experiment
-
-    path, *argument = text.split(":", 1) if not text.lower().startswith("file:") else (text,)
-    if argument and argument[0].startswith("//"):
-        local(text, "--config")
-    path, said = str(_check_file(path, "--config")), f"--config={path}"
-    try:
-        with without_cpp():
-            namespace = runpy.run_path(path)
-            if "get_config" not in namespace:
-                raise UserError(f"{said} has no function get_config()")
-            config = namespace["get_config"](*argument)
-        if "tensorflow" in sys.modules:  # a task or model of the user's needs it
-            import_tensorflow()
-    except UserError:
-        raise
-    except SystemExit as error:
-        raise UserError(f"{said} ends the program: {words_of(error)}") from error
-    except BaseException as error:  # whatever a user's own file does wrong is theirs to mend
-        raise UserError(f"{said}: {in_one_line(error)}") from error
-    if not isinstance(config, Experiment):
-        raise UserError(f"{said}: get_config() must return a trainer.config.Experiment")
-    if _has_fields(config.task):
-        _resolve_types(config.task, said)
-    return config
-
-
-def _resolve_types(node: Any, said: str) -> None:
-    """Makes types of annotations that are texts, as of a module that postpones their evaluation.
-
-    ml_collections takes the types of fields as they stand.
-    """
-    try:
-        hints = typing.get_type_hints(type(node))
-    except Exception as error:  # of a task of the user's own
-        raise UserError(f"{said}: config.task: {in_one_line(error)}") from error
-    for spec in dataclasses.fields(node):
-        spec.type = hints[spec.name]
 
 
 def _check_field(config: Any, path: str) -> None:
@@ -232,9 +257,9 @@ def _check_field(config: Any, path: str) -> None:
         match = _PART.fullmatch(part)
         names = [field.name for field in dataclasses.fields(node)] if _has_fields(node) else []
         if not match or match[1] not in names:
-            near = difflib.get_close_matches(part[:100], names, 1)
-            hint = f": is it {near[0]}?" if near else f": it has {', '.join(names) or 'none'}"
-            raise UserError(f"{shown(what)[1:-1]}: {at} has no field {shown(part)}{hint}")
+            hint = words.of_setting(path[:200], words.paths(config))
+            hint = hint or f"it has {', '.join(names) or 'none'}"
+            raise UserError(f"{shown(what)[1:-1]}: {at} has no field {shown(part)}: {hint}")
         node, at = getattr(node, match[1]), f"{at}.{part}"
         if match[2] is not None:
             if not isinstance(node, list):
@@ -251,10 +276,3 @@ def _check_field(config: Any, path: str) -> None:
 
 def _has_fields(node: Any) -> bool:
     return dataclasses.is_dataclass(node) and not isinstance(node, type)
-
-
-def words_of(error: BaseException) -> str:
-    """Words of an error, in one line; a KeyError has no quotes."""
-    first = error.args[0] if error.args and not isinstance(error, UnicodeError) else None
-    text = first if isinstance(first, str) else str(error)
-    return one_line(" ".join(text.split()) or type(error).__name__)

@@ -105,6 +105,7 @@ def main(train: list[str]) -> None:
     values: dict[str, Any] = {name: flags.FLAGS[name].value for name in own}
     run = Run(**values, train=train)
     run.check()
+    program.say_if_unchecked(train)
     text = to_yaml(manifests(run))
     with program.standard_output() as file:
         file.write(text.encode())

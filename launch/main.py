@@ -5,7 +5,6 @@ same command goes on (EX_TEMPFAIL of sysexits.h); 69 another worker is lost; 1 a
 """
 
 import contextlib
-import hashlib
 import os
 import signal
 import sys
@@ -17,21 +16,23 @@ from typing import BinaryIO
 
 from absl import app, flags, logging
 
-from launch import environment
+import thaw
 from launch.arguments import (
-    check_config,
     define_count,
     define_path,
+    emptied,
     parse,
     value_of,
     with_flag_files,
 )
-from launch.environment import import_tensorflow
+from thaw import environment
+from thaw.console import say
+from thaw.environment import import_tensorflow
 from trainer.errors import UserError, one_line, printable
 from trainer.storage.paths import local
 
-__all__ = ["check_config", "define_count", "define_path", "import_tensorflow", "value_of"]
-NOTES = environment.prepare()  # before TensorFlow is imported
+__all__ = ["define_count", "define_path", "import_tensorflow", "say", "value_of"]
+os.environ["MPLBACKEND"] = "agg"  # figures go into files
 BEGAN = time.perf_counter()  # of this process, near enough
 USER_ERROR = 2
 INTERRUPTED = 75
@@ -112,7 +113,7 @@ def run(main: Callable[..., int | None], usage: str, texts: bool = False) -> Non
     def guarded(arguments: list[str]) -> int:
         if len(arguments) > 1 and not texts:
             return fail(f"unknown argument {arguments[1]!r}: flags begin with --")
-        for note in NOTES:
+        for note in thaw.NOTES:
             say(f"Note: {note}")
         try:
             with permitted():
@@ -167,6 +168,7 @@ def config():
     value = flags.FLAGS["config"].value
     if not isinstance(value, Experiment):
         raise UserError("--config: get_config() must return a trainer.config.Experiment")
+    emptied(value)
     return value
 
 
@@ -176,14 +178,6 @@ def _parse(arguments: list[str]) -> list[str]:
         return parse(arguments)
     except UserError as error:
         sys.exit(fail(str(error)))
-
-
-def code() -> str:
-    """sha256 in hex of the code of trainer/ and launch/: which version of it this is."""
-    root, digest = Path(__file__).parents[1], hashlib.sha256()
-    for path in sorted(p for part in ("trainer", "launch") for p in (root / part).rglob("*.py")):
-        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
 
 
 def check_train_flags(arguments: Sequence[str], scheduler: str) -> None:
@@ -196,6 +190,8 @@ def check_train_flags(arguments: Sequence[str], scheduler: str) -> None:
     Raises:
       UserError: what is missing, or too much.
     """
+    from launch import sent
+
     for flag in ("config", "workdir"):
         if not value_of(flag, arguments):
             raise UserError(f"give the flags of launch.train after `--`: --{flag} is missing")
@@ -205,6 +201,16 @@ def check_train_flags(arguments: Sequence[str], scheduler: str) -> None:
     for flag in ("hosts", "index"):
         if value_of(flag, arguments):
             raise UserError(f"--{flag} after `--`: leave it out, {scheduler} gives the addresses")
+    sent.check(arguments)
+
+
+def say_if_unchecked(arguments: Sequence[str]) -> None:
+    """Notes that a config is on the cluster alone, where `check_train_flags` could not read it."""
+    from launch import sent
+
+    if not sent.is_here(arguments):
+        where = value_of("config", arguments)
+        say(f"Note: --config={where} is not on this machine: it is sent without being checked")
 
 
 @contextlib.contextmanager
@@ -232,12 +238,6 @@ class _Printable(logging.PythonFormatter):
 
     def format(self, record):
         return printable(super().format(record))
-
-
-def say(message: str) -> None:
-    """A line for the person who watches; where nobody can, a full disk or a lost terminal, none."""
-    with contextlib.suppress(OSError, ValueError):
-        print(printable(message), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -1,14 +1,21 @@
 """Predicts labels, scores or tags of texts with the weights that validation chose.
 
-  python -m launch.predict --workdir=runs/quickstart --texts "a fine film" --texts "a bore"
-  python -m launch.predict --workdir=runs/quickstart --input=reviews.csv --output=labels.jsonl
+  python -m launch.predict --workdir=runs/quickstart "a fine film" "a bore"
+  python -m launch.predict --workdir=runs/quickstart --input=reviews.csv --output=labels.csv
 
-Reads lines of text, CSV, TSV, JSONL or words in columns from a file (its ending says which) or from
-standard input, and writes a JSON object a line, in the same order: the id, and what the run's task
-answers (a label and the calibrated probabilities in the order of the class ids; a score; tags and
-entities).
+Reads lines of text, CSV, TSV, JSONL, Parquet or words in columns from a file (its ending says
+which) or from standard input, and writes in the same order what the run's task answers: a label and
+the calibrated probability of each class; a score; tags and entities. An --output that ends in .csv
+or .tsv is a table that keeps the columns of the input, any other has a JSON object a line.
 Interrupted or killed, the same command with --resume goes on after the last whole line. Memory does
 not grow with the file.
+
+A language model continues the texts, a text-to-text model writes one for each: greedily, by
+sampling (--temperature, --top_k, --top_p) or with --beams, of which --n_best gives a list; one text
+is shown on a terminal as it is written. With --score a language model says how probable the texts
+are.
+
+  python -m launch.predict --workdir=runs/shakespeare --temperature=0.8 "ROMEO:"
 
 --explain adds to each line what every token speaks for, and writes a page with the words coloured.
 """
@@ -16,15 +23,19 @@ not grow with the file.
 import contextlib
 import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from launch import generation
 from launch import main as program
+from launch import writing as language
 from launch.arguments import CPU_DEVICES
-from trainer.errors import Interrupted, UserError
+from thaw.trained import trained_model
+from trainer.errors import Interrupted, NoColumn, UserError
+from trainer.prediction.output import is_table
 from trainer.storage.paths import real
 
 if TYPE_CHECKING:
@@ -32,16 +43,19 @@ if TYPE_CHECKING:
     from trainer.data.rows import Format, Remarks
     from trainer.prediction.inputs import Columns, Given, Input
     from trainer.prediction.page import Explained
+    from trainer.prediction.writer import Writer
     from trainer.tasks.task import Task
     from trainer.trained import TrainedModel
 
 _WORKDIR = program.define_path("workdir", "Folder of a run.", required=True)
-_TEXTS = flags.DEFINE_multi_string("texts", [], "A text; give the flag again for another.")
+_TEXTS = flags.DEFINE_multi_string(
+    "texts", [], "A text; give the flag again for another, or texts without a flag."
+)
 _INPUT = program.define_path("input", "File to read (default: standard input).")
 _FORMAT = flags.DEFINE_enum(
     "format",
     None,
-    ["text", "csv", "tsv", "jsonl", "columns"],
+    ["text", "csv", "tsv", "jsonl", "columns", "parquet"],
     "What is read (default: by the file's ending).",
 )
 _QUOTING = flags.DEFINE_enum(
@@ -54,6 +68,12 @@ _TEXT = flags.DEFINE_string("text", "", "Column of the text (default: that of th
 _TEXT_PAIR = flags.DEFINE_string("text_pair", "", "Column of the second text, for pairs.")
 _ID = flags.DEFINE_string("id", "", "Column of the id (default: rows are numbered from 0).")
 _OUTPUT = program.define_path("output", "File to write (default: standard output).")
+_KEEP = flags.DEFINE_string(
+    "keep",
+    "",
+    "Columns of the input that stand beside the predictions: names with commas, all or none"
+    " (default: all in CSV and TSV, else none).",
+)
 _RESUME = flags.DEFINE_bool("resume", False, "Go on after the last whole line of --output.")
 _THRESHOLD = flags.DEFINE_string(
     "threshold",
@@ -70,34 +90,35 @@ _CPU_DEVICES = program.define_count(
     "cpu_devices", "Use this many logical CPU devices.", CPU_DEVICES
 )
 _TRUST = program.define_trust()
+for module in (generation, language):  # --help shows their flags too
+    flags.adopt_module_key_flags(module)
+_JSON = ("", ".jsonl", ".json", ".ndjson")  # endings of an --output for JSON lines
 PIPE_CLOSED = 141  # as a shell says it of a program that SIGPIPE ended
 
 
-def main() -> int:
+def main(texts: list[str]) -> int:
     """Predicts; returns the exit status."""
+    _TEXTS.value.extend(texts)
     _check_flags()
     signals = program.Signals()
     signals.install()
     program.import_tensorflow()
     from trainer.data.progress import bar
     from trainer.prediction.attribution import Explainer
-    from trainer.prediction.job import Job, Sink
-    from trainer.prediction.output import Output, Pipe
+    from trainer.prediction.continuing import ContinuingPredictor
+    from trainer.prediction.job import Answering, Job, Sink
+    from trainer.prediction.output import Output, Pipe, TableOutput
     from trainer.prediction.predictor import Predictor
-    from trainer.runtime import devices
     from trainer.storage.workdir import Workdir
-    from trainer.trained import TrainedModel, for_prediction
 
     workdir = Workdir(_WORKDIR.value)
     config, _ = workdir.read_to_run(_TRUST.value)
     format_ = _format(config.data, config.task)
-    columns = _columns(format_.kind, config.task)
-    workdir.finished_weights()  # before devices are set up: there may be none
-    settings = for_prediction(config.runtime, _CPU_DEVICES.value)
-    trained = TrainedModel(workdir, devices.start(settings, config.seed), _TRUST.value)
-    if trained.note:
-        program.say(f"Note: {trained.note}")
-    task = trained.task
+    columns = _columns(format_, config.data, config.task)
+    writing = language.settings(config)
+    trained = trained_model(workdir.path, _TRUST.value, _CPU_DEVICES.value)
+    _say_note(trained.note)
+    task = language.use(trained.task)
     rule = task.rule(trained.fitted, _THRESHOLD.value)
     explainer = Explainer(trained, _EXPLAIN_STEPS.value) if _EXPLAIN.value else None
     signals.saves = True
@@ -105,17 +126,45 @@ def main() -> int:
     def stop() -> bool:
         return signals.requested
 
-    job = Job(Predictor(trained, stop), rule, explainer, stop)
+    predictor: Answering = Predictor(trained, stop, task)
+    writes: ContinuingPredictor | None = None
+    if writing:
+        predictor = writes = ContinuingPredictor(trained, task, writing, language.seed(), stop)
+        one = len(_TEXTS.value) == 1 and not _OUTPUT.value and sys.stdout.isatty()
+        if one and writing.n_best == 1:
+            status = _stream(writes.writer)
+            _say_note(writes.note)
+            return status
+    job = Job(predictor, rule, explainer, stop)
     with contextlib.ExitStack() as stack:
-        # Without a header as the training data, unless a column has a name that is no number.
-        header = config.data.header or not all(map(str.isdigit, columns.texts.values()))
+        header = _has_header(config.data, columns.texts)
         source = stack.enter_context(_input(format_, columns, header, task, stop))
         sink: Sink = Pipe()
-        if _OUTPUT.value:
+        if is_table(_OUTPUT.value):
+            table = TableOutput(
+                _OUTPUT.value,
+                _RESUME.value,
+                task,
+                kept=columns.kept,
+                with_id=bool(_ID.value and _ID.value not in columns.kept) or not columns.kept,
+            )
+            sink = stack.enter_context(table)
+        elif _OUTPUT.value:
             sink = stack.enter_context(Output(_OUTPUT.value, _RESUME.value, task.line_fields))
-        advance = stack.enter_context(bar("Predicting", source.size, source.unit))
+        advance = stack.enter_context(bar("Predicting", source.size, source.unit, "rows"))
+
+        shown = 0
+
+        def progress(count: int) -> None:
+            nonlocal shown
+            new = source.progress(count)
+            shown += new
+            advance(new, job.rate)
+
         try:
-            job.run(source.texts, sink, lambda count: advance(source.progress(count)))
+            job.run(source.texts, sink, progress)
+            left = (source.size or shown) - shown  # empty lines at the end, Parquet's footer
+            advance(left, job.rate)
         except Interrupted:
             goes_on = "the same command with --resume goes on from here"
             if not _OUTPUT.value or explainer:
@@ -124,8 +173,33 @@ def main() -> int:
             return program.INTERRUPTED
         except BrokenPipeError:
             return PIPE_CLOSED
+        except NoColumn as error:
+            flags_ = dict(zip(columns.texts.values(), ("text", "text_pair"), strict=False))
+            if error.name not in flags_:
+                raise
+            flag = flags_[error.name]
+            raise UserError(f"{error}: name the column of the text, --{flag}=…") from error
     if explainer:
         _write_page(job.explained, trained)
+    rate = f", {job.rate:,.0f} a second" if job.rate else ""
+    where = _OUTPUT.value or "standard output"
+    before = f", {sink.done:,} were there" if sink.done else ""
+    program.say(f"{job.written:,} predictions in {where}{rate}{before}")
+    _say_note(writes.note if writes else "")
+    return 0
+
+
+def _say_note(note: str) -> None:
+    if note:
+        program.say(f"Note: {note}")
+
+
+def _stream(writer: "Writer") -> int:
+    """Writes to a terminal; returns the exit status."""
+    try:
+        language.stream(writer, _TEXTS.value[0])
+    except Interrupted:
+        return program.INTERRUPTED
     return 0
 
 
@@ -135,12 +209,17 @@ def _format(data: "Data", task: "Task") -> "Format":
     from trainer.data.rows import DELIMITERS, KINDS, format_of
 
     kind = _FORMAT.value or ("" if _INPUT.value else "text")
-    found = format_of(str(_INPUT.value or ""), _QUOTING.value or data.quoting, kind)
+    name, quoting = str(_INPUT.value or ""), _QUOTING.value or data.quoting
+    found = format_of(name, quoting, kind)
+    if found is None and data.format == "parallel":  # files of lines, which end as a column
+        found = format_of(name, quoting, "text")
     if found is None:
         raise UserError(
             f"--input={_INPUT.value}: its ending does not say how to read it: give --format="
             + "|".join(KINDS)
         )
+    if found.kind == "parquet" and not _INPUT.value:
+        raise UserError("--format=parquet needs --input: it is not read from standard input")
     if _QUOTING.value and (_TEXTS.value or found.kind not in DELIMITERS):
         raise UserError("--quoting is of CSV and TSV: leave it out")
     of_words = any(column.kind == WORDS for column in task.text_columns)
@@ -152,10 +231,16 @@ def _format(data: "Data", task: "Task") -> "Format":
     return found
 
 
-def _columns(kind: str, task: "Task") -> "Columns":
+def _has_header(data: "Data", texts: Mapping[str, str]) -> bool:
+    """As in the training data, unless a column has a name that is no number."""
+    return data.header or not all(map(str.isdigit, texts.values()))
+
+
+def _columns(format_: "Format", data: "Data", task: "Task") -> "Columns":
     """Names of the columns; refuses those that would have no effect."""
     from trainer.prediction.inputs import Columns
 
+    kind = format_.kind
     keys = [column.key for column in task.text_columns]
     if _TEXT_PAIR.value and len(keys) < 2:
         raise UserError(
@@ -169,7 +254,43 @@ def _columns(kind: str, task: "Task") -> "Columns":
         raise UserError("--id is of CSV, TSV and JSONL: leave it out")
     names = {column.key: column.name for column in task.text_columns}
     given = dict(zip(keys, (_TEXT.value, _TEXT_PAIR.value), strict=False))
-    return Columns(names | {key: name for key, name in given.items() if name}, _ID.value)
+    texts = names | {key: name for key, name in given.items() if name}
+    return Columns(texts, _ID.value, _kept(format_, _has_header(data, texts)))
+
+
+def _kept(format_: "Format", header: bool) -> list[str]:
+    """The columns of the input that stand beside the predictions."""
+    from trainer.data.rows import header_of, unpacked
+
+    asked = _KEEP.value or ("all" if is_table(_OUTPUT.value) else "none")
+    if asked == "none":
+        return []
+    if format_.kind == "text":
+        if asked not in ("all", "text"):
+            raise UserError(f"--keep={asked}: lines of text have one column, text")
+        return ["text"]
+    if format_.kind == "columns":
+        if _KEEP.value:
+            raise UserError("--keep is of CSV, TSV, JSONL and Parquet: leave it out")
+        return []
+    if asked != "all":
+        names = [name.strip() for name in asked.split(",") if name.strip()]
+        if len(set(names)) < len(names):
+            raise UserError(f"--keep={asked} names a column twice: name each once")
+        return names
+    path: Path | None = _INPUT.value
+    if not path or (path.exists() and not path.is_file()):  # a pipe is read once
+        if _KEEP.value:
+            raise UserError("--keep=all needs --input, a file: of a pipe, name the columns")
+        return []
+    try:
+        with path.open("rb") as file:
+            title = f"file {path}"
+            return [
+                name for name in header_of(unpacked(file, format_), format_, title, header) if name
+            ]
+    except OSError as error:
+        raise UserError(f"cannot read --input={path}: {error.strerror}") from error
 
 
 @contextlib.contextmanager
@@ -185,7 +306,10 @@ def _input(
     how: dict[str, Any] = {"remarks": remarks, "header": header}
     if _TEXTS.value:
         texts = enumerate(_TEXTS.value)
-        given = (Given(i, Row(task.cells_of(text), i, "--texts")) for i, text in texts)
+        given = (
+            Given(i, Row(task.cells_of(text), i, "--texts"), {"text": text} if columns.kept else {})
+            for i, text in texts
+        )
         yield Input(given, len(_TEXTS.value), " texts", lambda count: count)
         return
     if not _INPUT.value:
@@ -237,6 +361,12 @@ def _check_flags() -> None:
         raise UserError("--resume needs the --output to go on with")
     if _RESUME.value and _EXPLAIN.value:
         raise UserError("--explain is for few texts: leave --resume out and write a new --output")
+    if _EXPLAIN.value and is_table(_OUTPUT.value):
+        raise UserError(
+            "--explain writes JSON lines and a page: name an --output such as out.jsonl"
+        )
+    if language.is_n_best() and is_table(_OUTPUT.value):
+        raise UserError("--n_best writes lists in JSON lines: name an --output such as out.jsonl")
     if _PAGE.value and not _EXPLAIN.value:
         raise UserError("--page is that of --explain: give both")
     if _OUTPUT.value and not _OUTPUT.value.parent.is_dir():
@@ -250,6 +380,10 @@ def _check_flags() -> None:
         raise UserError(f"--page={_page_file()}: there is no such folder")
     if _EXPLAIN.value and _page_file().is_dir():
         raise UserError(f"--page={_page_file()} is a folder: name a file")
+    if _OUTPUT.value and not is_table(_OUTPUT.value) and _OUTPUT.value.suffix.lower() not in _JSON:
+        program.say(
+            f"Note: --output={_OUTPUT.value} ends in neither .csv nor .tsv: it will hold JSON lines"
+        )
 
 
 def _page_file() -> Path:
@@ -273,4 +407,4 @@ def _write_page(explained: "Sequence[Explained]", trained: "TrainedModel") -> No
 
 
 if __name__ == "__main__":
-    program.run(main, __doc__)
+    program.run(main, __doc__, texts=True)

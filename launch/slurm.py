@@ -23,6 +23,7 @@ from launch import main as program
 from launch.cluster_common import MAX_WORKERS
 from launch.cluster_slurm import TASKS_PER_NODE
 from launch.texts import check_plain, shortened
+from thaw import commands
 from trainer.errors import UserError
 from trainer.storage.disk import check_place, replace
 from trainer.storage.paths import local
@@ -129,6 +130,7 @@ def main(train: list[str]) -> None:
     values: dict[str, Any] = {name: flags.FLAGS[name].value for name in own}
     job = Job(**values, train=train)
     job.check()
+    program.say_if_unchecked(train)
     text = script(job, os.environ)
     if flags.FLAGS.dry_run:
         with program.standard_output() as file:
@@ -141,7 +143,7 @@ def main(train: list[str]) -> None:
         f"Submitted job {number}: {_short(job.script)}\n"
         f"Its state: squeue --job={number}\n"
         f"What it says: tail -F {output}\n"
-        f"Curves: tensorboard --logdir={shlex.quote(_short(job.workdir / 'tensorboard'))}\n"
+        f"Curves: {commands.tensorboard(Path(_short(job.workdir / 'tensorboard')))}\n"
         f"To end it: scancel {number}"
     )
 

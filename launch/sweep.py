@@ -33,10 +33,12 @@ from rich.text import Text
 from launch import main as program
 from launch import slurm
 from launch.arguments import as_path, with_flag_files
-from launch.environment import speak_any_text
 from launch.local import dies_with_this_process
 from launch.texts import check_plain
 from launch.trials import Plan, draws, grid
+from thaw import commands
+from thaw.config_files import load as load_config
+from thaw.environment import speak_any_text
 from trainer.errors import MOST, UserError, one_line, shown
 from trainer.imports import search_current_folder
 from trainer.storage import contents, sealed
@@ -139,7 +141,7 @@ class Sweep:
         fields = list(dict.fromkeys(field for each in self.plan.trials for field in each))
         for number, settings in enumerate(self.plan.trials):
             result = self.finished(number)
-            value = result["validation"].get(metric) if result else None
+            value = result.get("validation", {}).get(metric) if result else None
             if result:
                 metrics = (value, result.get("test", {}).get(metric))
                 cells = ["undefined" if each is None else f"{each:.4f}" for each in metrics]
@@ -158,8 +160,7 @@ class Sweep:
         for number in range(len(self.plan.trials)):
             if said := self.failed(number):
                 lines.append(f"Trial {number} failed: {said}")
-        folder = shlex.quote(str(self.folder))
-        lines.append(f"Compare in the HParams page: tensorboard --logdir={folder}")
+        lines.append(f"Compare in the HParams page: {commands.tensorboard(self.folder)}")
         with program.standard_output():
             print(_drawn(table), "\n".join(lines), sep="")
 
@@ -263,7 +264,7 @@ def _plan(flags: argparse.Namespace, train: list[str]) -> Plan:
         raise UserError("give the flags of launch.train after `--`: --config is missing")
     if program.value_of("workdir", train):
         raise UserError("--workdir after `--`: leave it out, each trial has its own in --output")
-    program.check_config(program.value_of("config", train))
+    load_config(program.value_of("config", train), "--config")
     trials = grid(flags.list) if flags.list else draws(flags.random, flags.trials, flags.seed)
     if flags.trial is not None and flags.trial >= len(trials):
         raise UserError(f"--trial={flags.trial}: there are {len(trials)}, from 0")
@@ -304,7 +305,7 @@ def _submit(flags: argparse.Namespace, plan: Plan) -> int:
     program.say(
         f"Submitted job array {number}: {path}\n"
         f"Its state: squeue --job={number}\n"
-        f"The table: python -m launch.sweep --output={shlex.quote(str(flags.output))} --show"
+        f"The table: {commands.program('sweep')} --output={shlex.quote(str(flags.output))} --show"
     )
     return 0
 

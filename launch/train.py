@@ -10,28 +10,31 @@ launch.local, or with TF_CONFIG, or with --hosts=a:2222,b:2222 --index=0 and 1: 
 
 import contextlib
 import os
-import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from launch import cluster
+from launch import cluster, sent
 from launch import main as program
 from launch.arguments import CPU_DEVICES
 from launch.cluster_common import HERE
+from thaw import training
+from thaw.environment import without_cpp
 from trainer.errors import Interrupted, UserError, in_one_line
 from trainer.runtime.workers import LOST, SILENCE_SECONDS, Lost, Workers
 
 if TYPE_CHECKING:
     from trainer.loop import Loop
-    from trainer.run import Run
-    from trainer.storage.workdir import Workdir
 
+_PRINTS = any(each.lstrip("-").partition("=")[0] == "print_config" for each in sys.argv[1:])
 _WORKDIR = program.define_path(
-    "workdir", "Folder of the run; resumed if it has begun.", required=True
+    "workdir", "Folder of the run; resumed if it has begun.", required=not _PRINTS
+)
+_PRINT_CONFIG = flags.DEFINE_bool(
+    "print_config", False, "Show every setting, with its meaning, default and place; do no more."
 )
 _CPU_DEVICES = program.define_count(
     "cpu_devices", "Train on this many logical CPU devices (for smoke tests).", CPU_DEVICES
@@ -48,6 +51,8 @@ LOCK_SECONDS = 180.0
 
 def main() -> int:
     """Trains, or says why not; returns the exit status."""
+    if _PRINT_CONFIG.value:
+        return _print_config()
     signals = program.Signals()
     signals.install()
     if not _START_SECONDS.value <= 10**6:  # not a number
@@ -84,6 +89,14 @@ def main() -> int:
     os._exit(status)  # TensorFlow's own ending would wait for workers that may be gone
 
 
+def _print_config() -> int:
+    from launch import described
+
+    with program.standard_output():
+        print(program.encodable("\n".join(described.lines(program.config()))))
+    return 0
+
+
 def _of_a_peer(error: BaseException) -> bool:
     """True if a worker that is gone may be why."""
     from tensorflow import errors
@@ -101,155 +114,54 @@ def _train(workers: Workers, secret: str, signals: program.Signals, lock_seconds
       signals: what ends the run.
       lock_seconds: how long to wait for another process that trains in the workdir.
     """
-    # Imported here: --help and wrong flags need not wait for TensorFlow.
-    program.import_tensorflow()
-    from trainer import config as config_lib
-    from trainer.data.progress import bar, quiet
-    from trainer.loop import Loop
-    from trainer.monitor.versions import versions
-    from trainer.run import Run
-    from trainer.runtime import devices, meeting
-    from trainer.storage.workdir import LISTING_SECONDS, NotYet, Workdir
-
-    def say(text: str) -> None:
-        if workers.is_chief:
-            program.say(text)
-
     config = program.config()
     if _CPU_DEVICES.value:
         config.runtime.cpu_devices = _CPU_DEVICES.value
-    config_lib.validate(config)
-    config_lib.expand_paths(config)
-    for line in config_lib.without_effect(config, workers.count):
-        say(f"Note: {line}")
-    workdir = Workdir(_WORKDIR.value)
-    workdir.check(config)
-    if workers.count > 1:
-        with meeting.secret(secret, workdir.path, workers.is_chief) as known:
-            workers.meet(_START_SECONDS.value, known)
-    code = {"code of trainer and launch": program.code()} if workers.count > 1 else {}
-    workers.compare(code | versions(), "install the same versions everywhere")
-    workers.compare(config_lib.shared_fields(config), "give every worker the same command")
+    with without_cpp():  # a metric of the user's own may import TensorFlow
+        sent.check_values(config)
+    # Imported here: --help and wrong flags or settings need not wait for TensorFlow.
+    program.import_tensorflow()
+    from launch import hints
+    from trainer.loop import NotFinite
+    from trainer.storage.workdir import NotYet, Workdir
+
     try:
-        workdir.check_shared(workers, min(_START_SECONDS.value, LISTING_SECONDS))
-        strategy = devices.start(config.runtime, config.seed, workers)
-        signals.take()
-        program.say(devices.describe(strategy, config.runtime))
-        if slow := devices.slower(strategy, config.runtime):
-            program.say(f"Note: {slow}")
-        progress = bar if workers.is_chief else quiet
-        run = Run(
+        loop = training.assemble(
             config,
-            workdir,
-            program.cache_dir(),
-            strategy,
-            progress=progress,
-            say=say,
-            workers=workers,
+            Workdir(_WORKDIR.value),
+            workers,
+            cache_dir=program.cache_dir(),
+            say=program.say,
+            secret=secret,
+            start_seconds=_START_SECONDS.value,
+            lock_seconds=lock_seconds,
+            with_devices=signals.take,
         )
-        if workdir.started:
-            workdir.check_derived(run.derived())
-        loop = Loop(run, say)
-        say(run.describe(loop.plan))
-        result = workdir.result()
-        ended = result and result["steps"] == loop.step and (result["finished"] or loop.cut)
-        if workers.from_chief(bool(ended)):
-            say(f"This run has ended: {workdir.result_file} holds its result")
-            workers.part()
-            return 0
-        if workers.is_chief:
-            derived = run.derived() | {"buckets": run.buckets}
-            workdir.begin(config, derived, run.tokenizer, lock_seconds)
     except NotYet as error:
         program.fail(str(error))
         workers.leave(LOST, str(error))
         return LOST
-    return _run(loop, signals)
-
-
-def _run(loop: "Loop", signals: program.Signals) -> int:
-    """Trains to the end, or to a signal or failure; returns the exit status."""
-    from trainer.loop import NotFinite
-    from trainer.monitor.monitor import Monitor
-    from trainer.runtime.watchdog import Watchdog
-    from trainer.trust import packages
-
-    config, workdir, workers = loop.config, loop.run.workdir, loop.run.workers
-    monitor = Monitor(
-        workdir.path,
-        config,
-        loop.step,
-        loop.total_steps,
-        program.BEGAN,
-        writes=workers.is_chief,
-    )
+    if loop is None:
+        return 0
 
     def hung(text: str) -> None:
-        text = f"{text}, {workers.report()}"
         workers.leave(1, text)
         program.end(1, text)
 
-    watchdog = Watchdog(config.runtime.hang_seconds, hung)
-
     def stop() -> bool:
-        watchdog.progress()
-        return workers.any(signals.requested)
+        return signals.requested
+
+    def follows(loop: "Loop", result: Mapping[str, Any]) -> list[tuple[str, str]]:
+        return hints.after_training(loop, result, str(flags.FLAGS.cache_dir or ""))
 
     signals.saves = True
     try:
-        result = loop.train(monitor, stop)
-        monitor.finish(result)
-        monitor.summary(_summary(loop.run, result, packages(config)))
-        status = 0
+        training.finish(loop, stop=stop, began=program.BEGAN, hung=hung, hints=follows)
+        return 0
     except Interrupted:
-        monitor.message(f"Saved at step {loop.step}: the same command goes on from there")
-        status = program.INTERRUPTED
-    except PermissionError as error:  # of a run that has begun: no mistake of its command
-        raise RuntimeError(in_one_line(error)) from error
+        return program.INTERRUPTED
     except NotFinite as error:
-        monitor.message(f"error: {error}; the last good checkpoint is {_last(workdir)}")
-        again = workers.from_chief(workers.is_chief and workdir.failed_before(str(error)))
-        if again:
-            monitor.message("It is the same failure as before: starting it again will not help")
-        status = program.USER_ERROR if again else 1
-    finally:
-        monitor.close()
-    workers.part()
-    watchdog.stop()
-    return status
-
-
-def _summary(
-    run: "Run", result: Mapping[str, Any], trusted: Sequence[str]
-) -> list[tuple[str, str]]:
-    """How the run ended, and the commands that follow from it.
-
-    Args:
-      run: the run. result: what result.json holds.
-      trusted: packages of the user's own that the settings name.
-    """
-    from trainer.storage.contents import SCORES
-
-    workdir = run.workdir
-    split = "test" if "test" in result else "validation"
-    reported = SCORES["test"] in result["sha256"]
-    where = f"--workdir={shlex.quote(str(workdir.path))}"
-    where = " ".join([where, *(f"--trust={shlex.quote(each)}" for each in trusted)])
-    board = shlex.quote(str(workdir.path / "tensorboard"))
-    return [
-        *run.task.summary(result),
-        ("Look", f"tensorboard --logdir={board}"),
-        ("Evaluate", f"python -m launch.evaluate {where} --split={split}"),
-        ("Predict", f'python -m launch.predict {where} --texts "…"'),
-        *([("Report", f"python -m launch.report {where}")] if reported else []),
-        ("Export", f"python -m launch.export {where} --format=savedmodel --output=exported"),
-    ]
-
-
-def _last(workdir: "Workdir") -> str:
-    """Where the last checkpoint is."""
-    saved = workdir.checkpoints.steps()
-    return str(workdir.checkpoints.path(saved[-1])) if saved else "none"
+        return program.USER_ERROR if error.again else 1
 
 
 if __name__ == "__main__":

@@ -4,19 +4,15 @@ import itertools
 import math
 import os
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
-from unittest import mock
 
 import numpy as np
-from absl import flags
-from ml_collections import config_flags
 
-from launch.arguments import words_of
+from launch import sent
 from launch.texts import shortened
-from trainer import config as config_lib
+from trainer.config import validates
 from trainer.errors import UserError, shown
 from trainer.storage import fields, sealed
 
@@ -55,9 +51,10 @@ class Plan(NamedTuple):
         plan, found = cls(train, trials, "", False), []
         for number in range(len(trials)) if only is None else sorted({0, only}):
             try:
-                config = experiment(plan.flags(number, Path("trial")))
-                config_lib.validate(config)
-                metric = config_lib.metric(config)
+                config = sent.experiment(plan.flags(number, Path("trial")))
+                metric = sent.check_values(config)
+                if not validates(config.data):
+                    raise UserError("trials are sorted by validation: name one, or a share")
             except UserError as error:
                 raise UserError(f"trial {number}: {error}") from error
             found.append(metric)
@@ -116,31 +113,6 @@ def _texts(trial: object) -> Settings:
     if not isinstance(trial, dict) or not all(isinstance(each, str) for each in trial.values()):
         raise fields.Invalid("a trial must be texts by field")
     return trial
-
-
-def experiment(arguments: Sequence[str]) -> config_lib.Experiment:
-    """The experiment that launch.train makes of its flags.
-
-    Raises:
-      UserError: a flag, a field or a type is wrong.
-    """
-    values = flags.FlagValues()
-    argv = ["launch.train", *arguments]
-    try:
-        with mock.patch.object(sys, "argv", argv):
-            config_flags.DEFINE_config_file("config", None, flag_values=values)
-            flags.DEFINE_string("workdir", None, "", flag_values=values)
-            flags.DEFINE_string("cache_dir", None, "", flag_values=values)
-            flags.DEFINE_integer("cpu_devices", None, "", flag_values=values)
-            left = values(argv)[1:]
-        made = values["config"].value
-    except Exception as error:  # whatever ml_collections raises for a value
-        raise UserError(words_of(error)) from error
-    if left:
-        raise UserError(f"unknown argument {shown(left[0])}: flags begin with --")
-    if not isinstance(made, config_lib.Experiment):
-        raise UserError("--config: get_config() must return a trainer.config.Experiment")
-    return made
 
 
 def grid(lists: Sequence[str]) -> list[Settings]:

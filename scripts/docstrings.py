@@ -1,6 +1,6 @@
 """Finds docstrings that begin with a question word, for `make lint`.
 
-    .venv/bin/python scripts/docstrings.py trainer launch scripts configs tests
+    .venv/bin/python scripts/docstrings.py trainer thaw launch scripts configs tests
 
 A docstring begins with a noun for a value and with a verb for an act: "True if", not "Whether".
 """

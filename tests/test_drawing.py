@@ -44,3 +44,17 @@ def test_a_matrix_of_odd_names_is_drawn():
     shown = Matrix("types", np.array([[2, 0], [1, 0]]), ["$x^$", "a" * 500])
     with drawing.styled():
         assert drawing.png(drawing.matrix(shown, "types")).startswith(PNG)
+
+
+@pytest.mark.parametrize("names", [("良い", "悪い"), ("good 良い", "bad")])
+def test_a_matrix_of_names_that_no_font_may_have_is_drawn_with_numbers(names):
+    shown = Matrix("types", np.array([[2, 0], [1, 0]]), names)
+    with drawing.styled():
+        figure = drawing.matrix(shown, "types")
+        axes = figure.axes[0]
+        assert [each.get_text() for each in axes.get_yticklabels()] == [
+            f"0: {names[0]}",
+            f"1: {names[1]}",
+        ]
+        assert [each.get_text() for each in axes.get_xticklabels()] == ["0", "1"]
+        assert drawing.png(figure).startswith(PNG)  # without a warning, which would be an error

@@ -23,6 +23,11 @@ FAMILIES = {
     "bert": {},
     "albert": {"shared": True, "embedding_width": 4, "output_dropouts": ("attention",)},
     "gpt2": {"norm": "pre", "causal": True, "embedding_norm": False, "head": Head("last")},
+    "llama": {
+        **{"norm": "pre", "norm_kind": "rms", "causal": True, "embedding_norm": False},
+        **{"positions": "rotary", "gated_ffn": True, "activation": "silu", "kv_heads": 1},
+        **{"attention_biases": False, "ffn_biases": False, "head": Head("last")},
+    },
 }
 
 

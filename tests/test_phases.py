@@ -5,7 +5,7 @@ import pytest
 
 from trainer.config import Phase
 from trainer.errors import UserError
-from trainer.phases import layer_depths, match, plan_phases
+from trainer.phases import frozen_levels, layer_depths, match, plan_phases
 
 NAMES = [
     "encoder/embeddings/tokens/embeddings",
@@ -89,6 +89,13 @@ def test_depths():
     assert list(layer_depths(NAMES).values()) == [0, 1, 2, 11, 12, 12, 12]
 
 
+def test_the_bias_of_relative_positions_stands_where_it_first_acts():
+    """Else a phase that trains it alone would run the blocks without dropout, as if frozen."""
+    names = [*NAMES, "encoder/relative_bias/embeddings"]
+    assert layer_depths(names)[names[-1]] == 1
+    assert frozen_levels(names, names[-1:]) == 1
+
+
 def test_layer_decay_without_layers_is_refused():
     with pytest.raises(UserError, match=r"layer_decay has no effect"):
         _plan(steps=1, layer_decay=0.5, names=["tokens/embeddings", "head/kernel"])
@@ -108,3 +115,23 @@ def test_describe_says_what_trains_and_at_what_rate():
         "  peak rate 0.0005: 1 in encoder/block_1",
         "  peak rate 0.00025: 1 in encoder/block_0",
     ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"steps": 20, "warmup_steps": 11}, "warms up for 11 of its 20 steps: config.phases[0].w"),
+        ({"steps": 20, "warmup_steps": 10}, ""),
+        (
+            {"steps": 20, "learning_rate": 2e-3},
+            "learning_rate=0.002 is high for pretrained weights",
+        ),
+        ({"steps": 20, "learning_rate": 2e-3, "train": ("head/.*",)}, ""),
+        ({"steps": 9, "cache_features": True}, "computes more than it saves in a phase of less"),
+        ({"epochs": 1, "cache_features": True}, ""),
+    ],
+)
+def test_settings_that_hurt_are_noted(settings, said):
+    notes = _plan(**settings).notes(10, pretrained=True)
+    assert [said in note for note in notes] == ([True] if said else [])
+    assert not _plan(steps=20, learning_rate=2e-3).notes(10, pretrained=False)

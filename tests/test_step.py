@@ -223,7 +223,7 @@ def test_the_loss_is_the_mean_weighed_by_class(strategy_over):
 class Two(Task):
     """Two losses with weights of their own: of a row's label, and of some of its tokens."""
 
-    def prepare(self, batch):
+    def prepare(self, batch, training):
         kept = keep_mask(tf.shape(batch["input_ids"]), 0.5)
         return {**batch, "counts": tf.cast(kept, tf.int32) * batch["attention_mask"]}
 
@@ -247,7 +247,9 @@ def test_several_losses_are_the_sum_of_their_means(strategy_over):
     batch = tiny.filled(tiny.batch(7), 8)
     trainer = tiny.Trainer(strategy_over(1), [batch], **TWO)
     with tf.GradientTape() as tape, random_scope(7, tf.constant(0), tf.constant(0)):
-        prepared = Two().prepare({name: tf.constant(value) for name, value in batch.items()})
+        prepared = Two().prepare(
+            {name: tf.constant(value) for name, value in batch.items()}, training=True
+        )
         logits = trainer.model(tiny.inputs(prepared), training=True)
         weights, losses = Two().weights(prepared), Two().losses(prepared, logits)
         means = [
@@ -274,8 +276,9 @@ def test_several_losses_are_the_same_however_they_are_shared_out(
     strategy_over, devices, accumulate
 ):
     batches = [tiny.filled(batch, 8) for batch in tiny.batches(3, 7)]
-    one = tiny.Trainer(strategy_over(1), batches, **TWO)
-    shared = tiny.Trainer(strategy_over(devices), batches, accumulate=accumulate, **TWO)
+    how = {**TWO, "make_model": flat}
+    one = tiny.Trainer(strategy_over(1), batches, **how)
+    shared = tiny.Trainer(strategy_over(devices), batches, accumulate=accumulate, **how)
     np.testing.assert_allclose(shared.losses(3), one.losses(3), rtol=1e-12)
 
 

@@ -1,11 +1,15 @@
-"""Figures of what tasks show, drawn once for TensorBoard's pages (PNG) and for reports (SVG)."""
+"""Figures of what tasks show, for TensorBoard's pages (PNG) and for reports (SVG)."""
 
+import contextlib
+import functools
 import io
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import matplotlib
+import matplotlib.font_manager
 import numpy as np
 import sklearn.metrics
 from matplotlib.axes import Axes
@@ -15,14 +19,14 @@ from matplotlib.figure import Figure
 
 from trainer.tasks.shown import Bars, Curve, Matrix, Points
 
-LARGE = 30  # classes above which a matrix is too large to be drawn
 # Told apart by the colour-blind (Okabe & Ito 2008).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+LINES = [(colour, style) for style in ("solid", "dashed") for colour in COLOURS]
+MOST_CURVES = len(LINES)
 INK = "#010203"  # in SVG, the colour of the text around the figure
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "thaw",
-    "font.family": "sans-serif",
     "font.size": 11,
     "text.color": INK,
     "axes.edgecolor": INK,
@@ -33,12 +37,28 @@ _STYLE: Any = {
     "axes.spines.right": False,
 }
 _DPI = 80
+# With characters that matplotlib's own font lacks, on Linux, macOS and Windows.
+_OTHER_FONTS = (
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "Hiragino Sans"),
+    *("Microsoft YaHei", "Malgun Gothic", "Noto Sans Thai", "Noto Sans Devanagari"),
+)
+_PLAIN = re.compile("[\0-\u024f]*")  # Latin letters, which any font has
+_LONGEST = 16  # characters of a name on an axis
 _MOST_POINTS = 2_000  # of a curve or a cloud
 
 
-def styled() -> Any:
+@contextlib.contextmanager
+def styled() -> Iterator[None]:
     """The context in which a figure is made and written."""
-    return matplotlib.rc_context(_STYLE)
+    with matplotlib.rc_context(_STYLE | {"font.family": _families()}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+")  # an empty box in a PNG
+        yield
+
+
+@functools.cache
+def _families() -> list[str]:
+    installed = {font.name for font in matplotlib.font_manager.fontManager.ttflist}
+    return ["sans-serif", *(name for name in _OTHER_FONTS if name in installed)]
 
 
 def new_figure(title: str, square: bool = False) -> tuple[Figure, Axes]:
@@ -51,15 +71,20 @@ def new_figure(title: str, square: bool = False) -> tuple[Figure, Axes]:
 
 
 def matrix(shown: Matrix, title: str) -> Figure:
-    """The counts, coloured by the share of each row."""
+    """The counts, coloured by the share of each row.
+
+    Where a name is cut, or has characters that the font may lack, classes have their numbers too.
+    """
     count, counts = len(shown.names), shown.counts
     figure, axes = new_figure(title, square=True)
     side = max(4.2, 2.2 + 0.5 * count)
     figure.set_size_inches(side + 0.4, side)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    names = [plain(name, 16) for name in shown.names]
-    axes.set_xticks(range(count), names, rotation=0 if count < 4 else 60)
+    names = columns = [plain(name, _LONGEST) for name in shown.names]
+    if any(len(name) > _LONGEST or not _PLAIN.fullmatch(name) for name in shown.names):
+        names, columns = [f"{i}: {name}" for i, name in enumerate(names)], [*map(str, range(count))]
+    axes.set_xticks(range(count), columns, rotation=0 if count < 4 or columns != names else 60)
     axes.set_yticks(range(count), names)
     axes.tick_params(length=0)
     for spine in axes.spines.values():
@@ -73,17 +98,13 @@ def matrix(shown: Matrix, title: str) -> Figure:
 
 
 def curves(shown: Sequence[Curve], title: str) -> Figure:
-    """Precision against recall of up to six curves."""
+    """Precision against recall of at most MOST_CURVES curves, drawn as `LINES`; no legend."""
     figure, axes = new_figure(title, square=True)
-    for each, colour in zip(shown, COLOURS, strict=False):
-        if not each.relevant.any():
-            continue
+    for each, (colour, style) in zip(shown, LINES, strict=False):
         precision, recall, _ = sklearn.metrics.precision_recall_curve(each.relevant, each.scores)
         at = np.unique(np.linspace(0, len(recall) - 1, 400).astype(int))
-        axes.plot(recall[at], precision[at], color=colour, label=plain(each.name, 30))
+        axes.plot(recall[at], precision[at], color=colour, linestyle=style)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.02))
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, loc="lower left")
     return figure
 
 

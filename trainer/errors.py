@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 MOST = 1000  # characters of a message
-_OURS = (str(Path(__file__).parents[1] / name) for name in ("trainer", "launch"))
+_OURS = (str(Path(__file__).parents[1] / name) for name in ("trainer", "thaw", "launch"))
 _NOT_THEIRS = (str(Path(os.__file__).parent), *_OURS, "<")
 
 
@@ -21,6 +21,14 @@ class UserError(Exception):
     The message is one line that says what is wrong and what to do. The programs in launch/
     print it without a traceback and end with exit status 2.
     """
+
+
+class NoColumn(UserError):
+    """A file, or a row of it, lacks the column `name`."""
+
+    def __init__(self, where: str, name: str, there: str):
+        super().__init__(f"{where} has no column {name!r}; its columns: {there}")
+        self.name = name
 
 
 def printable(text: str) -> str:

@@ -5,9 +5,6 @@ import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
-
 from trainer.errors import UserError
 
 TIMEOUT = 10.0  # seconds for the hub's first answer
@@ -46,6 +43,8 @@ def folder_of(name: str, wanted: Sequence[str], what: str) -> Path:
         )
     if len(name) > _LONGEST or not _NAME.fullmatch(name):
         raise UserError(f"{what} {called}: there is no such folder")
+    from huggingface_hub import HfApi, snapshot_download  # which takes half a second
+
     unreachable: Exception | None = None
     try:
         HfApi().model_info(name, timeout=TIMEOUT)
@@ -62,6 +61,12 @@ def folder_of(name: str, wanted: Sequence[str], what: str) -> Path:
 
 def _reason(error: Exception) -> str:
     """Why it cannot be had from the hub, and what to do."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
     if isinstance(error, OfflineModeIsEnabled):
         return (
             "it is not in the hub's cache while HF_HUB_OFFLINE is set: unset it, or give a folder"

@@ -16,10 +16,11 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.errors import Interrupted, UserError
+from trainer.evaluation import groups
 from trainer.evaluation.report import Report, keep, make_report
 from trainer.evaluation.scores import better, too_large
 from trainer.features import check as check_features
-from trainer.inspection import attention, vectors
+from trainer.inspection import Inspection
 from trainer.monitor.monitor import Monitor
 from trainer.parameter_samples import ParameterSamples
 from trainer.phases import PhasePlan, plan_phases
@@ -33,7 +34,13 @@ from trainer.tasks.task import Scores
 
 
 class NotFinite(Exception):
-    """A loss or gradient became infinite or NaN; the message names step and examples."""
+    """A loss or gradient became infinite or NaN; the message names step and examples.
+
+    Attributes:
+      again: it ended the run the last time as well.
+    """
+
+    again = False
 
 
 class Loop:
@@ -64,6 +71,7 @@ class Loop:
         self.weight_samples = ParameterSamples(
             {k: int(np.prod(v)) for k, v in self._shapes().items()}
         )
+        self.inspection = Inspection(run)
         self.position = Position()
         self.step = 0
         self._saved_at = 0  # the step of the checkpoint that the run goes on from
@@ -75,7 +83,7 @@ class Loop:
             run.workers.compare(beginning, "give every worker the same files")
 
     def _note(self, say: Callable[[str], None]) -> None:
-        """Notes on wasteful settings, before they are fixed."""
+        """Notes on settings that waste time or hurt, before they are fixed."""
         for split in [name for name in SCORES if name in self.run.scored]:
             table = self.run.split(split)
             tokens = int(table.lengths.max()) if self.run.task.kind == "tokens" else 1
@@ -86,12 +94,17 @@ class Loop:
                     f"Note: scores of {split} will not be kept: {why}; metrics are worked out as"
                     " ever" + ("" if split == "validation" else ", but launch.report needs them")
                 )
+        pretrained = bool(self.config.model.pretrained)
         for phase in self.phases:
-            if phase.settings.cache_features and phase.total_steps < self.plan.steps_per_epoch:
-                say(
-                    f"Note: config.phases[{phase.index}].cache_features computes more than it"
-                    " saves in a phase of less than an epoch: leave it out"
-                )
+            for note in phase.notes(self.plan.steps_per_epoch, pretrained):
+                say(f"Note: {note}")
+        ema, steps = self.config.optimizer.ema, sum(phase.total_steps for phase in self.phases)
+        if ema and 1 / (1 - ema) > steps / 2:
+            say(
+                f"Note: config.optimizer.ema={ema:g} averages the weights of some"
+                f" {1 / (1 - ema):,.0f} steps, and there are {steps:,}: what is scored lags behind;"
+                " set it to 0, or train longer"
+            )
 
     def _resume(self, say: Callable[[str], None]) -> None:
         store = self.run.workdir.checkpoints
@@ -133,9 +146,22 @@ class Loop:
 
     @property
     def total_steps(self) -> int:
-        """The steps of all phases, or max_steps where that is less."""
-        total = sum(phase.total_steps for phase in self.phases)
-        return min(total, self.config.max_steps or total)
+        """The step at which the run ends: after all phases, or at max_steps where that is less."""
+        return self._total_after(self.phase_end)
+
+    @property
+    def planned_steps(self) -> int:
+        """The step at which the run would end without max_steps."""
+        return self._planned_after(self.phase_end)
+
+    def _planned_after(self, phase_end: int) -> int:
+        later = self.phases[self.position.phase + 1 :]
+        return phase_end + sum(phase.total_steps for phase in later)
+
+    def _total_after(self, phase_end: int) -> int:
+        """`total_steps`, where the present phase ends at that step."""
+        total = self._planned_after(phase_end)
+        return max(self.step, min(total, self.config.max_steps or total))
 
     @property
     def phase(self) -> PhasePlan:
@@ -245,26 +271,32 @@ class Loop:
         stops += [self._next_evaluation(self.step)]
         if profiled := self.monitor.profile.next_stop(self.step):
             stops += [profiled]
-        count = min(stops) - self.step
+        lengths = [self.plan.batch(step)[1] for step in range(self.step, min(stops))]
+        count, compiles = step_function.first_call(lengths)
         histograms = config.histograms_every_steps
         sampled = bool(histograms) and (self.step + count) % histograms == 0
         self.run.workers.doing = f"step {self.step + 1}"
         arguments = (batches, tf.constant(count), tf.constant(sampled))
-        with self.monitor.throughput.part("compute"), self.monitor.profile.steps(self.step):
+        name, index = self.phase.settings.name, self.position.phase
+        charged = self.monitor.throughput.part("compute")
+        if compiles:
+            charged = self.monitor.compiling(name, step_function.describe(lengths[0]))
+        with charged, self.monitor.profile.steps(self.step):
             try:
                 called = step_function.run(*arguments)
                 metrics = called.metrics.numpy()
             except tf.errors.ResourceExhaustedError as error:
                 raise UserError(self._what_fits(count)) from error
-        self.monitor.throughput.waited(float(called.input_seconds))
+        if not compiles:
+            self.monitor.throughput.waited(float(called.input_seconds))
         if self.state.counters.failed.numpy():
             raise NotFinite(self._why_not_finite(step_function))
         for step in range(self.step, self.step + count):
-            self.monitor.throughput.add(*self.size(step), 1)
+            self.monitor.throughput.add(*self.size(step), 1, compiles)
         self.step += count
+        self.monitor.reached(self.step, name)
         if self.step % config.log_every_steps == 0:
             values = {f"train/{k}": v for k, v in zip(STEP_METRICS, metrics.tolist(), strict=True)}
-            name, index = self.phase.settings.name, self.position.phase
             self.monitor.training(self.step, name, index, values)
         if sampled:
             with self.monitor.throughput.part("logging"):
@@ -282,7 +314,8 @@ class Loop:
     def _what_fits(self, count: int) -> str:
         """Advice on a batch that is too large, one of the next `count`."""
         runtime = self.config.runtime
-        longest = max(self.plan.batch(step)[1] for step in range(self.step, self.step + count))
+        steps = range(self.step, self.step + count)
+        longest = max(int(np.sum(self.plan.batch(step)[1])) for step in steps)
         rows = self.run.rows_and_parts()[0] // self.parts
         ways: list[str] = []
         if rows > 1:
@@ -306,8 +339,8 @@ class Loop:
         before = step < self.position.phase_start
         if self.phases[self.position.phase - before].settings.cache_features:
             return 0, 0, len(real)
-        tokens = int(self.run.split("train").lengths[real].sum())
-        return tokens, len(rows) * length, len(real)
+        tokens = int(self.run.split("train").sizes[real].sum())
+        return tokens, len(rows) * int(np.sum(length)), len(real)
 
     def _why_not_finite(self, step_function: TrainStep) -> str:
         step = int(self.state.counters.step.numpy())
@@ -362,22 +395,32 @@ class Loop:
     def _evaluates(self, phase_over: bool) -> bool:
         if self.step == self.position.phase_start:
             return False
+        if "validation" not in self.run.scored:  # only to keep the weights
+            return phase_over or self.cut
         return phase_over or self.cut or self._next_evaluation(self.step - 1) == self.step
 
     def _evaluate(self) -> bool:
-        """Scores validation, keeps the best weights; True if the phase should end early."""
+        """Scores validation, keeps the best weights; True if the phase should end early.
+
+        Without validation the latest weights are the best.
+        """
         position, metric = self.position, self.run.metric
         lower = metric in self.run.task.lower
+        report: Report | None = None
         with self.monitor.throughput.part("evaluation"), self._averaged():
-            report = make_report(self.run, "validation", self._score("validation"))
-            if metric not in report.metrics:
-                raise UserError(
-                    f"config.evaluation.metric={metric!r} could not be computed at step"
-                    f" {self.step}: the model's outputs are not finite, or the task did not give it"
-                )
-            # Workers may differ in the last bit: the chief's value decides.
-            value = self.run.workers.from_chief(report.metrics[metric])
-            value = value if math.isfinite(value) else math.nan  # as a checkpoint keeps it
+            if "validation" in self.run.scored:
+                report = make_report(self.run, "validation", self._score("validation"))
+                if metric not in report.metrics:
+                    raise UserError(
+                        f"config.evaluation.metric={metric!r} could not be computed at step"
+                        f" {self.step}: the model's outputs are not finite, or the task did not"
+                        " give it"
+                    )
+                # Workers may differ in the last bit: the chief's value decides.
+                value = self.run.workers.from_chief(report.metrics[metric])
+                value = value if math.isfinite(value) else math.nan  # as a checkpoint keeps it
+            else:
+                metric, lower, value = "step", False, float(self.step)
             new = Best(self.step, value)
             position.waited += 1
             is_best = position.best is None or better(lower, value, position.best.value)
@@ -390,13 +433,15 @@ class Loop:
                         self.run.workdir.best.save(self.step, self.run.model_variables(), meta)
             if is_best:
                 position.best = new
-            self._log(report)
+            if report:
+                self._log(report)
         patience = self.phase.settings.patience
         if patience and position.waited >= patience:
             self.monitor.message(
                 f"Phase {self.phase.settings.name!r} ends at step {self.step}: no better {metric}"
                 f" in {patience} evaluations"
             )
+            self.monitor.shortened(self._total_after(self.step))
             return True
         return False
 
@@ -409,7 +454,9 @@ class Loop:
         best = self.position.best.step if self.position.best else None
         with self.monitor.throughput.part("logging"):
             looks = report.split == "validation" and self.run.workers.is_chief
-            seen = attention(self.run, report.split) if looks else []
+            seen = self.inspection.attention(report.split) if looks else []
+            made = self.inspection.samples(report.split) if looks else []
+            report = dataclasses.replace(report, shown=[*report.shown, *made])
             self.monitor.evaluation(self.step, report, best, seen)
 
     @contextlib.contextmanager
@@ -459,11 +506,13 @@ class Loop:
             if split != "validation":
                 name = split if split == "test" else f"test_{split}"
                 self._log(dataclasses.replace(report, split=name))
-        if self.run.workers.is_chief:
+        if self.run.workers.is_chief and "validation" in scores:
             with self.monitor.throughput.part("logging"):
-                self.monitor.vectors("validation", vectors(self.run, "validation"))
+                self.monitor.vectors("validation", self.inspection.vectors("validation"))
         task, gold = self.run.task, {split: self.run.split(split).gold for split in scores}
-        fitted = task.fit(step, gold["validation"], scores["validation"])
+        fitted = None
+        if "validation" in scores:
+            fitted = task.fit(step, gold["validation"], scores["validation"])
         digests = {}
         if self.run.workers.is_chief:
             if fitted:
@@ -475,11 +524,18 @@ class Loop:
                     continue
                 digests[SCORES[split]] = kept.save(self.run.workdir.path / SCORES[split])
         more = {n: r.metrics for n, r in reports.items() if n not in ("validation", "test")}
-        last = "test" if "test" in scores else "validation"
+        last = next((name for name in ("test", "validation") if name in scores), None)
+        entries = groups.entries({name: report.groups for name, report in reports.items()})
+        if "groups_left_out" in entries:
+            self.monitor.message(
+                f"Note: result.json has the metrics of each {task.group} for the {groups.KEPT} most"
+                " frequent ones; launch.evaluate prints those of all"
+            )
         return {
             **{name: reports[name].metrics for name in ("test", "validation") if name in reports},
             **({"more_tests": more} if more else {}),
-            **task.results(fitted, gold[last], scores[last]),
+            **(task.results(fitted, gold[last], scores[last]) if last else {}),
+            **entries,
             "best_step": step,
             "steps": self.step,
             "finished": not self.cut,

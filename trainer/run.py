@@ -1,6 +1,7 @@
 """The parts of a run: data, tokenizer, batches, model. Loaded and checked before it starts."""
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import hashlib
@@ -10,16 +11,29 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from transformers import PreTrainedTokenizerFast
 
 from trainer import config as config_lib
+from trainer import sizing
 from trainer.batch import INPUTS
 from trainer.data.cache import TokenSplit, load_or_build
-from trainer.data.encode import plain_backend
+from trainer.data.encode import lengths_of, plain_backend
+from trainer.data.mixture import MixedPlan, corpora, rates
 from trainer.data.pipeline import evaluation_dataset, train_dataset
-from trainer.data.plan import TrainPlan, bucket_lengths, evaluation_batches
+from trainer.data.plan import (
+    Buckets,
+    Length,
+    Plan,
+    TrainPlan,
+    as_buckets,
+    buckets_for,
+    by_axis,
+    evaluation_batches,
+    with_longer,
+)
 from trainer.data.progress import Progress
-from trainer.data.sources import open_source
+from trainer.data.sources import open_source, readable
+from trainer.data.subwords import Subwords
+from trainer.data.survey import survey
 from trainer.data.tokenizers import Corpus, load_tokenizer, make_tokenizer, vocabulary_size
 from trainer.errors import UserError
 from trainer.evaluation.evaluator import Evaluator
@@ -31,17 +45,19 @@ from trainer.phases import match
 from trainer.runtime import devices
 from trainer.runtime.workers import Workers
 from trainer.storage.checkpoint import Store
-from trainer.storage.paths import without_globs
 from trainer.storage.workdir import Workdir
 from trainer.tasks.stored import check_class
-from trainer.tasks.task import Scores
+from trainer.tasks.task import Scores, Task, class_path, unnamed
 
 SHORTER = "start another --workdir with a smaller config.data.max_length"
 # What an encoder computes, besides the shapes of its weights.
 ENCODER_FIELDS = (
-    *("factory", "heads", "activation", "norm", "causal", "attention_window"),
-    *("positions", "position_scale", "embedding_norm"),
+    *("factory", "heads", "kv_heads", "activation", "gated_ffn", "biases", "norm", "norm_kind"),
+    *("positions", "position_scale", "rotary_theta", "relative_buckets", "relative_distance"),
+    *("attention_scale", "embedding_norm", "causal", "attention_window"),
 )
+# What its shapes follow from, the tokenizer besides.
+_SHAPES = ("width", "depth", "decoder_depth", "ffn_width")
 
 
 class Run:
@@ -72,38 +88,75 @@ class Run:
         workers: Workers | None = None,
         weights: tuple[Store, int] | None = None,
     ):
-        self.config, self.workdir, self.strategy = config, workdir, strategy
+        self.workdir, self.strategy = workdir, strategy
         self.workers = workers or Workers()
         self._cache_dir, self._progress = cache_dir, progress
         check_class(config.task)
-        self.metric = config_lib.metric(config)
-        self.rows_and_parts()
+        config_lib.metric(config)  # before the data are read
         fresh = not (workdir.checkpoints.steps() or workdir.best.steps())
         name = config.model.pretrained
         pretrained = open_pretrained(name) if name and fresh else None
+        initial = Workdir(Path(config.model.initial_run)) if config.model.initial_run else None
         # The config.json of a pretrained model, as Hugging Face's libraries know it.
         self.pretrained: dict[str, Any] | None = None
         self.pretrained_sha256: dict[str, str] | None = None
         if pretrained:
             self.pretrained, self.pretrained_sha256 = pretrained.config, pretrained.sha256()
-        elif name:
-            derived = workdir.read()[1]
+        elif before_this := workdir if workdir.started else initial:
+            _, derived = before_this.read()
             self.pretrained = derived["pretrained"]
             self.pretrained_sha256 = derived["pretrained_sha256"]
+        if config.model.head == "native" and not self.pretrained:
+            raise UserError(
+                f"config.model.initial_run={config.model.initial_run!r} began with no pretrained"
+                " model, whose head config.model.head='native' is: choose another head"
+            )
         before = workdir.read(config)[1]["facts"] if workdir.started else None
         self._links = contextlib.ExitStack()  # goes with this run
-        self.source = open_source(self._readable(config.data), config.task, before)
-        self.tokenizer = self._make_tokenizer(pretrained, say)
-        self.task = config.task.bound(self.source.facts, self.tokenizer)
+        self.source = open_source(readable(config.data, self._links), config.task, before)
+        given = dataclasses.replace(config, task=self.source.task)
+        if wanted := unnamed(config.task):
+            said = [f"{c.field}={getattr(given.task, c.key)!r}" for c in wanted]
+            say(f"Columns found: {', '.join(said)}")
+        known = copy.copy(given.task)
+        vars(known).update(facts=self.source.facts)
+        config_lib.metric(given, known)  # before a tokenizer is trained for it
+        del config  # which may leave settings to the rows
+        self.config, found = given, None
+        if sizing.unsized(given):
+            found = survey(self.source.rows("train"), given.task)
+            self.config = sizing.by_rows(given, found.rows)
+        self.rows_and_parts()
+        self.tokenizer = self._make_tokenizer(pretrained, initial, say)
+        self.task = self.config.task.bound(self.source.facts, self.tokenizer)
+        self.metric = config_lib.metric(self.config, self.task)
         self._splits: dict[str, TokenSplit] = {}
         architecture = (
             families.architecture(
-                self.pretrained, config.model, f"pretrained model {name!r}", self.task.kind
+                self.pretrained,
+                given.model,
+                f"pretrained model {name or given.model.initial_run!r}",
+                self.task.kind,
+                self.task.longest_target,
             )
             if self.pretrained
             else None
         )
+        if found:
+            most = architecture.max_length if architecture else None
+            sample, written = found.sample, None
+            if self.task.longest_target:  # a row is a source and its target
+                written = lengths_of([texts[1:] for texts in sample], self.tokenizer)
+                sample = [texts[:1] for texts in sample]
+            lengths = lengths_of(sample, self.tokenizer)
+            self.config = sizing.by_lengths(self.config, lengths, most, written)
+            self.task = self.config.task.bound(self.source.facts, self.tokenizer)
+            say(sizing.chosen(given, self.config, found.rows))
+        config = self.config
         tokens = vocabulary_size(self.tokenizer)
+        _check_direction(self.task, architecture.causal if architecture else config.model.causal)
+        if pretrained:
+            self._check_start(pretrained)
         if architecture and config.tokenizer.pretrained and tokens < architecture.vocab_size:
             say(
                 f"Note: the tokenizer has {tokens} tokens, the pretrained model knows"
@@ -120,28 +173,22 @@ class Run:
             self.parameters = named_parameters(self.model)
             self.constants = named_constants(self.model)
         if pretrained:
-            native = config.model.head == "native"
-            names, kind = self.task.output_names, self.task.kind
+            native = config.model.head == "native" or self.task.own_head
+            names, kind = self.task.output_names, self.task.native_kind
             pretrained.load(self.parameters, native, say, names, kind)
-        if config.model.initial_run and fresh:
-            self._take_weights(Workdir(Path(config.model.initial_run)), say)
+        if initial and fresh:
+            self._take_weights(initial, say)
         self._fuses = config.runtime.xla == "chains"
-        self.evaluator = Evaluator(strategy, self.model, self.task, self._fuses)
-
-    def _readable(self, data: config_lib.Data) -> config_lib.Data:
-        """The settings with a folder whose name TFDS takes for no pattern."""
-        folder = Path(data.data_dir)
-        if data.source != "tfds" or not data.data_dir or not folder.is_dir():
-            return data
-        link = self._links.enter_context(without_globs(folder))
-        return dataclasses.replace(data, data_dir=str(link))
+        self.evaluator = Evaluator(strategy, self.model, self.task, config.seed, self._fuses)
 
     def _make_tokenizer(
-        self, pretrained: Pretrained | None, say: Callable[[str], None]
-    ) -> PreTrainedTokenizerFast:
+        self, pretrained: Pretrained | None, initial: Workdir | None, say: Callable[[str], None]
+    ) -> Subwords:
         settings = self.config.tokenizer
         if self.workdir.started:
             return self.workdir.load_tokenizer()
+        if initial and not settings.pretrained:
+            return initial.load_tokenizer()
         if pretrained and not settings.pretrained:
             try:
                 return load_tokenizer(pretrained.folder, say)
@@ -149,6 +196,22 @@ class Run:
                 raise UserError(f"{error}; or name one: --config.tokenizer.pretrained=") from error
         texts = Corpus(self.source.fingerprint("train"), self._texts)
         return make_tokenizer(settings, texts, self._cache_dir, self._progress, say)
+
+    def _check_start(self, pretrained: Pretrained) -> None:
+        """Refuses a decoder that begins with another token than it learned to begin with."""
+        start, ours = pretrained.start_id, getattr(self.task, "start_id", None)
+        if start is None or ours is None or start == ours:
+            return
+        token, other = self.tokenizer.convert_ids_to_tokens([start, ours])
+        raise UserError(
+            f"the decoder of pretrained model {pretrained.name!r} begins with token {start}, not"
+            f" with {other!r}: "
+            + (
+                f"set config.task.start_token={token!r}"
+                if token
+                else "use the tokenizer that belongs to it"
+            )
+        )
 
     def _texts(self) -> Iterator[str]:
         """All texts of train, as a tokenizer is trained on them."""
@@ -171,8 +234,7 @@ class Run:
 
     def texts(self, name: str, rows: np.ndarray) -> list[str]:
         """The texts of the rows `rows` of a split, int [N], as the model is given them."""
-        decode = self.tokenizer.decode
-        return [decode(ids, skip_special_tokens=True) for ids in self._ids(name, rows)]
+        return [self.tokenizer.text_of(ids) for ids in self._ids(name, rows)]
 
     def tokens(self, name: str, rows: np.ndarray) -> list[list[str]]:
         """The tokens of the rows `rows` of a split, int [N], special ones included."""
@@ -183,7 +245,7 @@ class Run:
             return []
         split = self.split(name)
         lengths = split.lengths[rows]
-        batch = split.gather(tf.constant(rows, tf.int64), int(lengths.max()))
+        batch = split.gather(tf.constant(rows, tf.int64), split.longest(rows))
         return [ids[:n] for ids, n in zip(batch[INPUTS[0]].numpy(), lengths, strict=True)]
 
     def restore(self, store: Store, step: int) -> None:
@@ -203,25 +265,32 @@ class Run:
         )
         config, derived = other.read()
         where = f"config.model.initial_run={str(other.path)!r}"
-        if config.model.pretrained:
-            raise UserError(
-                f"{where} began with pretrained weights: export it with launch.export (which asks"
-                " for config.model.head='native'), and name the folder as config.model.pretrained"
-            )
         if derived["tokenizer"] != self.derived()["tokenizer"]:
             raise UserError(
-                f"{where} has another tokenizer, so its weights mean other tokens: set"
-                f" config.tokenizer.pretrained={str(other.tokenizer)!r}"
+                f"{where} has another tokenizer, so its weights mean other tokens: leave"
+                " config.tokenizer.pretrained out"
             )
-        ours, theirs = vars(self.config.model), vars(config.model)
+        # All of a pretrained encoder is known, and settings of one from scratch are left alone.
+        theirs = vars(config_lib.Model() if self.pretrained else config.model)
+        ours = vars(self.config.model)
+        store, step = other.best_weights()
+        shapes = store.shapes(step)
+        fits = all(shapes.get(f"model/{n}") == tuple(self.parameters[n].shape) for n in names)
+        asked: list[str] = [*(() if fits else _SHAPES), *ENCODER_FIELDS]
+        if self.pretrained:
+            asked = [*config_lib.DECIDED_BY_PRETRAINED]
         different = [
             f"{name}={theirs[name]!r}, here {ours[name]!r}"
-            for name in ENCODER_FIELDS
+            for name in asked
             if theirs[name] != ours[name]
         ]
         if different:
             raise UserError(f"{where} has another encoder ({'; '.join(different)}): set the same")
-        store, step = other.best_weights()
+        types = "encoder/embeddings/types/embeddings"
+        if f"model/{types}" in shapes and types not in self.parameters:
+            raise UserError(
+                f"{where} has an encoder with token types: set config.model.token_types=2"
+            )
         store.restore_weights(step, {f"model/{name}": self.parameters[name] for name in names})
         fresh = [name for name in self.parameters if name not in names]
         say(
@@ -252,7 +321,7 @@ class Run:
         notes = {f"{name} data": fingerprint for name, fingerprint in fingerprints}
         return {**notes, **derived, "run begun in the workdir": self.workdir.started}
 
-    def describe(self, plan: TrainPlan) -> str:
+    def describe(self, plan: Plan) -> str:
         """The data in a few lines: sizes, cuts, padding, and what the task says of it.
 
         Raises:
@@ -265,43 +334,53 @@ class Run:
             cut = f"examples, {split.cut_count:,} cut to {data.max_length} tokens ({data.cut})"
             if self.task.cuts_in_windows:
                 cut = f"windows of at most {data.max_length} tokens"
-            lines.append(f"{name}: {len(split):,} {cut}, {split.empty_count:,} with an empty text")
+            left = f"; texts of too few tokens for one: {split.rowless_count:,}"
+            empty = f"{split.empty_count:,} with an empty text{left if split.rowless_count else ''}"
+            lines.append(f"{name}: {len(split):,} {cut}, {empty}")
         lines.append(
             f"{plan.steps_per_epoch:,} batches of {self.config.global_batch_size} an epoch, padded"
-            f" to {', '.join(map(str, plan.buckets))} tokens: {plan.padding:.1%} padding"
+            f" to {_listed(plan.buckets)} tokens: {plan.padding:.1%} padding"
         )
+        lines += plan.about(config_lib.corpus_names(data))
         golds = {name: split.gold for name, split in splits.items()}
         said, told = self.task.about(golds, self.source.cut, fresh=not self.workdir.started)
         lines += said
         remarks = {name: split.remarks for name, split in splits.items() if split.remarks}
-        if self.source.cut:  # the rows of one file
-            remarks.pop("validation", None)
+        for name in self.source.cut:  # rows of the same file
+            remarks.pop(name, None)
         notes = [f"{name}: {remark}" for name, remark in remarks.items()]
         notes += told
+        if "validation" not in self.scored:
+            notes.append("there is no validation: the weights of the last step are kept")
         return "\n".join([*lines, *(f"Note: {note}" for note in notes)])
 
-    def plan(self) -> TrainPlan:
+    def plan(self) -> Plan:
         """The batches of training."""
-        lengths = self.split("train").lengths
-        buckets = self._buckets(int(lengths.max()))
-        return TrainPlan(lengths, self.config.global_batch_size, buckets, self.config.seed)
+        split = self.split("train")
+        how = (self.config.global_batch_size, self._buckets(split), self.config.seed)
+        data, weights = self.config.data, self.config.data.weights
+        of = corpora(split.rows)
+        if data.mixing_limit or data.mixing_temperature != 1:
+            counts = np.bincount(of, minlength=len(config_lib.corpus_names(data))).tolist()
+            weights = tuple(rates(counts, data.mixing_limit, data.mixing_temperature))
+        if weights:
+            return MixedPlan(split.sizes, of, weights, *how)
+        return TrainPlan(split.sizes, *how)
 
-    def _buckets(self, longest: int) -> tuple[int, ...]:
+    def _buckets(self, split: TokenSplit) -> Buckets:
         """The lengths that batches are padded to; none is longer than the model's positions.
 
         Those that suit the training split serve all: what is compiled for one serves the next.
         """
-        buckets = self.buckets
-        if longest > buckets[-1]:
-            buckets += bucket_lengths(np.array([longest]), 1)
-        return tuple(min(b, self.config.data.max_length) for b in buckets)
+        limits = self.config.data.max_length, self.task.longest_target
+        return with_longer(self.buckets, split.sizes, limits)
 
     @functools.cached_property
-    def buckets(self) -> tuple[int, ...]:
+    def buckets(self) -> Buckets:
         """The lengths that suit the training split; the workdir of a run holds them."""
         if self.workdir.started:
-            return tuple(self.workdir.read()[1]["buckets"])
-        return bucket_lengths(self.split("train").lengths, self.config.data.buckets)
+            return as_buckets(self.workdir.read()[1]["buckets"])
+        return buckets_for(self.split("train").sizes, self.config.data.buckets)
 
     @property
     def scored(self) -> list[str]:
@@ -320,7 +399,7 @@ class Run:
 
     def train_batches(
         self,
-        plan: TrainPlan,
+        plan: Plan,
         first_step: int,
         last_step: int,
         features: tf.experimental.Optional | None = None,
@@ -380,10 +459,12 @@ class Run:
                 f" device: {fewer if rows > 1 else SHORTER}"
             ) from error
 
-    def _in_order(self, split: TokenSplit) -> tuple[list[tuple[np.ndarray, int]], tf.data.Dataset]:
+    def _in_order(
+        self, split: TokenSplit
+    ) -> tuple[list[tuple[np.ndarray, Length]], tf.data.Dataset]:
         """Each example of a split once: evaluation_batches, and this worker's rows of them."""
         size = self._evaluation_size()
-        batches = evaluation_batches(split.lengths, size, self._buckets(int(split.lengths.max())))
+        batches = evaluation_batches(split.sizes, size, self._buckets(split))
         return batches, evaluation_dataset(split, batches, size, *self._place(size))
 
     def _evaluation_size(self) -> int:
@@ -398,3 +479,19 @@ class Run:
             self.strategy.num_replicas_in_sync,
             self.config.runtime.max_rows_per_device,
         )
+
+
+def _listed(buckets: Buckets) -> str:
+    axes = [", ".join(map(str, each.tolist())) for each in by_axis(buckets)]
+    return " and, of targets, ".join(axes)
+
+
+def _check_direction(task: Task, causal: bool) -> None:
+    """Refuses an encoder that sees what the task is to predict, or not all it may see."""
+    if task.causal is None or task.causal == causal:
+        return
+    sees = "only the tokens before a place" if causal else "the tokens behind a place too"
+    raise UserError(
+        f"the encoder sees {sees}, which does not fit config.task={class_path(task)!r}: set"
+        f" config.model.causal={task.causal}, or choose another pretrained model"
+    )

@@ -5,6 +5,7 @@
 """
 
 import math
+import types
 import typing
 from dataclasses import field
 
@@ -12,6 +13,8 @@ from trainer.errors import UserError, shown
 from trainer.storage.paths import not_unicode
 
 LONGEST_TEXT = 4000  # characters of a text field
+FROM_ROWS = -1
+_TYPES: dict[type, dict[str, typing.Any]] = {}  # of the fields of classes
 
 
 def one_of(*values: str, default: str | None = None) -> typing.Any:
@@ -25,6 +28,11 @@ def number(default: float, low: float, high: float, **more: typing.Any) -> typin
     `encodes=True` says, in a task, that it decides what rows become: then they are made anew.
     """
     return field(default=default, metadata={"low": low, "high": high, **more})
+
+
+def sized(default: float, low: float, high: float) -> typing.Any:
+    """Like `number`; FROM_ROWS leaves it to `trainer.sizing`, which chooses it from the rows."""
+    return number(default, low, high, unset=FROM_ROWS, sized=True)
 
 
 def path() -> typing.Any:
@@ -41,16 +49,24 @@ def how(
 
 
 def here(*bounds: typing.Any, **more: typing.Any) -> typing.Any:
-    """Like `how`, and may differ between workers."""
+    """Like `how`, and may differ between workers.
+
+    `begins=True` says that a run begins with it: it may move, but tells runs apart.
+    """
     return how(*bounds, here=True, **more)
 
 
 def numbers(low: float, high: float, most: int = 1000, **more: typing.Any) -> typing.Any:
     """A field of at most `most` numbers, each within the bounds; empty by default.
 
-    `encodes` is as in `number`.
+    `encodes` is as in `number`; `word` is a text that may stand there alone, instead of numbers.
     """
     return field(default=(), metadata={"low": low, "high": high, "most": most, **more})
+
+
+def encoded(default: typing.Any) -> typing.Any:
+    """A field of a task that decides what rows become: then they are made anew."""
+    return field(default=default, metadata={"encodes": True})
 
 
 def texts(most: int) -> typing.Any:
@@ -61,7 +77,8 @@ def texts(most: int) -> typing.Any:
 def column(kind: str, default: str = "") -> typing.Any:
     """The name of a column of the data, of one of `trainer.data.columns.KINDS`; "": there is none.
 
-    An empty default makes it a column that may be left out; any other must not be empty.
+    An empty default makes it a column that may be left out; any other is needed, and looked for in
+    the file where its name is empty.
     """
     return field(default=default, metadata={"column": kind, "needed": bool(default)})
 
@@ -69,6 +86,18 @@ def column(kind: str, default: str = "") -> typing.Any:
 def code(default: typing.Any) -> typing.Any:
     """Import paths of functions, "package.module:function", or names that need no import."""
     return field(default=default, metadata={"code": True})
+
+
+def types_of(kind: type) -> dict[str, typing.Any]:
+    """The types of the fields of a class by name: worked out once, as annotations may be texts."""
+    if kind not in _TYPES:
+        _TYPES[kind] = typing.get_type_hints(kind)
+    return _TYPES[kind]
+
+
+def stored_type(hint: typing.Any) -> typing.Any:
+    """The type that a field's value has: the first, where others may be written in its place."""
+    return typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
 
 
 def check_field(path: str, spec_and_type: tuple, value: typing.Any) -> None:
@@ -82,9 +111,16 @@ def check_field(path: str, spec_and_type: tuple, value: typing.Any) -> None:
     Raises:
       UserError: what is wrong with it, and what it may be.
     """
-    spec, kind = spec_and_type
+    spec, kind = spec_and_type[0], stored_type(spec_and_type[1])
     if typing.get_origin(kind) is tuple:
         inner = typing.get_args(kind)[0]
+        if word := spec.metadata.get("word"):
+            if value in (word, (word,)):
+                return
+            inner = float
+            given = value if isinstance(value, tuple) else (value,)
+            if any(isinstance(each, str) for each in given):
+                raise UserError(f"{path} must be numbers, or {word!r} alone, is {shown(value)}")
         if not isinstance(value, tuple) or not all(_is(inner, v) for v in value):
             raise UserError(f"{path} must be a tuple of {inner.__name__}, is {shown(value)}")
         most = spec.metadata.get("most", 1000)
@@ -97,8 +133,6 @@ def check_field(path: str, spec_and_type: tuple, value: typing.Any) -> None:
         return
     if not _is(kind, value):
         raise UserError(f"{path} must be of type {kind.__name__}, is {shown(value)}")
-    if spec.metadata.get("needed") and not value:
-        raise UserError(f"{path} is empty: name the column, or the feature of TFDS")
     choices = spec.metadata.get("choices")
     if choices and value not in choices:
         raise UserError(f"{path}={shown(value)} is not one of: {', '.join(choices)}")

@@ -11,14 +11,17 @@ have differentiated.
 """
 
 import inspect
+import itertools
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.batch import FEATURES, ID, INPUTS, ROW_START, STEP
+from trainer.batch import FEATURES, ID, ROW_START, STEP
+from trainer.data.plan import Length
 from trainer.errors import UserError
 from trainer.models.fusion import compiling, fusing
 from trainer.models.random import random_scope
@@ -74,9 +77,9 @@ class TrainStep:
 
     Args:
       strategy: where the variables live, and whose replicas share the batches.
-      model: takes a dict of INPUTS and `training`, returns what the task's losses take; where it
-        takes `frozen_levels` too, so many of its lowest levels (phases.layer_depths) run as in
-        evaluation.
+      model: takes a dict of the task's inputs and `training`, returns what the task's losses take;
+        where it takes `frozen_levels` too, so many of its lowest levels (phases.layer_depths) run
+        as in evaluation.
       task: what is learned from a batch.
       state: parameters, optimizer, loss scale and counters.
       phase: which parameters train, and at what rate.
@@ -129,8 +132,30 @@ class TrainStep:
         self._micro = self._micro_batch
         if self._compiles:
             self._micro = tf.function(self._micro_batch, jit_compile=True, autograph=False)
+        self._by_length = xla != "off" and not phase.settings.cache_features
+        self._ready: set[Length] = set()  # lengths that it is compiled for
         self.run = tf.function(self._run)
         self._diagnose = tf.function(self._diagnose_rows, autograph=False)
+
+    def first_call(self, lengths: Sequence[Length]) -> tuple[int, bool]:
+        """Returns how many batches the next call of `run` should take, and if it compiles.
+
+        A batch that triggers a compilation runs alone: its time is not taken for that of a step.
+        XLA compiles for each length of a batch, TensorFlow alone once.
+
+        Args:
+          lengths: those of the next batches, at least one.
+        """
+        needed = [length if self._by_length else 0 for length in lengths]
+        ready = sum(1 for _ in itertools.takewhile(self._ready.__contains__, needed))
+        self._ready.add(needed[0])
+        return max(ready, 1), not ready
+
+    def describe(self, length: Length) -> str:
+        """Words for what is compiled for batches of a length."""
+        numbers = " and ".join(map(str, length)) if isinstance(length, tuple) else length
+        at = f" for {numbers} tokens" if self._by_length else ""
+        return f"the step of phase {self.phase.settings.name!r}{at}"
 
     def _run(self, iterator, steps, sampled):
         """Up to `steps` steps without the host; stops at the first that is not finite.
@@ -185,7 +210,7 @@ class TrainStep:
         row_start = batch.pop(ROW_START) + tf.cast(part * rows, tf.int64)
         batch = {key: value[part * rows : (part + 1) * rows] for key, value in batch.items()}
         with random_scope(self.seed, tf.identity(self.counters.step), row_start):
-            batch = self.task.prepare(batch)
+            batch = self.task.prepare(batch, training=True)
             outputs = self._outputs(batch)
         weights, losses = self.task.weights(batch), self.task.losses(batch, outputs)
         counted = [tf.where(weights[name] > 0, losses[name], 0) for name in losses]
@@ -194,7 +219,7 @@ class TrainStep:
     def _outputs(self, batch: Batch):
         if FEATURES in batch:
             return self.model.head(batch[FEATURES], training=True)
-        inputs = {key: batch[key] for key in INPUTS}
+        inputs = {key: batch[key] for key in self.task.inputs}
         return self.model(inputs, training=True, **self._options)
 
     @tf.autograph.experimental.do_not_convert  # as in Keras's fit: the model is traced much sooner
@@ -264,7 +289,7 @@ class TrainStep:
     def _weight_sums(self, batch: Batch) -> dict[str, tf.Tensor]:
         """The sum of the weights of each loss over this replica's rows, by its name."""
         with random_scope(self.seed, tf.identity(self.counters.step), batch[ROW_START]):
-            weights = self.task.weights(self.task.prepare(batch))
+            weights = self.task.weights(self.task.prepare(batch, training=True))
         dtype = self.variables[0].dtype
         return {name: tf.reduce_sum(tf.cast(each, dtype)) for name, each in weights.items()}
 
@@ -308,7 +333,7 @@ class TrainStep:
         with place, fusing(self._fuses), compiling(self._compiles):
             with tape:
                 tape.watch(self.variables)
-                prepared = self.task.prepare(batch)
+                prepared = self.task.prepare(batch, training=True)
                 sums = weighted_sums(self.task, prepared, self._outputs(prepared))
                 loss_sum, weight_sum = sums[0]
                 if shares:

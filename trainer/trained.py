@@ -69,7 +69,10 @@ class TrainedModel:
         pretrained = self.derived["pretrained"]
         where = f"pretrained model {self.config.model.pretrained!r}"
         kind, model = self.task.kind, self.config.model
-        shape = families.architecture(pretrained, model, where, kind) if pretrained else None
+        longest = self.task.longest_target
+        shape = (
+            families.architecture(pretrained, model, where, kind, longest) if pretrained else None
+        )
         sizes = self.config, vocabulary_size(self.tokenizer), self.task.outputs, shape, kind
         # Before a table of that size is made.
         size.check_stored(size.shapes(*sizes), store, self.step, str(workdir.config_file))

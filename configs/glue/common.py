@@ -19,6 +19,7 @@ def experiment(
     epochs: float,
     learning_rate: float = 2e-4,
     batch: int = 16,
+    head: str = "native",
 ) -> Experiment:
     """The experiment of a task.
 
@@ -30,6 +31,8 @@ def experiment(
       metric: chooses the best weights.
       epochs, learning_rate: of the phase in which everything trains.
       batch: rows of a step.
+      head: what the label is read from: "native", the first token's vector, which an export for
+        transformers needs, or "mean" of all tokens, by which this MiniLM was trained before.
     """
     data = Data(max_length=128, cut="head", buckets=16, validation_share=0.1)
     data.source = source
@@ -47,7 +50,7 @@ def experiment(
     )
     return Experiment(
         data=data,
-        model=Model(pretrained="data/minilm", head="native"),
+        model=Model(pretrained="data/minilm", head=head),
         task=task,
         optimizer=Optimizer(beta2=0.98),
         phases=[whole],

@@ -17,6 +17,7 @@ from trainer import config
 from trainer.data import cache, store
 from trainer.data.encode import TextEncoder
 from trainer.data.progress import bar
+from trainer.data.subwords import Subwords
 from trainer.errors import UserError
 from trainer.storage.disk import seal_of
 
@@ -77,7 +78,7 @@ def test_pairs_have_token_types_and_empty_texts_are_kept(tokenizer, tmp_path):
     assert split.empty_count == 1
     assert split.lengths.tolist() == [7, 3, 4]
     assert batch["token_type_ids"].tolist()[:2] == [[0, 0, 0, 0, 1, 1, 1, 0], [0, 0, 1] + [0] * 5]
-    expected = tokenizer("good film", "bad man")
+    expected = tokenizer.for_transformers()("good film", "bad man")
     assert batch["input_ids"][0, :7].tolist() == expected["input_ids"]
     assert batch["token_type_ids"][0, :7].tolist() == expected["token_type_ids"]
 
@@ -86,7 +87,7 @@ def test_ids_beyond_the_number_of_tokens_are_kept(source, tokenizer, data, tmp_p
     vocab = {"[UNK]": 0, "good": 7, "film": 70_000}
     backend = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    gaps = type(tokenizer)(tokenizer_object=backend, unk_token="[UNK]")
+    gaps = Subwords(backend, {"unk_token": "[UNK]"}, {})
     split = load_or_build(source, "train", gaps, data, tmp_path)
     batch = gather(split, np.arange(len(split)), 16)
     assert set(batch["input_ids"].flat) == set(vocab.values())
@@ -97,7 +98,12 @@ def test_it_is_built_once_and_again_when_something_changed(
 ):
     built = []
     write = cache._write
-    monkeypatch.setattr(cache, "_write", lambda *args: built.append(1) or write(*args))
+
+    def counted(*args, **more):
+        built.append(1)
+        return write(*args, **more)
+
+    monkeypatch.setattr(cache, "_write", counted)
 
     def load(split="train"):
         load_or_build(source, split, tokenizer, data, tmp_path)
@@ -108,7 +114,7 @@ def test_it_is_built_once_and_again_when_something_changed(
     assert load() == 3
     data.max_length = 10
     assert load() == 4
-    tokenizer = type(tokenizer)(tokenizer_object=tokenizer.backend_tokenizer, pad_token="film")
+    tokenizer = Subwords(tokenizer.backend_tokenizer, {"pad_token": "film"}, {})
     assert load() == 5
 
 

@@ -119,6 +119,6 @@ def test_a_sentence_without_end_is_refused(monkeypatch):
 
 def test_the_endings_of_a_file_of_words_are_named():
     columns = [Column("words", "0", WORDS)]
-    said = r"must end in \.csv, \.tsv, \.jsonl, \.txt, \.conll, \.iob, \.bio, or in one of them"
+    said = r"must end in \.csv, \.tsv, \.jsonl, \.parquet, \.txt, \.conll, \.iob, \.bio, or in one"
     with pytest.raises(UserError, match=said):
         FileRecords("train", Path("a.xml"), columns, Data())

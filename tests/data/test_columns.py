@@ -110,6 +110,13 @@ def test_what_is_no_label(cell):
     assert "tag 'name' must be text or a whole number, is" in refused(TAGS, ["O", cell])
 
 
+def test_labels_that_are_decimals_are_pointed_to_a_regression():
+    assert refused(LABEL, 5.5).endswith(
+        "is 5.5: a regression, as in configs/files.py:regression, learns such numbers"
+    )
+    assert "regression" not in refused(LABEL, None)
+
+
 @pytest.mark.parametrize("blank", ["", " ", "\t\n", "\u00a0"])
 def test_what_is_blank(blank):
     assert refused(LABEL, blank) == f"{WHERE}: the label is empty"

@@ -69,7 +69,7 @@ def test_a_format_that_is_named_goes_before_the_ending(tmp_path, kind, packed):
         assert cells(records(path, format=kind)) == FEW
 
 
-@pytest.mark.parametrize("name", ["rows", "rows.txt", "rows.parquet", "rows.gz", "csv"])
+@pytest.mark.parametrize("name", ["rows", "rows.txt", "rows.gz", "csv"])
 def test_an_ending_that_says_nothing(tmp_path, name):
     said = r"train='.*' must end in \.csv, \.tsv, \.jsonl, .* unless config\.data\.format does"
     with pytest.raises(UserError, match=said):

@@ -6,7 +6,7 @@ import pytest
 
 from trainer import config
 from trainer.data.columns import TEXT, Column
-from trainer.data.files import open_records
+from trainer.data.many_files import open_records
 from trainer.errors import UserError
 
 COLUMNS = [Column("text", "text", TEXT)]
@@ -21,7 +21,7 @@ def _write(path, text):
 def _read(**fields) -> str:
     """The text in the file that is found for train."""
     data = config.Data(source="files", train="train.csv", test="", **fields)
-    records, _ = open_records(data, COLUMNS)
+    records, _ = open_records(data, COLUMNS, config.sets(data))
     (row,) = records["train"].rows()
     return row["text"]
 
@@ -61,10 +61,11 @@ def test_a_whole_path_is_taken_as_it_is(tmp_path):
         data_dir=str(tmp_path / "a"),
         test="",
     )
-    (row,) = open_records(data, COLUMNS)[0]["train"].rows()
+    (row,) = open_records(data, COLUMNS, config.sets(data))[0]["train"].rows()
     assert row["text"] == "outside"
 
 
 def test_what_is_nowhere_is_looked_for_where_it_should_be(tmp_path):
-    with pytest.raises(UserError, match=rf"cannot read file {tmp_path}/train\.csv: No such file"):
+    said = rf"no such file or folder at {tmp_path}/train\.csv: correct"
+    with pytest.raises(UserError, match=said):
         _read(data_dir=str(tmp_path), name="glue/CoLA")

@@ -34,6 +34,56 @@ def test_buckets_are_the_best_of_all_choices(count):
     assert list(found) == sorted(set(found))
 
 
+def pairs(count: int = 530) -> np.ndarray:
+    """Lengths of sources and of targets that go with them."""
+    random = np.random.default_rng(1)
+    sources = random.integers(3, 60, count)
+    return np.stack([sources, sources + random.integers(-2, 8, count)], 1).astype(np.int32)
+
+
+@pytest.mark.parametrize("size", [7, 64])
+def test_examples_with_targets_are_padded_on_both_axes(size):
+    sizes = pairs()
+    buckets = plan.buckets_for(sizes, 6)
+    assert [len(each) <= 6 for each in buckets] == [True, True]
+    made = plan.TrainPlan(sizes, size, buckets, seed=3)
+    batches = [made.batch(step) for step in range(made.steps_per_epoch)]
+    rows = np.concatenate([rows for rows, _ in batches])
+    assert sorted(rows[rows >= 0]) == list(range(530))
+    for of_batch, (source, target) in batches:
+        longest = sizes[of_batch[of_batch >= 0]].max(0)
+        assert longest[0] <= source in buckets[0]
+        assert longest[1] <= target in buckets[1]
+    slots = sum(len(of_batch) * sum(length) for of_batch, length in batches)
+    assert made.padding == pytest.approx(1 - sizes.sum() / slots)
+    again = plan.TrainPlan(sizes, size, buckets, seed=3).batch(5)
+    np.testing.assert_array_equal(again[0], batches[5][0])
+    scored = plan.evaluation_batches(sizes, size, buckets)
+    rows = np.concatenate([rows for rows, _ in scored])
+    assert sorted(rows[rows >= 0]) == list(range(530))
+    assert all((sizes[r[r >= 0]].max(0) <= length).all() for r, length in scored)
+
+
+def test_padding_of_many_pairs_is_small():
+    """Of as many sentences as Multi30k has; the issue of padding is that both lengths are short."""
+    random = np.random.default_rng(0)
+    sources = np.clip(random.normal(17, 5, 29_000), 6, 60)
+    sizes = np.stack([sources, np.clip(sources + random.normal(0, 3, 29_000), 4, 70)], 1)
+    sizes = sizes.astype(np.int32)
+    assert plan.TrainPlan(sizes, 64, plan.buckets_for(sizes, 16), seed=0).padding < 0.05
+
+
+def test_longer_examples_get_a_bucket_of_their_own():
+    buckets = plan.buckets_for(pairs(), 2)
+    longer = plan.with_longer(buckets, np.array([[61, 3], [5, 90]]), (96, 88))
+    assert [each[-1] for each in longer] == [64, 88]
+    assert plan.with_longer((8, 16), np.array([[20]]), (384, 0)) == (8, 16, 24)
+    assert plan.with_longer((8, 16), np.array([[15]]), (12, 0)) == (8, 12)
+    stored = [list(each) for each in buckets]
+    assert plan.as_buckets(stored) == buckets
+    assert plan.as_buckets([8, 16]) == (8, 16)
+
+
 def test_buckets_of_few_lengths():
     assert plan.bucket_lengths(np.array([5, 5]), 8) == (8,)
     assert plan.bucket_lengths(np.array([0]), 1) == (8,)

@@ -211,3 +211,8 @@ def test_cells_under_an_empty_file():
     assert "has no column 'text'; its columns: none" in refused(b"", TSV)
     assert "its columns: none" in refused(b"\n\n", CSV)
     assert read(b"text\tlabel\n", TSV) == []
+
+
+def test_semicolons_between_cells_are_told():
+    said = refused(b"id;text;label\n1;a film, and more;good\n", CSV)
+    assert "header is one column, 'id;text;label': if ; stands between cells, save" in said

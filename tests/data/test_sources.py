@@ -7,7 +7,7 @@ import pytest
 
 from tests.data.conftest import ROWS, gold_of, opened, write_csv
 from trainer import config
-from trainer.data import sources
+from trainer.data import survey
 from trainer.errors import UserError
 
 
@@ -37,8 +37,8 @@ def test_validation_is_cut_from_train_by_text(make_files):
 
 def test_the_cut_is_by_a_hash_of_its_own():
     """A dataset may itself be cut by the sha256 of its texts, as the sample is."""
-    assert sources.text_share("a") == int("efe1b0acbf83449e", 16) / 2**64
-    assert sources.text_share("a", "") != sources.text_share("a")
+    assert survey.place_of("a") == int("efe1b0acbf83449e", 16) / 2**64
+    assert survey.place_of("a", "") != survey.place_of("a")
 
 
 def test_a_fingerprint_is_of_content_and_settings(make_files, tmp_path):
@@ -52,6 +52,9 @@ def test_a_fingerprint_is_of_content_and_settings(make_files, tmp_path):
     assert base.fingerprint("test") == other.fingerprint("test")
     changed = opened(make_files(train=[*ROWS, ("one more", "good")]))
     assert base.fingerprint("train") != changed.fingerprint("train")
+    balanced = opened(make_files(), class_weights=("balanced",))
+    assert balanced.facts["counts"]
+    assert base.fingerprint("test") == balanced.fingerprint("test")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +140,10 @@ def test_a_bad_file_is_named_with_its_row(make_files, tmp_path):
 
 
 def test_missing_files_and_single_labels_are_refused(make_files, tmp_path):
-    with pytest.raises(UserError, match=r"cannot read file .*nowhere.csv: No such file"):
+    with pytest.raises(
+        UserError,
+        match=r"csv': there is no such file or folder: correct .* --config.data.validation=$",
+    ):
         opened(make_files(test=ROWS[:2], validation=str(tmp_path / "nowhere.csv")))
     with pytest.raises(UserError, match="1 distinct labels: at least 2"):
         opened(make_files([("a", "x"), ("b", "x")]))

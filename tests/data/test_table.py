@@ -12,7 +12,7 @@ from trainer.data.progress import quiet
 from trainer.data.table import Table, mapped_tensors, piece_columns
 from trainer.errors import UserError
 from trainer.tasks.classification import Classification
-from trainer.tasks.task import Array, Piece, Task, check_arrays
+from trainer.tasks.task import TEXTS, Array, Piece, Task, check_arrays
 
 ARRAYS = {
     "label": Array("int32"),
@@ -53,6 +53,32 @@ def test_what_a_table_holds(table):
     assert {name: gold[name].dtype.name for name in ARRAYS} == {
         "label": "int32", "score": "float32", "tag": "int8", "share": "float64",
     }  # fmt: skip
+
+
+def test_targets_have_an_axis_of_their_own():
+    arrays = {"label": Array("int32"), "text": Array(TEXTS)}
+    made = [
+        each._replace(values={"label": 1, "text": text})
+        for each, text in zip(
+            [piece(0, [2, 9, 7, 3], 0, 2), piece(1, [2, 8, 8, 5, 3], 0, 4)],
+            ["ein Haus", "größer\n☃"],
+            strict=True,
+        )
+    ]
+    columns = piece_columns(made, arrays, np.dtype(np.int32))
+    table = Table({**columns, "rows": np.arange(2)}, arrays, 40, targets=True)
+    assert table.sizes.tolist() == [[2, 2], [4, 1]]
+    assert table.lengths.tolist() == [2, 4]
+    assert table.longest(np.array([0, 1])) == (4, 2)
+    batch = numbers(table.gather(tf.constant([1, -1, 0], tf.int64), (5, 2)))
+    assert batch["input_ids"] == [[2, 8, 8, 5, 40], [40] * 5, [2, 9, 40, 40, 40]]
+    assert batch["attention_mask"] == [[1, 1, 1, 1, 0], [1, 0, 0, 0, 0], [1, 1, 0, 0, 0]]
+    assert batch["target_ids"] == [[3, 40], [40, 40], [7, 3]]
+    assert batch["target_mask"] == [[1, 0], [0, 0], [1, 1]]
+    assert not np.any(batch["token_type_ids"])
+    assert "text" not in batch
+    assert [*table.gold["text"]] == ["ein Haus", "größer\n☃"]
+    assert [*table.gold_of(np.array([1]))["text"]] == ["größer\n☃"]
 
 
 def test_the_gold_of_some_rows(table):

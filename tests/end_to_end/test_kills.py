@@ -91,6 +91,10 @@ def test_killed_in_four_places_with_early_stopping(tmp_path, smoke, capsys):
     reference = run(*flags, f"--workdir={calm}")
     assert reference.status == 0, reference.stderr
     assert "ends at step" in reference.stderr, "no early stopping: make the first phase longer"
+    (at_the_end,) = re.findall(r"^step (\d+/\d+) test: ", reference.stderr, re.M)
+    assert len({*at_the_end.split("/")}) == 1, "a phase was shorter: so is the whole"
+    compiled = re.findall(r"^Compiling the step of phase '(.*)'$", reference.stderr, re.M)
+    assert compiled == [phase.name for phase in CONFIG.phases]
     flags = (*flags, f"--workdir={killed}")
     hits = [
         killed_at(place, flags)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from groups import Worker, local
-from programs import losses
+from programs import losses, replaced
 
 from configs.smoke import get_config
 
@@ -80,7 +80,7 @@ def test_100_steps_in_float64_agree_to_1e_8(tmp_path, smoke, capsys):
         train(folder, layout, flags)
     ring = tmp_path / "ring"
     for number, layout in enumerate(WIDE_RING, start=1):
-        train(ring, layout, (*flags, f"--config.max_steps={20 * number}"))
+        train(ring, layout, tuple(replaced(flags, f"--config.max_steps={20 * number}")))
     found = off([*folders, ring], 100)
     with capsys.disabled():
         print(f"\n100 steps in float64, {LAYOUTS} (workers, devices), and a ring: off by {found}")

@@ -9,7 +9,7 @@ from programs import assert_same_run, contents, newest, weights
 from test_device_counts import deviation
 from test_kills import killed_at
 
-from trainer.models.families import FAMILIES
+from trainer.models.family_tables import FAMILIES
 
 # Minutes in all: continuous integration runs them beside `make test`.
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
@@ -90,7 +90,7 @@ def test_1_2_and_4_devices_agree_to_1e_5(tmp_path, cache, capsys):
     assert off.max() <= 1e-5
 
 
-@pytest.mark.parametrize("layout", ["google", "gpt2", "albert"])
+@pytest.mark.parametrize("layout", ["google", "gpt2", "llama", "albert"])
 def test_the_head_phase_hands_the_encoder_out_as_it_came(launch, tmp_path, cache, layout):
     kind = "bert" if layout == "google" else layout
     folder = folders.copy(kind, tmp_path / kind)

@@ -24,7 +24,7 @@ def _batches(order):
 def _evaluator(strategy, task=None):
     with strategy.scope():
         model = tiny.classifier(tiny.model_settings(depth=0))
-    return Evaluator(strategy, model, task or tiny.classification())
+    return Evaluator(strategy, model, task or tiny.classification(), seed=0)
 
 
 def _run(evaluator, batches, examples=EXAMPLES, stop=lambda: False, advance=lambda _: None):

@@ -189,7 +189,7 @@ def test_what_no_evaluation_gives_is_refused(tmp_path, name, value, said):
 
 def test_other_arrays_are_refused(tmp_path):
     path = tmp_path / "test.npz"
-    said = "it must hold gold, losses, weights, answers, notes and nothing else"
+    said = "it must hold gold, losses, weights, answers, measures, notes and nothing else"
     for held in (
         {**arrays(), "more": np.zeros(2)},
         {**arrays(), "more.logits": np.zeros(2)},

@@ -14,6 +14,7 @@ from trainer.config import Data, Experiment, Model
 from trainer.export.card import Card, code, number, prose, words, write_card
 from trainer.storage.workdir import Workdir
 from trainer.tasks.calibration import Calibration
+from trainer.tasks.regression import Regression
 
 HOSTILE = (
     *("a|b", "`", "``a``", "<script>alert(1)</script>", "</code><img src=x onerror=alert(1)>"),
@@ -162,6 +163,15 @@ def test_a_hostile_run_changes_nothing_but_its_own_words(tmp_path, format_, valu
     ):
         assert row in page.rows
     assert f"python {said}" in page.texts["p"][-1]
+
+
+def test_the_unit_of_the_outputs_is_said(tmp_path):
+    config = Experiment(task=Regression(standardized=True))
+    derived = {"facts": {"mean": 212.5, "deviation": 80.0}}
+    write_card(Card(Workdir(tmp_path), config, derived, 9), tmp_path, "keras")
+    said = Page((tmp_path / "README.md").read_text(encoding="utf-8")).texts["p"]
+    end = "gives the task's outputs; a score is an output times 80, plus 212.5."
+    assert any(each.replace("\n", " ").endswith(end) for each in said), said
 
 
 def test_many_labels_are_cut(tmp_path):

@@ -171,7 +171,7 @@ def test_texts_are_utf_8_whatever_the_locale():
     """Python's own choice of an encoding is ASCII in the C locale without its UTF-8 mode."""
     unnamed = [
         f"{file.relative_to(ROOT)}:{node.lineno}"
-        for folder in ("trainer", "launch", "scripts")
+        for folder in ("trainer", "thaw", "launch", "scripts")
         for file in sorted((ROOT / folder).rglob("*.py"))
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call)

@@ -1,11 +1,12 @@
 """Export to Hugging Face: what is written, that it comes back in bit for bit, what is refused."""
 
 import contextlib
+import functools
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -20,7 +21,7 @@ from transformers import AutoConfig, AutoTokenizer
 from trainer.data.tokenizers import load_tokenizer
 from trainer.errors import UserError
 from trainer.export.huggingface import to_hugging_face
-from trainer.models.families import FAMILIES
+from trainer.models.family_tables import FAMILIES
 from trainer.storage.workdir import Workdir
 from trainer.tasks.regression import Regression
 
@@ -29,7 +30,8 @@ WITH_HEAD = (
     "electra_base",
     *(f"{name}_tokens" for name in folders.FAMILIES),
 )
-WITHOUT_HEAD = ("minilm", "bert_pretraining", "gpt2_base")
+DECODERS = ("gpt2", "llama")
+WITHOUT_HEAD = ("minilm", "bert_pretraining", "gpt2_base", "llama_base")
 TEXTS = ["a good film number 13", "bad", "", "number 7 is no film"]
 
 
@@ -39,12 +41,25 @@ def bert(tmp_path) -> Workdir:
     return begun(folders.copy("bert", tmp_path / "bert"), tmp_path / "run")
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Callable[[str], tuple[Path, Workdir, Path]]:
+    """Call it with a layout: its folder, a run that began with it, the export; only to be read."""
+
+    @functools.cache
+    def made(layout: str) -> tuple[Path, Workdir, Path]:
+        place = tmp_path_factory.mktemp("made")
+        folder = folders.copy(layout, place / layout)
+        folders.change(folder, auto_map={"AutoModel": "own.Model"}, dtype="float16")
+        run = begun(folder, place / "run", kind_of(layout))
+        assert to_hugging_face(run, place / "exported") == STEP
+        return folder, run, place / "exported"
+
+    return made
+
+
 @pytest.mark.parametrize("layout", [*WITH_HEAD, *WITHOUT_HEAD])
-def test_weights_that_did_not_change_are_those_that_came(tmp_path, layout):
-    folder = folders.copy(layout, tmp_path / layout)
-    kind, output = kind_of(layout), tmp_path / "exported"
-    run = begun(folder, tmp_path / "run", kind)
-    assert to_hugging_face(run, output) == STEP
+def test_weights_that_did_not_change_are_those_that_came(made, layout):
+    folder, run, output = made(layout)
     exported, came = folders.tensors(output), folders.tensors(folder)
     if layout in WITH_HEAD:
         assert exported.keys() == came.keys()
@@ -52,7 +67,7 @@ def test_weights_that_did_not_change_are_those_that_came(tmp_path, layout):
             assert (value.shape, value.dtype) == (came[name].shape, came[name].dtype)
             assert value.tobytes() == came[name].tobytes(), name
     # And back in.
-    ours, said = loaded(output, kind)
+    ours, said = loaded(output, kind_of(layout))
     assert "start afresh: none; tensors not used: none" in said
     saved = run.best.values(STEP, [f"model/{name}" for name in ours])
     assert [n for n in ours if ours[n].numpy().tobytes() != saved[f"model/{n}"].tobytes()] == []
@@ -75,29 +90,26 @@ def test_a_head_of_the_tasks_own_is_refused(bert, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("layout", WITHOUT_HEAD)
-def test_the_encoder_alone_gets_the_names_of_a_classifier(tmp_path, layout):
-    folder = folders.copy(layout, tmp_path / layout)
-    to_hugging_face(begun(folder, tmp_path / "run"), tmp_path / "exported")
-    exported, came = folders.tensors(tmp_path / "exported"), folders.tensors(folder)
+def test_the_encoder_alone_gets_the_names_of_a_classifier(made, layout):
+    folder, _, output = made(layout)
+    exported, came = folders.tensors(output), folders.tensors(folder)
     kind = json.loads((folder / "config.json").read_text())["model_type"]
     prefix = FAMILIES[kind].prefix
     of_head = {name for name in exported if not name.startswith(prefix)}
     assert of_head == (
-        {"score.weight"} if kind == "gpt2" else {"classifier.weight", "classifier.bias"}
+        {"score.weight"} if kind in DECODERS else {"classifier.weight", "classifier.bias"}
     )
     for name in exported.keys() - of_head:
-        theirs = name if layout == "bert_pretraining" else name.removeprefix(prefix)
-        if theirs not in came:
-            theirs = theirs.replace(".weight", ".gamma").replace(".bias", ".beta")
+        names = [name, name.removeprefix(prefix)]
+        names += [each.replace(".weight", ".gamma").replace(".bias", ".beta") for each in names]
+        theirs = next(each for each in names if each in came)
         assert exported[name].tobytes() == came[theirs].tobytes(), name
 
 
 @pytest.mark.parametrize("layout", [*WITH_HEAD, *WITHOUT_HEAD])
-def test_config_and_tokenizer_open_in_transformers(tmp_path, layout):
-    folder = folders.copy(layout, tmp_path / layout)
-    folders.change(folder, auto_map={"AutoModel": "own.Model"}, dtype="float16")
-    kind, output = kind_of(layout), tmp_path / "exported"
-    to_hugging_face(begun(folder, tmp_path / "run", kind), output)
+def test_config_and_tokenizer_open_in_transformers(made, layout):
+    folder, _, output = made(layout)
+    kind = kind_of(layout)
     config, before = AutoConfig.from_pretrained(output), AutoConfig.from_pretrained(folder)
     names = TASKS[kind][2]
     assert config.id2label == dict(enumerate(names))
@@ -109,17 +121,24 @@ def test_config_and_tokenizer_open_in_transformers(tmp_path, layout):
     assert "auto_map" not in (output / "config.json").read_text()
     assert str(config.dtype).endswith("float32")
     new = {"id2label", "label2id", "architectures", "problem_type", "dtype", "auto_map"}
-    new |= {"_name_or_path"} | ({"pad_token_id"} if config.model_type == "gpt2" else set())
+    decoder = config.model_type in DECODERS
+    new |= {"_name_or_path"} | ({"pad_token_id"} if decoder else set())
     ours, theirs = config.to_dict(), before.to_dict()
     same = sorted((ours.keys() | theirs.keys()) - new)
     assert [field for field in same if ours.get(field) != theirs.get(field)] == []
 
     tokenizer = AutoTokenizer.from_pretrained(output)
-    assert tokenizer(TEXTS)["input_ids"] == load_tokenizer(folder)(TEXTS)["input_ids"]
+    assert (
+        tokenizer(TEXTS)["input_ids"]
+        == load_tokenizer(folder).for_transformers()(TEXTS)["input_ids"]
+    )
     assert tokenizer.pad_token_id is not None
-    if layout != "gpt2_tokens":  # GPT-2 finds the last token by it, where it needs that
+    if not (decoder and tokens):  # a decoder finds the last token by it, where it needs that
         assert config.pad_token_id == tokenizer.pad_token_id
-    assert load_tokenizer(output)(TEXTS)["input_ids"] == tokenizer(TEXTS)["input_ids"]
+    assert (
+        load_tokenizer(output).for_transformers()(TEXTS)["input_ids"]
+        == tokenizer(TEXTS)["input_ids"]
+    )
     assert {"config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json"} <= {
         path.name for path in output.iterdir()
     }
@@ -170,7 +189,7 @@ def test_a_head_for_tokens_of_ours_is_as_the_native_one(tmp_path):
     assert "start afresh: none" in loaded(tmp_path / "exported", "tokens")[1]
     deeper = begun(folder, tmp_path / "deeper", "tokens", head="mean+max", head_width=16)
     said = refused(deeper, tmp_path / "other")
-    assert "config.model.head='mean+max' and head_width=16, which BertForTokenClassif" in said
+    assert "cannot hold config.model.head='mean+max' and head_width=16: train with" in said
 
 
 def test_the_tokenizer_keeps_what_no_class_of_transformers_does(tmp_path):
@@ -224,8 +243,10 @@ def refused(run: Workdir, output: Path) -> str:
 def test_a_head_that_transformers_cannot_hold(tmp_path, head):
     run = begun(folders.copy("bert", tmp_path / "bert"), tmp_path / "run", head=head)
     said = refused(run, tmp_path / "exported")
-    assert f"has config.model.head={head!r}, which BertForSequenceClassification" in said
-    assert said.endswith("cannot hold: train with head='native'")
+    assert said == (
+        f"--workdir={run.path}: BertForSequenceClassification of transformers cannot hold"
+        f" config.model.head={head!r}: train with head='native'"
+    )
     assert not (tmp_path / "exported").exists()
 
 
@@ -234,7 +255,10 @@ def test_a_model_from_scratch(tmp_path):
         folders.copy("bert", tmp_path / "bert"), tmp_path / "run", pretrained="", head="cls"
     )
     said = refused(run, tmp_path / "exported")
-    assert "only runs with config.model.pretrained can be exported to huggingface" in said
+    assert said.endswith(
+        "only runs that began with a pretrained model, and language models, can be exported to"
+        " huggingface: export it to savedmodel or keras"
+    )
     assert not (tmp_path / "exported").exists()
 
 
@@ -257,7 +281,9 @@ def test_a_place_that_is_taken(bert, tmp_path):
         else:
             path.write_text("mine")
         before = path.stat().st_mtime_ns
-        assert f"--output={path} is there already: choose another" in refused(bert, path)
+        assert f"--output={path} is there already: remove it, or choose another" in refused(
+            bert, path
+        )
         assert path.stat().st_mtime_ns == before
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["mine.txt"]
 
@@ -359,7 +385,9 @@ def test_a_trained_model_goes_out_and_comes_back(launch, tmp_path, cache):
 
     ended = export(launch, workdir, output, "--format=huggingface")
     assert ended.status == 2
-    assert ended.stderr == f"error: --output={output} is there already: choose another folder\n"
+    assert (
+        ended.stderr == f"error: --output={output} is there already: remove it, or choose another\n"
+    )
     before = sorted(path.name for path in tmp_path.iterdir())
     for flags in (["--format=pickle"], []):
         ended = export(launch, workdir, tmp_path / "other", *flags)

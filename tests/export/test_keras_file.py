@@ -18,6 +18,10 @@ SHAPES = {
     "pre": {"norm": "pre", "causal": True, "head": Head("last", bias=False)},
     "shared": {"shared": True, "embedding_width": 4, "token_types": 2},
     "tokens": {"head": Head("tokens"), "norm": "pre"},
+    "llama": {
+        **{"norm_kind": "rms", "positions": "rotary", "kv_heads": 1, "head_dim": 6},
+        **{"gated_ffn": True, "attention_biases": False, "ffn_biases": False},
+    },
     "hidden": {"head": Head("cls", 6), "output_dropouts": ("ffn",)},
 }
 

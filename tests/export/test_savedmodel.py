@@ -21,7 +21,8 @@ ANSWER = """
 import json, sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("trainer", "launch", "transformers", "tokenizers", "keras"):
+        ours = ("trainer", "thaw", "launch")
+        if name.split(".")[0] in (*ours, "transformers", "tokenizers", "keras"):
             if name.split(".")[0] != "keras":
                 raise ImportError(f"{name} is not to be had here")
 sys.meta_path.insert(0, Blocked())

@@ -1,6 +1,7 @@
 """Token ids made in a TensorFlow graph are those of the tokenizer in training."""
 
 import collections
+import importlib.util
 import itertools
 import os
 import sys
@@ -16,6 +17,7 @@ from trainer.config import Data, Tokenizer
 from trainer.data.encode import TextEncoder
 from trainer.data.sources import open_source
 from trainer.data.tokenizers import load_tokenizer, train_tokenizer
+from trainer.export import tokenizing
 from trainer.export.wordpiece import GraphTokenizer, why_not
 from trainer.tasks.classification import Classification
 
@@ -69,6 +71,17 @@ def test_bytes_that_are_no_text_and_no_texts_at_all():
 def test_another_kind_is_named(kind):
     assert "not BERT's WordPiece" in why_not(trained(kind=kind))
     assert why_not(trained()) == ""
+    task = Classification()
+    assert ("kind BPE" in tokenizing.why_no_texts(task, trained(kind=kind))) == (kind == "bpe")
+
+
+def test_tensorflow_text_is_needed_for_texts_only(monkeypatch):
+    plain, pairs = Classification(), Classification(text_pair="more")
+    own, other = trained(), trained(kind="bpe")
+    asked = ((plain, own), (pairs, own), (plain, other))
+    assert [tokenizing.can_write(*each) for each in asked] == [True, True, True]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert [tokenizing.can_write(*each) for each in asked] == [False, True, True]
 
 
 def test_other_steps_than_berts_are_named():

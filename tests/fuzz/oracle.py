@@ -129,7 +129,10 @@ def _written(case: Input, folder: Path, before: dict[str, str], status: int) -> 
     """Files that were written and should not be there."""
     after = contents(folder)
     changed = sorted(
-        path for path in before.keys() | after.keys() if before.get(path) != after.get(path)
+        path
+        for path in before.keys() | after.keys()
+        # Python's own bytecode of what TensorFlow writes for autograph is nobody's output.
+        if before.get(path) != after.get(path) and "__pycache__" not in Path(path).parts
     )
     left = [p for p in changed if _UNFINISHED.search(Path(p).name) and p in after]
     if left:

@@ -14,7 +14,7 @@ QUICK = Path(__file__).with_name("quick.py")
 ROWS = [(f"{word} film number {i}", word) for i in range(12) for word in ("good", "bad")]
 TOKENIZERS = ("bert", "roberta", "gpt2", "albert", "xlm_roberta")
 ASKED = ("a good film", "", "bad \U0001f642")
-MODELS = ("bert", "distilbert", "roberta", "electra", "albert", "gpt2")
+MODELS = ("bert", "distilbert", "roberta", "electra", "albert", "gpt2", "llama")
 
 
 class Samples:

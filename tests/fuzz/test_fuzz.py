@@ -9,7 +9,7 @@ from fuzz.driver import DOORS, Fuzz, failure
 SEED = 0
 SECONDS = 120  # tests may run beside others: `make fuzz` says what hangs
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.long]
 
 
 @pytest.mark.timeout(1800)  # 205 inputs, each with a limit of its own

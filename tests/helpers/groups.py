@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from programs import ROOT, Ended, environment
+from programs import ROOT, Ended, environment, last_of_each
 
 PATIENCE = 120.0  # seconds for anything that is waited for
 
@@ -81,7 +81,7 @@ class Group:
     ) -> Worker:
         """Starts a worker; `more` is added to its environment."""
         place = (f"--hosts={','.join(self.addresses)}", f"--index={index}")
-        whole = (sys.executable, *command, *flags, *place)
+        whole = (sys.executable, *command, *last_of_each(flags), *place)
         worker = Worker(whole, self.folder / f"worker{index}.txt", **more)
         self.workers[index] = worker
         return worker

@@ -15,11 +15,18 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 from programs import ROOT
-from transformers import AlbertTokenizer, XLMRobertaTokenizer
+from transformers import AlbertTokenizer, T5Tokenizer, XLMRobertaTokenizer
 
 LAYOUTS = ROOT / "tests" / "models" / "parity"
 # Those with a head for texts; NAME_tokens has one for tokens.
-FAMILIES = ("bert", "distilbert", "roberta", "xlm_roberta", "electra", "albert", "gpt2")
+FAMILIES = ("bert", "distilbert", "roberta", "xlm_roberta", "electra", "albert", "gpt2", "llama")
+KINDS = (
+    "tokens",
+    "masked",
+    "causal",
+    "replaced",
+    "text",
+)  # of heads, by how the layout's name ends
 WEIGHTS = "model.safetensors"
 CLASSES, POSITIONS = 3, 24
 GOOD, BAD = ("good", "fine"), ("bad", "poor")
@@ -34,8 +41,10 @@ SPACES = {"bpe": "\u0120", "unigram": "\u2581"}  # as they stand in vocabularies
 SPECIAL = {
     "roberta": ("<s>", "<pad>", "</s>", "<unk>", "<mask>"),
     "gpt2": ("!", "<|endoftext|>"),
+    "llama": ("!", "<|endoftext|>"),
     "albert": ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"),
     "xlm_roberta": ("<s>", "<pad>", "</s>", "<unk>"),
+    "t5": ("<pad>", "</s>", "<unk>"),
 }
 
 
@@ -45,17 +54,23 @@ def copy(layout: str, folder: Path, **changes: Any) -> Path:
     for name in ("config.json", WEIGHTS):
         shutil.copy(LAYOUTS / layout / name, folder)
     change(folder, **changes)
-    kind = layout.removesuffix("_base").removesuffix("_tokens")
+    kind = re.sub(f"(_base|_untied|_gated)?(_({'|'.join(KINDS)}))?$", "", layout)
     special = SPECIAL.get(kind, ())
-    if kind in ("roberta", "gpt2"):
+    if kind in ("roberta", "gpt2", "llama"):
         tokens = [*special, SPACES["bpe"], *LETTERS]
         (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
         (folder / "merges.txt").write_text("#version: 0.2\n")
-    elif kind in ("albert", "xlm_roberta"):
+        if kind == "llama":  # as SmolLM has it
+            said = json.dumps({"tokenizer_class": "GPT2Tokenizer"})
+            (folder / "tokenizer_config.json").write_text(said)
+    elif kind in ("albert", "xlm_roberta", "t5"):
         pieces = [(token, 0.0) for token in special]
         pieces += [(piece, -3.0) for piece in (SPACES["unigram"], *LETTERS)]
-        make = AlbertTokenizer if kind == "albert" else XLMRobertaTokenizer
-        make(vocab=pieces).save_pretrained(folder)
+        if kind == "t5":
+            T5Tokenizer(vocab=pieces, extra_ids=0).save_pretrained(folder)
+        else:
+            make = AlbertTokenizer if kind == "albert" else XLMRobertaTokenizer
+            make(vocab=pieces).save_pretrained(folder)
     else:
         (folder / "vocab.txt").write_text("\n".join(WORD_PIECES) + "\n")
     return folder
@@ -69,7 +84,8 @@ def change(folder: Path, **changes: Any) -> None:
 
 def kind_of(layout: str) -> str:
     """The kind of its head."""
-    return "tokens" if layout.endswith("_tokens") else "sequence"
+    ending = layout.rpartition("_")[2]
+    return ending if ending in KINDS else "sequence"
 
 
 def one_output(folder: Path) -> Path:
@@ -142,13 +158,45 @@ def google_name(name: str) -> str:
     return re.sub("LayerNorm/bias$", "LayerNorm/beta", name)
 
 
-def save_google(folder: Path, variables: Mapping[str, np.ndarray]) -> None:
-    """Writes bert_model.ckpt with variables by their plain names, as TensorFlow 1 did."""
+def as_mesh(t5: Path, folder: Path) -> Path:
+    """A T5 as text-to-text-transfer-transformer writes it, in a new folder: with slots."""
+    folder.mkdir()
+    variables: dict[str, np.ndarray] = {"global_step": np.array(7, np.int64)}
+    for name, value in tensors(t5).items():
+        theirs = mesh_name(name)
+        transposed = value.ndim == 2 and theirs != "shared/embedding"
+        variables[theirs] = value.T if transposed else value
+        variables |= {f"{theirs}_slot_{slot}": 0 * value[0] for slot in ("vr", "vc")}
+    assert {"encoder/block_000/layer_000/SelfAttention/q", "shared/embedding"} <= variables.keys()
+    assert "decoder/block_001/layer_002/DenseReluDense/wo/kernel" in variables
+    save_google(folder, variables, "model.ckpt-1000")
+    return folder
+
+
+def mesh_name(name: str) -> str:
+    """Mesh TensorFlow's name for a tensor of transformers' T5."""
+    others = {"shared.weight": "shared/embedding", "lm_head.weight": "decoder/logits/kernel"}
+    if name in others:
+        return others[name]
+    name = re.sub(r"block\.(\d+)\.", lambda found: f"block_{int(found[1]):03d}.", name)
+    name = re.sub(r"layer\.(\d+)\.", lambda found: f"layer_{int(found[1]):03d}.", name)
+    name = name.removesuffix(".weight").replace(".", "/")
+    if name.endswith("final_layer_norm"):
+        return name.replace("final_layer_norm", "rms_norm/scale")
+    if name.endswith("layer_norm"):
+        return f"{name}/scale"
+    return f"{name}/kernel" if "DenseReluDense" in name else name
+
+
+def save_google(
+    folder: Path, variables: Mapping[str, np.ndarray], name: str = "bert_model.ckpt"
+) -> None:
+    """Writes a checkpoint with variables by their plain names, as TensorFlow 1 did."""
     import tensorflow as tf
 
     names = sorted(variables)
     tf.raw_ops.SaveV2(
-        prefix=str(folder / "bert_model.ckpt"),
+        prefix=str(folder / name),
         tensor_names=names,
         shape_and_slices=[""] * len(names),
         tensors=[tf.constant(variables[name]) for name in names],

@@ -28,8 +28,8 @@ Job = dict[str, Any]
 """program, arguments; path: folders to import from as well; stdin, stdout, stderr: files.
 
 Optional: environment: variables by name, null for one to be removed; folder: to run in;
-nameless: as a user without a name; fresh: in a new Python; seconds, bytes: that all its processes
-may take, more ends them.
+nameless: as a user without a name; modules: a file for the names of the modules it imported;
+fresh: in a new Python; seconds, bytes: that all its processes may take, more ends them.
 """
 POLL_SECONDS = 0.02
 LONGEST_POLL = 0.5  # of longer ones the machine itself stood still
@@ -72,6 +72,8 @@ def run(job: Job) -> None:
     except BaseException:
         traceback.print_exc()
         status = 1
+    if "modules" in job:
+        Path(job["modules"]).write_text("\n".join(sys.modules), encoding="utf-8")
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -38,6 +38,21 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
 
 
+def replaced(flags: Sequence[object], *more: object) -> list[str]:
+    """The flags, without those that `more` has too, and then `more`: none is given twice."""
+    names = {str(flag).partition("=")[0] for flag in more}
+    kept = [str(flag) for flag in flags if str(flag).partition("=")[0] not in names]
+    return [*kept, *map(str, more)]
+
+
+def last_of_each(flags: Sequence[object]) -> list[str]:
+    """The flags, of those of one name the last: a program takes each once."""
+    found: list[str] = []
+    for flag in flags:
+        found = replaced(found, flag)
+    return found
+
+
 def run(*arguments: object, program: str = "launch.train", **options: Any) -> Ended:
     """`python -m program arguments`, in the root of the repository, to its end."""
     command = [sys.executable, "-m", program, *map(str, arguments)]

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import kubernetes_validate
-from kubeflow_trainer_api.models import JobsetV1alpha2FailurePolicyRule, JobsetV1alpha2JobSet
 
 JOB_SET = ("jobset.x-k8s.io/v1alpha2", "JobSet")
 VERSIONS = (
@@ -42,8 +41,10 @@ def check(document: dict[str, Any], version: str = VERSIONS[-1]) -> None:
 
 
 def _check_job_set(document: dict[str, Any]) -> None:
+    from kubeflow_trainer_api import models  # which takes seconds, in one process of several
+
     try:
-        known = JobsetV1alpha2JobSet.from_dict(document).to_dict()
+        known = models.JobsetV1alpha2JobSet.from_dict(document).to_dict()
     except ValueError as error:
         raise Refused(str(error)) from error
     if different := _difference(document, known):  # a model drops what it does not know
@@ -76,6 +77,8 @@ def _strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 @functools.cache
 def _described(version: str) -> dict[str, str]:
     """All that the schemas say of a key, by key."""
+    from kubeflow_trainer_api import models
+
     folder = importlib.resources.files("kubernetes_validate") / "kubernetes-json-schema"
     file = folder / f"v{version}.0-local-strict" / "_definitions.json"
     said = dict.fromkeys(CHOICES, "")
@@ -83,5 +86,5 @@ def _described(version: str) -> dict[str, str]:
         for key, schema in definition.get("properties", {}).items():
             if key in CHOICES:
                 said[key] += schema.get("description", "")
-    said["action"] += JobsetV1alpha2FailurePolicyRule.model_fields["action"].description
+    said["action"] += models.JobsetV1alpha2FailurePolicyRule.model_fields["action"].description
     return said

@@ -8,7 +8,8 @@ from absl import flags
 from programs import ROOT
 
 from launch import arguments
-from launch.arguments import check_config, with_flag_files
+from launch.arguments import with_flag_files
+from thaw.config_files import load
 from trainer.config import Experiment
 from trainer.errors import UserError
 
@@ -78,7 +79,7 @@ def test_a_config_file_that_fails_in_its_own_way(tmp_path, text, said):
     path = tmp_path / "odd.py"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=said) as caught:
-        check_config(str(path))
+        load(str(path), "--config")
     assert str(caught.value).startswith(f"--config={path}")
     assert len(str(caught.value)) < 600
 
@@ -96,13 +97,13 @@ def test_a_config_file_that_fails_in_its_own_way(tmp_path, text, said):
 )
 def test_a_config_that_is_no_file(text, said):
     with pytest.raises(UserError, match=said):
-        check_config(text)
+        load(text, "--config")
 
 
 def test_a_config_is_made_with_its_argument(tmp_path):
     path = tmp_path / "seed.py"
     path.write_text(HEAD + "def get_config(seed):\n    return Experiment(seed=int(seed))\n")
-    assert check_config(f"{path}:7").seed == 7
+    assert load(f"{path}:7", "--config").seed == 7
 
 
 TASK = """from __future__ import annotations
@@ -124,16 +125,16 @@ def test_fields_of_a_task_have_types_where_their_annotations_are_texts(tmp_path)
     """Or no flag could change them."""
     path = tmp_path / "own.py"
     path.write_text(TASK.format(names="tuple[str, ...]"))
-    kinds = {spec.name: spec.type for spec in dataclasses.fields(check_config(str(path)).task)}
+    kinds = {spec.name: spec.type for spec in dataclasses.fields(load(str(path), "--config").task)}
     assert kinds == {"margin": float, "names": tuple[str, ...]}
     kinds = {
         spec.type
-        for spec in dataclasses.fields(check_config(str(ROOT / "configs" / "smoke.py")).task)
+        for spec in dataclasses.fields(load(str(ROOT / "configs" / "smoke.py"), "--config").task)
     }
-    assert kinds == {str, float, bool, tuple[str, ...], tuple[float, ...]}
+    assert kinds == {str, float, bool, tuple[str, ...], tuple[float | str, ...]}
     path.write_text(TASK.format(names="Nowhere"))
     with pytest.raises(UserError, match=r"own\.py: config\.task: NameError: .*Nowhere"):
-        check_config(str(path))
+        load(str(path), "--config")
 
 
 def test_flag_files(tmp_path):
@@ -189,5 +190,14 @@ def test_an_integer_of_5000_digits(launch, few):
     assert ended.status == 2
     assert len(ended.stderr) < 1200
     assert ended.stderr.startswith("error: flag --config.seed=999")
-    assert ended.stderr.endswith("--help lists the flags\n")
+    assert ended.stderr.endswith("; --print_config shows what it may be\n")
     assert not few.workdir.exists()
+
+
+def test_nothing_behind_the_equals_sign_is_no_element_of_a_tuple():
+    config = Experiment()
+    config.data.exclude = config.phases[0].train = ("",)
+    config.data.mixture = ("", "b")
+    arguments.emptied(config)
+    assert config.data.exclude == config.phases[0].train == ()
+    assert config.data.mixture == ("", "b")

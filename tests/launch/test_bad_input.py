@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from programs import ROOT, contents, environment, newest, run
+from programs import ROOT, contents, environment, newest, replaced, run
 
-from trainer.data.sources import text_share
+from trainer.data.survey import place_of
 
 CONFIGS = {
     "raises": "def get_config():\n    return 1 / 0\n",
@@ -81,6 +81,7 @@ def only_line(stderr: str, workdir: Path, before: dict | None) -> str:
         ("--config.task.loss=least_squares", "not one of: cross_entropy, focal"),
         ("--config.task.class_weights=(1.0,)", "class_weights has 1 values, the data 2"),
         ("--config.evaluation.metric=speed", "evaluation.metric='speed' is not one of: loss"),
+        ("--config.evaluation.metric=f1_macro", r"='f1_macro' is not one of: .*: is it f1\?$"),
         ("--config.runtime.gpus=(99,)", r"names GPU 99, this machine has \d"),
         ("--nosuch=1", "nosuch"),
         ("--cpu_devices=none", "cpu_devices"),
@@ -134,13 +135,13 @@ def test_a_wrong_config_file(launch, few, tmp_path, name, said):
 def test_missing_data(launch, few):
     few.train.unlink()
     line = refused(launch, few)
-    assert f"cannot read file {few.train}: No such file or directory" in line
+    assert f"config.data.train='{few.train}': there is no such file or folder" in line
 
 
 def test_unreadable_data(launch, few):
     few.train.unlink()
     few.train.mkdir()
-    assert f"cannot read file {few.train}: Is a directory" in refused(launch, few)
+    assert f"{str(few.train)!r} is a folder without files" in refused(launch, few)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -196,7 +197,7 @@ def test_broken_json(launch, few):
 
 
 def test_an_unknown_kind_of_file(launch, few):
-    few.test = few.test.with_suffix(".xlsx")
+    few.test = few.test.rename(few.test.with_suffix(".xlsx"))
     assert "must end in .csv, .tsv, .jsonl" in refused(launch, few)
 
 
@@ -231,7 +232,7 @@ def test_wrong_tfds_data(launch, smoke, few, flag, said):
 
 
 def test_a_class_that_only_validation_has(launch, few):
-    assert text_share("text 5") < 0.4
+    assert place_of("text 5") < 0.4
     few.write(few.train, [*few.rows, ("text 5", "rare")])
     line = refused(launch, few)
     assert "all rows of label 'rare' (1) fell into the validation part of train" in line
@@ -241,7 +242,7 @@ def test_a_class_that_only_validation_has(launch, few):
 def test_what_is_odd_about_the_data_is_told_before_the_first_step(launch, few):
     few.test = few.test.with_suffix(".TSV")
     few.test.write_text('text\tlabel\n"a film"\tgood\n\tbad\na show\tbad\n')
-    assert text_share("a film\nof two lines") > 0.4
+    assert place_of("a film\nof two lines") > 0.4
     few.write(few.train, [*few.rows, *(("a film\nof two lines", "good ") for _ in range(3))])
     ended = launch(*few.flags)
     assert ended.status == 0, ended.stderr
@@ -283,6 +284,15 @@ def test_a_metric_that_this_validation_split_cannot_give(launch, few):
     line = refused(launch, few, *flags)
     assert "config.evaluation.metric='auc' cannot choose the best weights" in line
     assert "validation has examples of 'good' only" in line
+
+
+def test_a_metric_of_another_number_of_classes_is_refused_before_a_tokenizer_is_trained(
+    launch, few, tmp_path
+):
+    few.cache = tmp_path / "cache"
+    line = refused(launch, few, "--config.evaluation.metric=f1_macro")
+    assert line.endswith("is it f1?")
+    assert not few.cache.exists()
 
 
 def test_a_header_that_is_a_row_of_the_data(launch, few):
@@ -461,7 +471,7 @@ def test_a_full_disk_while_saving(launch, few, tmp_path):
 def test_a_url_is_no_path(launch, few, program, flags):
     url = "gs://bucket/run"
     given = [flag.format(url) for flag in flags]
-    ended = launch(*(few.flags if program == "launch.train" else ()), *given, program=program)
+    ended = launch(*replaced(few.flags if "train" in program else (), *given), program=program)
     assert ended.status == 2, ended.stderr
     line = only_line(ended.stderr, few.workdir, None)
     assert f"='{url}' is a URL, and no path of this machine" in line
@@ -532,4 +542,5 @@ def test_the_real_program_says_it_in_one_line(few):
     few.test.unlink()
     ended = run(*few.flags, cwd=ROOT)
     assert ended.status == 2
-    assert f"cannot read file {few.test}" in only_line(ended.stderr, few.workdir, None)
+    said = f"config.data.test='{few.test}': there is no such file or folder"
+    assert said in only_line(ended.stderr, few.workdir, None)

@@ -12,7 +12,7 @@ import numpy as np
 import pretrained_folders as folders
 import pytest
 from pretrained_folders import WEIGHTS
-from programs import environment, run
+from programs import environment, replaced, run
 from test_bad_input import only_line
 
 
@@ -28,8 +28,8 @@ def refused(launch, tmp_path, cache):
 
     def refused(pretrained: str | Path, *flags: str) -> str:
         workdir = tmp_path / "run"
-        flags = (*folders.flags(pretrained, tmp_path, cache), f"--workdir={workdir}", *flags)
-        ended = launch(*flags)
+        given = (*folders.flags(pretrained, tmp_path, cache), f"--workdir={workdir}")
+        ended = launch(*replaced(given, *flags))
         assert ended.status == 2, ended.stderr
         return only_line(ended.stderr, workdir, None)
 
@@ -74,7 +74,7 @@ def larger_than_stored(folder: Path) -> None:
 
 
 def unsupported(folder: Path) -> None:
-    folders.change(folder, model_type="t5")
+    folders.change(folder, model_type="bart")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def unsupported(folder: Path) -> None:
         (cut, "model.safetensors is cut short or damaged"),
         (missing, r"lacks the tensor 'bert\.encoder\.layer\.1\.output\.dense\.bias'"),
         (not_finite, r"'bert\.encoder\.layer\.1\.output\.dense\.bias' holds infinite or NaN"),
-        (unsupported, "'t5' is not supported; supported are: bert, roberta, xlm-roberta, distil"),
+        (unsupported, "'bart' is not supported; supported are: bert, roberta, xlm-roberta, distil"),
         (endless, "config.json has num_hidden_layers=100000, not an integer from 1 to 256"),
         (larger_than_stored, r"has shape \[40, 16\], its config.json asks for \[16777216, 16\]"),
         (shutil.rmtree, "there is no such folder"),

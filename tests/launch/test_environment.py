@@ -10,7 +10,8 @@ import pytest
 from programs import ROOT, environment, run
 
 from launch import main as program
-from launch.environment import cache_dir, import_tensorflow, prepare, speak_any_text
+from thaw import environment as ours
+from thaw.environment import cache_dir, import_tensorflow, prepare, speak_any_text
 from trainer.errors import UserError
 
 
@@ -42,18 +43,18 @@ def test_nothing_is_said_of_what_keras_writes_itself(kept, tmp_path):
 
 
 def test_variables_that_are_nonsense(kept):
-    kept.update(TF_CPP_MIN_LOG_LEVEL="abc", MPLBACKEND="nosuch", TF_CPU_BFC_MEM_LIMIT_IN_MB="x")
+    kept.update(TF_CPP_MIN_LOG_LEVEL="abc", TF_CPU_BFC_MEM_LIMIT_IN_MB="x")
     kept.update(HF_HUB_DOWNLOAD_TIMEOUT="x", HF_HUB_ETAG_TIMEOUT="7")
     prepare()
     assert "HF_HUB_DOWNLOAD_TIMEOUT" not in kept
     assert kept["HF_HUB_ETAG_TIMEOUT"] == "7"
     assert kept["TF_CPP_MIN_LOG_LEVEL"] == "2"
-    assert kept["MPLBACKEND"] == "agg"
     assert int(kept["TF_CPU_BFC_MEM_LIMIT_IN_MB"]) > 0
 
 
 @pytest.mark.long
 def test_flags_that_tensorflow_would_end_the_process_for(monkeypatch):
+    monkeypatch.setattr(ours, "_imported", False)
     monkeypatch.setenv("TF_XLA_FLAGS", "--nosuch")
     with pytest.raises(UserError, match=r"no TF_XLA_FLAGS='--nosuch': .*Unknown flag.*--nosuch"):
         import_tensorflow()
@@ -80,6 +81,7 @@ def test_no_home_for_caches(monkeypatch):
 def test_no_temporary_folder(monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [])
+    monkeypatch.setattr(ours, "_imported", False)
     with pytest.raises(UserError, match="no temporary folder that can be written: set TMPDIR"):
         import_tensorflow()
 

@@ -45,6 +45,20 @@ def test_evaluate_gives_what_train_gave(launch, few):
     assert ended.status == 2
     assert "--split='dev' is not one of: train, validation, test" in ended.stderr
 
+    other = few.test.with_name("other.csv")
+    other.write_bytes(few.test.read_bytes())
+    ended = launch(*flags, f"--data={other}", program="launch.evaluate")
+    assert ended.status == 0, ended.stderr
+    scores = json.loads(ended.stdout)
+    assert scores["split"] == str(other)
+    assert {name: scores[name] for name in result["test"]} == result["test"]
+    ended = launch(*flags, f"--data={other}x", program="launch.evaluate")
+    assert ended.status == 2
+    assert f"--data='{other}x': there is no such file: correct the name" in ended.stderr
+    ended = launch(*flags, f"--data={other}", "--split=test", program="launch.evaluate")
+    assert ended.status == 2
+    assert "--split='test' and --data are two things to score: give one" in ended.stderr
+
 
 @pytest.mark.long
 def test_evaluate_reads_only_the_split_that_it_scores(launch, few, tmp_path):

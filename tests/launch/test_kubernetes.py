@@ -370,8 +370,8 @@ def test_the_program_prints_it():
         ({}, (*TRAIN, "--hosts", "a:1,b:1"), "--hosts after `--`"),
     ],
 )
-def test_a_mistake_is_one_line(changed, train, said):
-    ended = run(*flags_of(**changed), "--", *train, program="launch.kubernetes")
+def test_a_mistake_is_one_line(launch, changed, train, said):
+    ended = launch(*flags_of(**changed), "--", *train, program="launch.kubernetes")
     assert (ended.status, ended.stdout) == (2, "")
     assert ended.stderr.startswith("error: ")
     assert said in ended.stderr

@@ -544,9 +544,9 @@ TRAIN = ("--config=x", "--workdir=y")
         (["--workers=2", "--gpus_per_worker=1", "--", *TRAIN], "needs 2 GPUs, there are 0"),
     ],
 )
-def test_mistakes_are_told_in_a_line(arguments, said):
-    hidden = {**environment(), "CUDA_VISIBLE_DEVICES": "-1"}
-    ended = run(*arguments, program="launch.local", env=hidden)
+def test_mistakes_are_told_in_a_line(launch, arguments, said):
+    hidden = {"CUDA_VISIBLE_DEVICES": "-1"}
+    ended = launch(*arguments, program="launch.local", environment=hidden)
     assert ended.status == 2
     assert ended.stderr.startswith("error: ")
     assert said in ended.stderr

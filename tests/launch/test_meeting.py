@@ -191,7 +191,7 @@ def test_one_mistaken_worker_ends_all(few, tmp_path):
         group.start(1, *flags(few), f"--workdir={few.workdir}", lacking)
         ended = ends(group)
     assert [each.status for each in ended] == [2, 2], ended
-    assert f"worker 1 ({group.addresses[1]}) ended: cannot read file" in ended[0].stderr
+    assert f"worker 1 ({group.addresses[1]}) ended: config.data.test=" in ended[0].stderr
 
 
 def started(few, folder, secret: str, strangers: int) -> tuple[float, str]:

@@ -1,14 +1,19 @@
 """launch.predict as a program: formats, order, resuming, memory, and mistakes."""
 
 import contextlib
+import csv
+import fcntl
 import gzip
 import json
 import os
 import pty
 import random
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -106,7 +111,7 @@ def test_quotes_are_read_as_in_training_unless_a_flag_says_otherwise(launch, fin
     ended = predict(launch, finished, f"--input={path}")
     assert ended.status == 0, ended.stderr
     assert [json.loads(line)["id"] for line in ended.stdout.splitlines()] == [0, 1]
-    assert ended.stderr == ""
+    assert ended.stderr == "2 predictions in standard output\n"  # too few for a rate
     ended = predict(launch, finished, f"--input={path}", "--quoting=minimal")
     assert ended.status == 0, ended.stderr
     assert ended.stdout.count("\n") == 1
@@ -198,6 +203,22 @@ def test_on_a_terminal_it_says_that_it_reads(finished):
     assert process.returncode == 0, stderr
     assert [json.loads(line)["id"] for line in stdout.splitlines()] == [0, 1]
     assert stderr.count("Reads text from standard input; Ctrl-D ends it\n") == 1
+
+
+@pytest.mark.long
+def test_the_bar_ends_full_though_the_file_ends_in_empty_lines(finished, tmp_path):
+    (tmp_path / "few.csv").write_text("text\na fine film\nso so\n" + "\n" * 500)
+    flags = (f"--input={tmp_path / 'few.csv'}", f"--output={tmp_path / 'out.csv'}", "--text=text")
+    terminal, its_end = pty.openpty()
+    fcntl.ioctl(its_end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    subprocess.run(command(finished, *flags), cwd=ROOT, env=environment(), stderr=its_end)
+    os.close(its_end)
+    said = b""
+    with contextlib.suppress(OSError):  # all is read, and the other end is closed
+        while part := os.read(terminal, 4096):
+            said += part
+    os.close(terminal)
+    assert re.findall(rb"Predicting: +(\d+)%", said)[-1] == b"100", said
 
 
 def test_pairs_and_single_texts_are_not_mixed_up(launch, finished, tmp_path):
@@ -292,6 +313,33 @@ def test_a_large_file_killed_and_resumed(tmp_path):
     assert peak < 2e9
 
 
+def test_a_table_keeps_the_columns_and_a_text_needs_no_flag(launch, finished, reviews, tmp_path):
+    path = tmp_path / "out.csv"
+    ended = predict(launch, finished, f"--input={reviews}", f"--output={path}")
+    assert ended.status == 0, ended.stderr
+    assert re.search(
+        rf"^{len(REVIEWS):,} predictions in {path}, [\d,]+ a second$", ended.stderr, re.M
+    )
+    with path.open(encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    names = ["neg", "pos"]
+    assert head == ["text", "key", "predicted label", *(f"probability of {n}" for n in names)]
+    assert [row[:2] for row in rows] == [[text, f"r{i}"] for i, text in enumerate(REVIEWS)]
+    assert all(row[2] == names[float(row[4]) > 0.5] for row in rows)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    ended = predict(launch, finished, f"--input={reviews}", f"--output={path}", "--resume")
+    assert ended.status == 0, ended.stderr
+    assert path.read_bytes() == whole
+    ended = predict(launch, finished, f"--input={reviews}", "--keep=key", "--id=key")
+    assert json.loads(ended.stdout.splitlines()[1])["row"] == {"key": "r1"}
+    ended = predict(launch, finished, "a fine film", "a bore")
+    assert [json.loads(line)["id"] for line in ended.stdout.splitlines()] == [0, 1]
+    ended = predict(launch, finished, "a bore", f"--output={tmp_path / 'out.xlsx'}")
+    assert ended.status == 0
+    assert "out.xlsx ends in neither .csv nor .tsv: it will hold JSON lines\n" in ended.stderr
+
+
 @pytest.mark.long
 def test_a_reader_that_goes_away_is_no_error(finished, reviews):
     process = subprocess.Popen(
@@ -357,7 +405,11 @@ def test_mistakes_are_one_line(launch, finished, killed, tmp_path):
         (["--texts=x", f"--input={tmp_path / 'a.csv'}"], "not both"),
         ([f"--input={tmp_path / 'b.csv'}"], "cannot read --input"),
         ([f"--input={tmp_path / 'a.dat'}"], "give --format="),
-        ([f"--input={tmp_path / 'a.csv'}"], "no column 'text'; its columns: 'review'"),
+        (
+            [f"--input={tmp_path / 'a.csv'}"],
+            "no column 'text'; its columns: 'review': name the column of the text, --text=…",
+        ),
+        ([f"--input={tmp_path / 'a.csv'}", "--text=review", "--id=n"], "its columns: 'review'\n"),
         (["--texts=x", f"--output={tmp_path / 'there.jsonl'}"], "is there already"),
         (["--texts=x", f"--output={tmp_path}/no/out.jsonl"], "there is no such folder"),
         (["--texts=x", "--resume"], "--resume needs the --output"),

@@ -1,5 +1,6 @@
 """launch.report as a program, and its page in a real browser."""
 
+import itertools
 import json
 import re
 import shutil
@@ -48,7 +49,7 @@ def test_the_page_in_a_browser(launch, finished, tmp_path):
                 name: shown.run(f"return document.getElementById('{name}-1').textContent;")
                 for name in ("share", "calibration_error")
             }
-        assert len(sizes) == 18
+        assert len(sizes) == 16
         assert all(w > 200 and 80 < h < 1000 for w, h in sizes)
         assert found["share"] == f"{100 * result['test']['accuracy']:.2f}\u00a0%"
         before, after = (f"{errors[name]:.4f}" for name in ("before", "after"))
@@ -58,6 +59,46 @@ def test_the_page_in_a_browser(launch, finished, tmp_path):
         titles = ("Wrong predictions", "By length", "By label", "Precision and recall")
         for said in ("not told from noise", *titles):
             assert said in text
+
+
+OUTSIDE = """return all('body *').filter(each => !each.closest('.wide, pre'))
+    .filter(each => each.getBoundingClientRect().right > innerWidth + 1)
+    .map(each => each.outerHTML.slice(0, 200));"""
+OVERLAPS = """const boxes = all('svg').map(svg => all('text', svg)
+    .map(each => [each.textContent, each.getBoundingClientRect()])
+    .filter(each => each[1].width > 0));
+return boxes.flatMap(found => found.flatMap(([said, a], i) => found.slice(i + 1)
+    .filter(([_, b]) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
+        Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3)
+    .map(([other]) => [said, other])));"""
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(bool(MISSING), reason=f"not on PATH: {', '.join(MISSING)}")
+@pytest.mark.parametrize("classes", [2, 30])
+def test_long_names_overlap_nothing(classes, launch, tmp_path):
+    import browser
+    from test_page import long_name
+
+    names = [long_name(i) for i in range(classes)]
+    folder = run(tmp_path / "one", np.arange(600) % 7 > 0, names)
+    ended = report(launch, f"--workdir={folder}")
+    assert ended.stderr == f"Wrote {folder / 'report.html'}\n"  # and nothing about fonts
+    for width, phone in ((1400, False), (480, True)):
+        with browser.browser(width, 1000, phone) as shown:
+            shown.open(f"file://{folder / 'report.html'}")
+            assert shown.run("return document.documentElement.scrollWidth;") <= width
+            assert shown.run(OUTSIDE) == []
+            assert shown.run(OVERLAPS) == []
+            rows = shown.run(
+                "return all('.matrix th[scope=row] div').map(e => [e.title, e.textContent]);"
+            )
+            heads = shown.run(
+                "return all('.matrix th[scope=col]').map(each => each.getBoundingClientRect())"
+                ".map(box => [box.left, box.right]);"
+            )
+        assert rows == [[name, f"{i}\u00a0{name}"] for i, name in enumerate(names)]
+        assert all(one[1] <= other[0] + 1 for one, other in itertools.pairwise(heads))
 
 
 def test_the_page_of_one_run_lies_in_its_folder(launch, tmp_path):

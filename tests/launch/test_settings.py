@@ -1,6 +1,7 @@
 """Settings that meet each other in a whole run."""
 
 import pytest
+import words
 
 pytestmark = pytest.mark.end_to_end
 PAIRS = [(word, i) for i in range(12) for word in ("good", "bad")]
@@ -19,20 +20,22 @@ def test_an_encoder_starts_from_an_earlier_run_if_it_is_the_same(launch, few, tm
     assert launch(*few.flags).status == 0
     first = few.workdir
     few.workdir = tmp_path / "second"
-    start = [
-        f"--config.model.initial_run={first}",
-        f"--config.tokenizer.pretrained={first}/tokenizer",
-    ]
+    start = [f"--config.model.initial_run={first}"]
     ended = launch(*few.flags, *start)
     assert ended.status == 0, ended.stderr
-    assert "Note: config.tokenizer.vocab_size has no effect" in ended.stderr
+    assert "Note: config.tokenizer.vocab_size has no effect with model.initial_run" in ended.stderr
     assert f"parameters start from {first}/best/step-00000004; 2 start afresh" in ended.stderr
 
     few.workdir = tmp_path / "third"
     ended = launch(*few.flags, *start, "--config.model.heads=4")
     assert ended.status == 2
     assert "has another encoder (heads=2, here 4): set the same" in ended.stderr
-    ended = launch(*few.flags, start[0], "--config.tokenizer.vocab_size=50")
+    ended = launch(*few.flags, *start, "--config.model.depth=2", "--config.model.norm=pre")
+    assert ended.status == 2
+    assert "has another encoder (depth=1, here 2; norm='post', here 'pre')" in ended.stderr
+    other = few.train.parent / "other"
+    words.tokenizer().save_pretrained(other)
+    ended = launch(*few.flags, *start, f"--config.tokenizer.pretrained={other}")
     assert ended.status == 2
     assert "has another tokenizer" in ended.stderr
     assert not few.workdir.exists()
@@ -58,7 +61,6 @@ def test_the_config_that_starts_from_the_quickstart(launch, few, tmp_path):
         "--config=configs/transformer_transfer.py",
         *small,
         f"--config.model.initial_run={first}",
-        f"--config.tokenizer.pretrained={first}/tokenizer",
         "--config.phases[0].warmup_steps=0",
         "--config.phases[1].warmup_steps=0",
     )

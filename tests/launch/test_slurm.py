@@ -112,7 +112,11 @@ def test_each_start_of_the_script_has_a_secret_of_its_own():
 
 def test_bash_gives_each_argument_on_as_it_is():
     odd = ("--config=a b.py", "--workdir", "it's $HOME/`x` 100%", "--config.x=('a*\\\\',\"#\")")
-    script = slurm("--dry_run", "--setup=true", train=odd).stdout
+    ended = slurm("--dry_run", "--setup=true", train=odd)
+    assert ended.stderr == (
+        "Note: --config=a b.py is not on this machine: it is sent without being checked\n"
+    )
+    script = ended.stdout
     before, _, after = checked(script).partition(f"{sys.executable} -m launch.restarts")
     show = f"{sys.executable} -c 'import sys; print(sys.argv[1:])'"
     done = subprocess.run(
@@ -155,11 +159,11 @@ def test_bash_gives_each_argument_on_as_it_is():
         (("--time=3",), TRAIN, "--time=3 leaves no time to train"),
         (("--time=10", "--save_seconds=540"), TRAIN, "--time=10 leaves no time to train"),
         (("--sbatch=exclusive",), TRAIN, "--sbatch=exclusive: give an option"),
-        (("--config=configs/smoke.py",), TRAIN, "Unknown command line flag 'config'"),
+        (("--config=configs/smoke.py",), TRAIN, "unknown flag --config: the flags of launch.train"),
     ],
 )
-def test_what_cannot_work_is_refused(flags, train, said):
-    ended = slurm("--dry_run", *flags, train=train)
+def test_what_cannot_work_is_refused(launch, flags, train, said):
+    ended = launch("--dry_run", *flags, "--", *train, program="launch.slurm")
     assert ended.status == 2
     assert said in ended.stderr
     assert ended.stderr.startswith("error: ")

@@ -12,8 +12,9 @@ import pytest
 from programs import ROOT, environment
 from sealing import result
 
+from launch.sent import experiment
 from launch.sweep import Sweep
-from launch.trials import Plan, draws, experiment, grid
+from launch.trials import Plan, draws, grid
 from trainer.errors import UserError
 from trainer.storage import sealed
 
@@ -67,7 +68,6 @@ def test_a_distribution_that_is_none(what):
         draws([f"model.dropout={what}"], 1, 0)
 
 
-@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
 def test_the_settings_are_those_of_launch_train():
     plan = Plan.checked(SMOKE, [{"phases[1].learning_rate": "0.5", "model.width": "32"}])
     made = experiment(plan.flags(0, Path("here")))
@@ -75,7 +75,6 @@ def test_the_settings_are_those_of_launch_train():
     assert (plan.metric, plan.lower) == ("accuracy", False)
 
 
-@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
 def test_a_config_that_makes_something_else(tmp_path):
     (tmp_path / "odd.py").write_text("import ml_collections\ndef get_config():\n    return None\n")
     with pytest.raises(UserError, match="must return a trainer"):
@@ -91,7 +90,7 @@ def test_a_url_is_no_folder_of_a_sweep(tmp_path):
 @pytest.mark.parametrize(
     ("own", "train", "said"),
     [
-        (["--list=model.widht=1"], SMOKE, "trial 0: Field widht"),
+        (["--list=model.widht=1"], SMOKE, "trial 0: --config.model.widht: config.model has"),
         (["--list=model.width=32,x"], SMOKE, "trial 1: flag --config.model.width=x"),
         (["--list=model.dropout=0.1,7"], SMOKE, "trial 1: config.model.dropout=7.0 must be"),
         (["--list=phases[4].steps=1"], SMOKE, "trial 0: "),
@@ -124,9 +123,10 @@ def test_a_url_is_no_folder_of_a_sweep(tmp_path):
         (["--show"], SMOKE, "no folder of a sweep"),
     ],
 )
-def test_a_mistake_is_one_line_and_begins_nothing(tmp_path, own, train, said):
-    ended = sweep(tmp_path / "sweep", *own, train=train)
-    assert ended.returncode == 2, ended.stderr
+def test_a_mistake_is_one_line_and_begins_nothing(launch, tmp_path, own, train, said):
+    flags = map(os.fsdecode, own)
+    ended = launch(f"--output={tmp_path / 'sweep'}", *flags, "--", *train, program="launch.sweep")
+    assert ended.status == 2, ended.stderr
     (line,) = ended.stderr.splitlines()
     assert line.startswith("error: ")
     assert said in line
@@ -250,14 +250,14 @@ def test_a_plan_with_a_wrong_value(tmp_path, change):
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"{}", b"[", None])
-def test_a_file_that_is_no_plan(tmp_path, content):
+def test_a_file_that_is_no_plan(launch, tmp_path, content):
     file = tmp_path / "sweep.json"
     if content is None:
         os.mkfifo(file)
     else:
         file.write_bytes(content)
-    ended = sweep(tmp_path, "--show")
-    assert ended.returncode == 2
+    ended = launch(f"--output={tmp_path}", "--show", program="launch.sweep")
+    assert ended.status == 2
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"error: cannot read {file}: ")
 

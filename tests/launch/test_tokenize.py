@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AlbertTokenizer, BertTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
 
 from launch import main as program
-from launch import tokenize
+from launch import token_table
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "film", "##s", ".", "good", "日"]
 PIECES = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]", "▁", "▁a", "▁film", "s", ".", "▁go", "od"]
@@ -169,7 +169,7 @@ def test_tensorflow_is_not_waited_for(folders, tmp_path):
 def words_of(text, tokenizer):
     """The pieces by the word that they are shown beside; 0 before the first."""
     found = [[] for _ in range(len(text.split()) + 2)]
-    for piece in tokenize.pieces(text, tokenizer):
+    for piece in token_table.pieces(text, tokenizer):
         found[piece.word].append(piece.text)
     return found
 
@@ -187,7 +187,7 @@ def test_a_space_belongs_to_the_word_behind_it():
 
 def test_marks():
     def marks(text, tokenizer):
-        return [(piece.text, piece.mark) for piece in tokenize.pieces(text, tokenizer)]
+        return [(piece.text, piece.mark) for piece in token_table.pieces(text, tokenizer)]
 
     assert marks("x [MASK]", wordpiece())[1:3] == [("[UNK]", "?"), ("[MASK]", "*")]
     # Bytes lack nothing, though GPT-2 calls its only special token the unknown one too.
@@ -198,7 +198,7 @@ def test_marks():
 
 
 def test_what_a_terminal_would_obey_is_escaped():
-    shown = tokenize.table("\x1b[31m a\u0301\x85b \u200d", {"wordpiece": wordpiece()})
+    shown = token_table.table("\x1b[31m a\u0301\x85b \u200d", {"wordpiece": wordpiece()})
     assert shown.replace("\n", "").isprintable()
     assert "\\x1b[31m" in shown
     assert "\n\\u200d" in shown
@@ -210,7 +210,7 @@ def test_docs_show_what_their_commands_print(tmp_path):
         if not (ROOT / needed).is_dir():
             pytest.skip(f"{needed} is missing: make data weights")
     (tmp_path / "data").symlink_to(ROOT / "data")
-    page = (ROOT / "docs" / "use" / "tokenizers.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "results" / "tokenizers.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```(?:sh)?\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     assert len(blocks) == 7
     train, *shown = blocks

@@ -188,8 +188,7 @@ def test_weights_of_an_earlier_run_are_taken_without_its_code(foreign, few):
     """Its encoder is compared by its settings: here the factory is another."""
     shutil.copytree(foreign.workdir, few.workdir.with_name("earlier"))
     earlier = few.workdir.with_name("earlier")
-    tokenizer = f"--config.tokenizer.pretrained={earlier / 'tokenizer'}"
-    flags = (*few.flags, f"--config.model.initial_run={earlier}", tokenizer)
+    flags = (*few.flags, f"--config.model.initial_run={earlier}")
     ended = foreign(*flags, program="train")
     assert ended.status == 2
     assert "has another encoder (factory='odd_parts:build', here 'trainer.models" in ended.stderr

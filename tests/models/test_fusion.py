@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.models import block, fusion
+from trainer.models import attention, fusion
 
 B, T, D, H = 2, 5, 8, 2
 SHARE = 64 / 256
@@ -30,13 +30,25 @@ def _chains(dtype):
     yield fusion.drop, (x, sums[3]), {"share": SHARE}
     for name in fusion.ACTIVATIONS:
         yield fusion.activate, (x, bias), {"activation": name}
+    yield fusion.activate, (x,), {"activation": "silu"}
+    yield fusion.gate, (x, y), {"activation": "silu"}
+    yield fusion.gate, (x, y, bias, 2 * bias), {"activation": "gelu"}
+    yield fusion.activate, (x, bias, sums[3]), {"activation": "relu", "share": SHARE}
+    yield fusion.gate, (x, y, sums[3]), {"activation": "gelu_tanh", "share": SHARE}
     yield fusion.residual, (x, y, bias), {"share": SHARE}
     yield fusion.residual, sums, {"share": SHARE}
+    yield fusion.residual, (x, y), {"share": SHARE, "biased": False}
+    yield fusion.residual, (x, y, sums[3]), {"share": SHARE, "biased": False}
     yield fusion.norm, (x, *weights), {"epsilon": 1e-6}
+    yield fusion.rms_norm, (x, weights[0]), {"epsilon": 1e-6}
     yield fusion.residual_norm, (*sums[:3], *weights, sums[3]), {"share": SHARE, "epsilon": 1e-6}
 
 
-CHAINS = ["drop", *fusion.ACTIVATIONS, "residual", "dropped", "norm", "residual_norm"]
+CHAINS = [
+    *("drop", *fusion.ACTIVATIONS, "silu_unbiased", "gate", "gate_biased", "activate_dropped"),
+    *("gate_dropped", "residual", "dropped"),
+    *("residual_unbiased", "dropped_unbiased", "norm", "rms_norm", "residual_norm"),
+]
 
 
 def _run(number: int, dtype: str, on: bool) -> list[np.ndarray]:
@@ -97,13 +109,14 @@ def test_compiled_rows_are_summed_by_no_product(number, how):
     compiled = backward.experimental_get_compiler_ir(tensors[0], *tensors)(stage="optimized_hlo")
     shapes = re.findall(r" = (\S+?)(?:\{\S*)? dot\(", compiled)
     assert len(shapes) == compiled.count("dot(")
-    assert bool(shapes) == (chain in (fusion.norm, fusion.residual_norm))
+    norms = (fusion.norm, fusion.rms_norm, fusion.residual_norm)
+    assert bool(shapes) == (chain in norms)
     assert set(shapes) <= {f"f32[{B * T}]"}  # the sum of each row: of its D numbers
 
 
 def test_one_trace_for_all_layers_and_shapes():
     """A chain that was compiled once for each layer would be compiled again and again."""
-    chain = fusion._forward(fusion.activate, (("activation", "silu"),), True)
+    chain = fusion._forward(fusion.activate, (("activation", "relu"),), True)
     before = chain.experimental_get_tracing_count()
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, D])] * 2)
@@ -113,7 +126,7 @@ def test_one_trace_for_all_layers_and_shapes():
             tape.watch(x)
             y = x
             for _ in range(3):
-                y = fusion.fuse(fusion.activate, y, bias, activation="silu")
+                y = fusion.fuse(fusion.activate, y, bias, activation="relu")
         return tape.gradient(y, x, output_gradients=upstream)
 
     for rows in (2, 3):
@@ -134,21 +147,31 @@ def test_it_is_not_compiled_outside():
 SEEN = np.arange(T) < np.arange(T - B + 1, T + 1)[:, None]  # [B, T]: the last row's are all
 
 
-def _attention(dtype: str, on: bool, dropout: bool, reference: bool) -> list[np.ndarray]:
-    query, key, value, upstream = (_normal(B, H, T, D, seed=seed, dtype=dtype) for seed in range(4))
+def _attention(
+    dtype: str, on: bool, dropout: bool, groups: int, relative: bool, reference: bool
+) -> list[np.ndarray]:
+    """The mixed values and their gradients, of the learned bias too where there is one."""
+    query, upstream = (_normal(B, H, T, D, seed=seed, dtype=dtype) for seed in range(2))
+    key, value = (_normal(B, groups, T, D, seed=seed, dtype=dtype) for seed in (2, 3))
     random = _random(B, H, T, T)
     band = tf.constant(np.triu(np.full([T, T], -1e9), 1), dtype)
 
-    def plain(query, key, value):
+    wide = fusion.statistics_dtype(dtype)
+    learned = [_normal(H, T, T, seed=4, dtype=wide)] if relative else []
+
+    def plain(query, key, value, *learned):
+        key, value = (tf.repeat(each, H // groups, axis=1) for each in (key, value))
         hidden = tf.where(SEEN[:, None, None], tf.constant(0, query.dtype), -1e9)
-        probabilities = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + band + hidden)
+        scores = tf.matmul(query, key, transpose_b=True) + band + hidden
+        probabilities = tf.nn.softmax(scores + learned[0] if relative else scores)
         if dropout:
             probabilities = tf.where(random >= 64, probabilities / (1 - SHARE), 0)
         return tf.matmul(probabilities, value)
 
-    def ours(query, key, value):
+    def ours(query, key, value, *learned):
         drawn = [random] if dropout else []
-        return block.attend((query, key, value), SEEN, band, *drawn, share=SHARE)
+        bias = learned[0] if relative else None
+        return attention.attend((query, key, value), SEEN, band, bias, *drawn, share=SHARE)
 
     @tf.function
     def call(*tensors):
@@ -157,20 +180,24 @@ def _attention(dtype: str, on: bool, dropout: bool, reference: bool) -> list[np.
             mixed = (plain if reference else ours)(*tensors)
             return [mixed, *tape.gradient(mixed, tensors, output_gradients=upstream)]
 
-    return [tf.cast(each, tf.float64).numpy() for each in call(query, key, value)]
+    return [tf.cast(each, tf.float64).numpy() for each in call(query, key, value, *learned)]
 
 
 @pytest.mark.parametrize("on", [False, True])
 @pytest.mark.parametrize("dropout", [False, True])
-def test_attention_is_its_formula_and_has_its_gradient(on, dropout):
-    expected = _attention("float64", False, dropout, reference=True)
-    for ours, theirs in zip(_attention("float64", on, dropout, False), expected, strict=True):
+@pytest.mark.parametrize(("groups", "relative"), [(H, False), (1, False), (H, True), (1, True)])
+def test_attention_is_its_formula_and_has_its_gradient(on, dropout, groups, relative):
+    case = dropout, groups, relative
+    expected = _attention("float64", False, *case, reference=True)
+    exact, half = (_attention(dtype, on, *case, False) for dtype in ("float64", "bfloat16"))
+    assert len(exact) == len(expected) == 4 + relative
+    for ours, theirs in zip(exact, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-12)
-    for ours, theirs in zip(_attention("bfloat16", on, dropout, False), expected, strict=True):
+    for ours, theirs in zip(half, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0.05, atol=0.1)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_probabilities_of_many_keys_are_summed_in_more_than_their_type(dtype):
     zeros = tf.zeros([B, H, 3, D], dtype), tf.zeros([B, H, 512, D], dtype)
-    np.testing.assert_array_equal(block.probabilities(*zeros), tf.fill([B, H, 3, 512], 1 / 512))
+    np.testing.assert_array_equal(attention.probabilities(*zeros), tf.fill([B, H, 3, 512], 1 / 512))

@@ -13,11 +13,11 @@ from test_pretrained import assert_equal, fresh, load, refused
 
 from trainer.config import Experiment
 from trainer.errors import UserError
-from trainer.models.families import FAMILIES
+from trainer.models.family_tables import FAMILIES
 from trainer.models.pretrained import INDEX, open_pretrained
 from trainer.models.size import shapes
 
-LAYOUTS = ("bert", "distilbert", "roberta", "xlm_roberta", "electra", "albert", "gpt2")
+LAYOUTS = folders.FAMILIES
 
 
 @pytest.fixture
@@ -42,13 +42,13 @@ def refused_at_once(folder) -> str:
 # Sizes
 
 
-@pytest.mark.parametrize("layout", [*LAYOUTS, "electra_base", "gpt2_base", "minilm"])
+@pytest.mark.parametrize("layout", [*LAYOUTS, "electra_base", "gpt2_base", "llama_base", "minilm"])
 def test_shapes_are_known_before_the_encoder_is_built(tmp_path, layout):
     pretrained = open_pretrained(str(folders.copy(layout, tmp_path / layout)))
     built = {n: tuple(v.shape) for n, v in fresh(pretrained).items()}
     encoder = {name: shape for name, shape in built.items() if name.startswith("encoder/")}
     architecture = pretrained.architecture()
-    assert architecture.encoder_shapes() == encoder
+    assert architecture.shapes() == encoder
     assert shapes(Experiment(), 1, 3, architecture) == built
 
 
@@ -74,7 +74,7 @@ SIZES = (
 NO_SIZES = ("12", 12.0, True, [12], {"a": 12}, -1, 0, 10**9, 10**12, 10**30)
 
 
-@pytest.mark.parametrize("layout", ["bert", "distilbert", "gpt2"])
+@pytest.mark.parametrize("layout", ["bert", "distilbert", "gpt2", "llama"])
 def test_a_size_that_is_none(tmp_path, layout):
     folder = folders.copy(layout, tmp_path / layout)
     config = json.loads((folder / "config.json").read_text())
@@ -316,6 +316,7 @@ TIED = {
     "electra": ("electra.embeddings.word_embeddings.weight", "generator_lm_head.weight"),
     "albert": ("albert.embeddings.word_embeddings.weight", "predictions.decoder.weight"),
     "gpt2": ("transformer.wte.weight", "lm_head.weight"),
+    "llama": ("model.embed_tokens.weight", "lm_head.weight"),
 }
 
 

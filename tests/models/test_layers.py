@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.models import block, layers
+from trainer.models import attention, block, layers
 from trainer.models.random import random_scope
 
 B, T, S, D, H = 3, 6, 5, 8, 2
@@ -24,7 +24,7 @@ def _mask(length):
 
 def _pair(causal=False, cross=False, window=0):
     """Our attention and Keras's, with the same random weights."""
-    ours = block.MultiHeadAttention(H, causal=causal, window=window)
+    ours = attention.MultiHeadAttention(H, causal=causal, window=window)
     ours.build((B, T, D), (B, S, D) if cross else None)
     theirs = keras.layers.MultiHeadAttention(H, K)
     theirs.build((B, T, D), (B, S, D) if cross else (B, T, D))
@@ -94,7 +94,7 @@ def test_a_boolean_mask_is_the_mask_of_0_and_1():
 
 
 def test_scores_are_those_before_dropout():
-    ours = block.MultiHeadAttention(H, dropout=0.5)
+    ours = attention.MultiHeadAttention(H, dropout=0.5)
     x = _normal(B, T, D)
     with random_scope(0, tf.constant(0), tf.constant(0)):
         output, scores = ours(x, training=True, return_scores=True)
@@ -196,7 +196,7 @@ def test_embedding_adds_token_and_position(positions):
 
 
 def test_embedding_adds_token_types_and_normalises():
-    layer = layers.TokenAndPositionEmbedding(20, 9, D, "none", token_types=2, norm=True)
+    layer = layers.TokenAndPositionEmbedding(20, 9, D, "none", token_types=2, norm="layer")
     ids, types = np.array([[3, 3, 5]]), np.array([[0, 1, 1]])
     x = layer(ids, types).numpy()
     expected = layer.tokens.get_weights()[0][ids] + layer.types.get_weights()[0][types]
@@ -276,6 +276,6 @@ def test_xla_does_not_undo_the_recomputation():
         return hlo.count(" dot(") + hlo.count("__onednn$matmul"), hlo.count(" xor(")
 
     kept, drawn = operations(lambda x, mask: one(x, attention_mask=mask, training=True))
-    again, drawn_again = operations(lambda x, mask: block.recomputed(one, x, mask))
+    again, drawn_again = operations(lambda x, mask: block.recomputed(one, x, attention_mask=mask))
     assert again == kept + 6 + 2 * 2  # and two sums in each norm
     assert drawn_again == 2 * drawn > 0  # Philox consists of them

@@ -23,9 +23,18 @@ def test_logits_for_any_number_of_classes(classes, head_width):
     assert ("head/hidden/kernel" in named_parameters(model)) == bool(head_width)
 
 
+POSITIONS, HEADS = ("sinusoidal", "learned", "none"), ("mean+max", "mean", "max", "cls", "last")
+
+
 @pytest.mark.parametrize("norm", ["post", "pre"])
-@pytest.mark.parametrize("positions", ["sinusoidal", "learned", "none"])
-@pytest.mark.parametrize("head", ["mean", "max", "mean+max", "cls", "last"])
+@pytest.mark.parametrize(
+    ("positions", "head"),
+    [
+        pytest.param(p, h, marks=[] if p == POSITIONS[0] or h == HEADS[0] else pytest.mark.long)
+        for p in POSITIONS
+        for h in HEADS
+    ],
+)
 def test_padding_does_not_change_a_row(norm, positions, head):
     settings = tiny.model_settings(norm=norm, positions=positions, head=head)
     model = tiny.classifier(settings)

@@ -14,11 +14,12 @@ import pretrained_folders as folders
 import pytest
 import tensorflow as tf
 from pretrained_folders import CLASSES, WEIGHTS
+from programs import ROOT
 
 from trainer.config import Model
 from trainer.data.tokenizers import load_tokenizer
 from trainer.errors import UserError
-from trainer.models.families import FAMILIES
+from trainer.models.family_tables import FAMILIES
 from trainer.models.network import Network
 from trainer.models.parameters import named_parameters
 from trainer.models.pretrained import Pretrained, open_pretrained
@@ -121,7 +122,9 @@ def test_half_precision_is_read_as_it_is(bert, expected, dtype):
     assert {value.dtype for value in values.values()} == {np.dtype(np.float32)}
 
 
-@pytest.mark.parametrize("layout", ["bert", "distilbert", "roberta", "electra", "albert", "gpt2"])
+@pytest.mark.parametrize(
+    "layout", ["bert", "distilbert", "roberta", "electra", "albert", "gpt2", "llama"]
+)
 def test_the_encoder_may_have_a_prefix_or_none(tmp_path, layout):
     folder = folders.copy(layout, tmp_path / layout)
     whole, _ = load(folder)
@@ -265,12 +268,12 @@ def test_a_pickle_beside_is_left_alone(bert, expected):
     assert_equal(load(bert)[0], expected)
 
 
-@pytest.mark.parametrize("kind", ["t5", "llama", "deberta-v2", None])
+@pytest.mark.parametrize("kind", ["bart", "mistral", "deberta-v2", None])
 def test_an_unsupported_model_type(bert, kind):
     folders.change(bert, model_type=kind)
     said = refused(bert)
     assert f"model type {kind!r} is not supported; supported are: " in said
-    for supported in ("bert", "distilbert", "roberta", "electra", "albert", "gpt2"):
+    for supported in ("bert", "distilbert", "roberta", "electra", "albert", "gpt2", "llama"):
         assert supported in said.partition("supported are: ")[2].split(", ")
     (bert / WEIGHTS).unlink()
     assert refused(bert) == said  # what cannot be mended comes first
@@ -286,6 +289,7 @@ def test_an_unsupported_model_type(bert, kind):
         ("albert", "inner_group_num", 2),
         ("gpt2", "scale_attn_by_inverse_layer_idx", True),
         ("gpt2", "scale_attn_weights", False),
+        ("llama", "rope_interleaved", True),
     ],
 )
 def test_variants_that_the_encoder_cannot_compute(tmp_path, layout, field, value):
@@ -445,7 +449,8 @@ def test_code_that_comes_with_a_model_is_not_run(bert, expected):
         settings = {"tokenizer_class": name, "auto_map": tokenizer_map}
         (bert / "tokenizer_config.json").write_text(json.dumps(settings))
         with contextlib.nullcontext() if works else pytest.raises(UserError, match="tokenizer"):
-            assert load_tokenizer(bert).tokenize("good film") == ["good", "film"]
+            backend = load_tokenizer(bert).backend_tokenizer
+            assert backend.encode("good film").tokens[1:-1] == ["good", "film"]
     folders.change(bert, model_type="own")
     assert "model type 'own' is not supported" in refused(bert)
     assert not marker.exists()
@@ -508,7 +513,7 @@ def test_a_checkpoint_of_google_holds_the_same_weights(google, expected):
     shape = open_pretrained(str(google)).architecture()
     assert (shape.depth, shape.heads, shape.epsilon) == (2, 2, 1e-12)
     tokenizer = load_tokenizer(google)
-    assert tokenizer.tokenize("Good film") == ["good", "film"]
+    assert tokenizer.backend_tokenizer.encode("Good film").tokens[1:-1] == ["good", "film"]
 
 
 def test_the_slots_of_the_optimizer_are_named_where_they_are_few(google, bert):
@@ -552,3 +557,15 @@ def test_a_checkpoint_of_google_with_an_altered_byte(google):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     assert "the file is cut short or damaged, fetch it again" in refused(google)
+
+
+def test_how_to_get_a_model_that_is_missing():
+    with pytest.raises(UserError) as caught:
+        open_pretrained("/none/minilm")
+    script = ROOT / "scripts" / "fetch_sample_weights.py"
+    assert str(caught.value) == (
+        "pretrained model '/none/minilm': there is no such folder (config.model.pretrained);"
+        f" `python {script}` fetches MiniLM"
+    )
+    with pytest.raises(UserError, match=r"no such folder \(config\.model\.pretrained\)$"):
+        open_pretrained("/none/bert")

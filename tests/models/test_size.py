@@ -19,6 +19,11 @@ GIB = 2**30
         {"width": 64, "depth": 2, "ffn_width": 128},
         {"positions": "learned", "head": "mean", "head_width": 32},
         {"norm": "pre", "depth": 0, "embedding_norm": False},
+        {
+            **{"norm": "pre", "norm_kind": "rms", "positions": "rotary", "kv_heads": 2},
+            **{"gated_ffn": True, "biases": False},
+        },
+        {"positions": "relative", "relative_buckets": 16, "attention_scale": False},
         {"factory": "trainer.models.recurrent:bilstm", "width": 32, "depth": 2, "head_width": 8},
         {"factory": "trainer.models.recurrent:lstm", "head": "last", "vocab_size": 400},
     ],

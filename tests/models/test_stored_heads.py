@@ -120,8 +120,9 @@ def test_every_tensor_of_a_tagger_is_used(tmp_path, family):
     values, said = load_tokens(folder)
     assert said.endswith("start afresh: none; tensors not used: none")
     stored = folders.tensors(folder)
-    np.testing.assert_array_equal(values["head/logits/kernel"], stored["classifier.weight"].T)
-    np.testing.assert_array_equal(values["head/logits/bias"], stored["classifier.bias"])
+    name = "score" if family == "llama" else "classifier"
+    np.testing.assert_array_equal(values["head/logits/kernel"], stored[f"{name}.weight"].T)
+    np.testing.assert_array_equal(values["head/logits/bias"], stored[f"{name}.bias"])
 
 
 def test_a_classifier_of_texts_gives_a_tagger_its_encoder(folder):

@@ -17,15 +17,17 @@ from trainer.monitor.versions import versions
 from trainer.storage import sealed
 from trainer.storage.contents import PROJECTOR
 from trainer.storage.disk import sha256_of
+from trainer.tasks.classification import Classification
 from trainer.tasks.shown import Matrix
 from trainer.tasks.task import Examples
 
+TASK = Classification().bound({"labels": ["neg", "pos"]})
 CAPTIONS = {"label": ["x"] * 2, "prediction": ["y"] * 2}
 VECTORS = Vectors(np.eye(2), ["a", "b"], [0, 1], CAPTIONS)
 
 
 def _monitor(workdir, resume_step=0, writes=True):
-    return Monitor(workdir, config.Experiment(), resume_step, 40, writes=writes)
+    return Monitor(workdir, config.Experiment(), TASK, resume_step, 40, writes=writes)
 
 
 def _report():
@@ -64,7 +66,7 @@ def test_a_resumed_run_reads_like_one_run(tmp_path, capsys):
     resumed.vectors("validation", VECTORS)
     metrics = {"accuracy": np.float32(0.5), "auc": float("nan")}
     resumed.finish({"test": metrics, "steps": 40, "sha256": {"scores/test.npz": "0"}})
-    resumed.summary([("Test", "fine"), ("Look", "there")])
+    resumed.summary([("Test", "fine"), ("Best weights", "of step 20")], [("Look", "there")])
     resumed.close()
     resumed.close()
 
@@ -101,9 +103,9 @@ def test_a_resumed_run_reads_like_one_run(tmp_path, capsys):
     assert all((tmp_path / name).is_file() for name in PROJECTOR)
     said = capsys.readouterr().err
     assert "step 40/40 validation: accuracy 0.5000, examples 4" in said
-    ending = said.splitlines()[-3:]
-    assert [line.split(": ")[0] for line in ending] == ["Test", "Time", "Look"]
-    assert "logging" in ending[1]
+    ending = said.splitlines()[-4:]
+    assert [line.split(": ")[0] for line in ending] == ["Test", "Best weights", "Time", "Look"]
+    assert "logging" in ending[2]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,7 @@ def test_a_worker_that_is_not_the_chief_writes_nothing(tmp_path, capsys):
     _train(monitor, 10, 40)
     monitor.vectors("validation", VECTORS)
     monitor.finish({"steps": 40})
-    monitor.summary([("Test", "fine")])
+    monitor.summary([("Test", "fine")], [])
     monitor.close()
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr() == ("", "")

@@ -47,6 +47,8 @@ def test_many_classes_become_a_list_of_mistakes():
     matrix[3, 7], matrix[39, 0] = 2, 5
     cells = _cells(tables.matrix(Matrix("", matrix, [f"c{i}" for i in range(40)])))
     assert cells == [["label", "prediction", "times"], ["c39", "c0", "5"], ["c3", "c7", "2"]]
+    right = Matrix("", np.diag(np.full(40, 9)), [f"c{i}" for i in range(40)])
+    assert tables.matrix(right) == "There are none."
 
 
 def test_marked_spans_have_their_labels_and_what_was_predicted():

@@ -1,6 +1,8 @@
 """Event files: what TensorBoard reads, and no doubled points whenever the run was killed."""
 
+import html
 import io
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 
+from trainer.evaluation import groups
 from trainer.evaluation.report import Report
 from trainer.monitor import plugins, tensorboard
 from trainer.monitor.figures import Attention
@@ -36,7 +39,7 @@ class Killed(BaseException):
 def _run(folder, resume_step, last_step):
     """A run that logs every 10 steps, evaluates every 20, and is killed after `last_step`."""
     board = TensorBoard(folder, resume_step)
-    board.begin({"seed": 1, "resumed": resume_step}, {"seed": 1, "model.head": "cls"}, ["rmse"])
+    board.begin({"seed": 1, "resumed": resume_step}, {"seed": 1, "model.head": "cls"}, TASK)
     for step in range(resume_step, last_step + 1, 10):
         if step > resume_step:
             board.scalars(step, {"train/loss": 1 / step, "train/rate": 0.1})
@@ -49,7 +52,9 @@ def _run(folder, resume_step, last_step):
 
 def _report(split="validation"):
     """Four examples, one of them wrong."""
-    return Report(split, {}, MISTAKES, TASK.show(GOLD, SCORES, MISTAKES))
+    found = groups.judged(TASK, GOLD, SCORES)
+    shown = [*groups.tables(TASK, found), *TASK.show(GOLD, SCORES, MISTAKES)]
+    return Report(split, {}, MISTAKES, shown, found, TASK.group_metrics)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -88,6 +93,11 @@ def test_tensorboard_reads_what_was_written(tmp_path):
             "evaluation/validation by length",
             "evaluation/validation by label",
             "validation/pos/pr_curves",
+        ),
+        *(
+            f"groups/validation/{metric}/{label}"
+            for metric in ("precision", "recall", "f1")
+            for label in ("neg", "pos")
         ),
         *("evaluation/validation confusion matrix", "evaluation/validation reliability"),
         *("_hparams_/session_start_info", "custom_scalars__config__"),
@@ -167,6 +177,41 @@ def test_training_and_validation_lie_on_one_chart():
     charts = {c.title: list(c.multiline.tag) for each in layout.category for c in each.chart}
     assert {"^train/loss$", "^validation/loss$"} <= set(charts["loss"])
     assert charts["rmse"] == ["^train/rmse$", "^validation/rmse$", "^test/rmse$"]
+
+
+def test_a_chart_holds_a_metric_of_all_labels(tmp_path):
+    (value,) = plugins.layout(["loss"], "label", ["precision", "f1"]).value
+    layout = layout_pb2.Layout.FromString(tf.make_ndarray(value.tensor).item())
+    (category,) = [each for each in layout.category if each.title.startswith("by label")]
+    charts = {chart.title: list(chart.multiline.tag) for chart in category.chart}
+    assert [*charts] == ["validation precision", "validation f1"]
+    _run(tmp_path, 0, 40)
+    read = EventAccumulator(str(tmp_path)).Reload()
+    (pattern,) = charts["validation f1"]
+    assert [t for t in read.Tags()["tensors"] if re.match(pattern, t)] == [
+        "groups/validation/f1/neg", "groups/validation/f1/pos"
+    ]  # fmt: skip
+    points = read.Tensors("groups/validation/f1/pos")
+    assert [event.step for event in points] == [20, 40]
+    assert tf.make_ndarray(points[0].tensor_proto) == np.float32(0.8)  # 2 of 3, both of 2
+
+
+def test_of_many_labels_the_most_frequent_have_curves_and_the_others_a_word(tmp_path):
+    board = TensorBoard(tmp_path, 0)
+    many = {f"c{i:03}": {"f1": i / 200, "own": 3, "support": 200 - i} for i in range(101)}
+    few = dict(list(many.items())[:30])
+    board.evaluation(3, Report("test", {}, MISTAKES, [], many, ["f1"]))
+    board.evaluation(3, Report("validation", {}, MISTAKES, [], few, ["f1"]))
+    read = EventAccumulator(str(tmp_path)).Reload()
+    tags = read.Tags()["tensors"]
+    curves = [tag for tag in tags if tag.startswith("groups/test/f1/")]
+    assert curves == [f"groups/test/f1/c{i:03}" for i in range(30)]
+    assert not [tag for tag in tags if "/own/" in tag or "/support/" in tag]
+    assert [tag for tag in tags if "curves" in tag] == ["evaluation/test curves"]
+    (word,) = read.Tensors("evaluation/test curves")
+    said = html.unescape(tf.make_ndarray(word.tensor_proto).item().decode())
+    assert said.startswith("The 30 most frequent of 101 have curves: c000, c001, ")
+    assert "c030" not in said
 
 
 def test_pr_curve():

@@ -50,6 +50,51 @@ def test_steps_that_read_no_tokens_have_no_rate_of_them():
     assert not {"train/tokens_per_second", "train/padding"} & set(rates)
 
 
+def test_a_step_that_compiles_is_in_no_rate_but_where_there_is_no_other():
+    clock = Clock()
+    throughput = Throughput(clock)
+    with throughput.part("compile"):
+        clock.now = 50
+    throughput.add(10, 20, 1, 1, compiled=True)
+    rates = throughput.read()  # it has the same names as any other: a run may resume anywhere
+    assert rates["train/step_seconds"] == 50
+    assert throughput.pace is None
+    with throughput.part("compile"):
+        clock.now = 100
+    throughput.add(10, 30, 1, 1, compiled=True)
+    with throughput.part("compute"):
+        clock.now = 106
+    throughput.add(30, 50, 3, 3)
+    others = throughput.read()
+    assert others.keys() == rates.keys()
+    assert others["train/step_seconds"] == throughput.pace == 2
+    assert others["train/tokens_per_second"] == 5
+    assert others["train/padding"] == 0.5  # of all of them
+    assert throughput.totals["compile"] == 100
+    assert throughput.read() == {}
+    assert throughput.pace == 2
+
+
+def test_parts_around_the_steps_are_shared_by_those_that_compiled_too():
+    clock = Clock()
+    throughput = Throughput(clock)
+    for part, seconds in {"compile": 40, "host": 10, "compute": 4, "evaluation": 5}.items():
+        with throughput.part(part):
+            clock.now += seconds
+    with throughput.part("logging"):
+        clock.now += 1
+    throughput.add(80, 80, 8, 8, compiled=True)
+    throughput.add(20, 20, 2, 2)
+    rates = throughput.read()
+    found = {name[5:-3]: value for name, value in rates.items() if name.startswith("time/")}
+    assert found == {
+        **{"compile": 4000, "host": 1000, "compute": 2000, "input": 0},
+        **{"evaluation": 500, "logging": 100, "checkpoint": 0},
+    }
+    assert rates["train/step_seconds"] == throughput.pace == 3
+    assert rates["train/examples_per_second"] == pytest.approx(1 / 3)
+
+
 def test_each_reading_starts_afresh():
     clock = Clock()
     throughput = Throughput(clock)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("trainer", "launch")
+PACKAGES = ("trainer", "thaw", "launch")
 
 
 def canonical(name: str) -> str:
@@ -39,7 +39,7 @@ def third_party_imports(path: Path) -> set[str]:
             modules.update(alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             modules.add(node.module.split(".")[0])
-    return modules - set(sys.stdlib_module_names) - {"trainer", "launch", "configs"}
+    return modules - set(sys.stdlib_module_names) - {"trainer", "thaw", "launch", "configs"}
 
 
 def test_the_library_imports_only_what_setup_declares():
@@ -80,13 +80,16 @@ def test_build_md_gives_a_reason_for_every_dependency():
 def test_the_wheel_holds_every_file_of_the_packages(tmp_path):
     for name in ("setup.py", "pyproject.toml", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
-    for name in PACKAGES:
+    for name in (*PACKAGES, "configs"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     files = {
         path.relative_to(tmp_path).as_posix()
         for name in PACKAGES
         for path in (tmp_path / name).rglob("*")
         if path.is_file()
+    } | {
+        f"thaw/shipped/{path.relative_to(tmp_path).as_posix()}"
+        for path in (tmp_path / "configs").rglob("*.py")
     }
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "."],
@@ -96,6 +99,16 @@ def test_the_wheel_holds_every_file_of_the_packages(tmp_path):
     (wheel,) = tmp_path.glob("thaw-*.whl")
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert held == files
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    read = "import thaw; print(thaw.read_config('configs/glue/mrpc.py').model.pretrained)"
+    done = subprocess.run(
+        [sys.executable, "-c", read],
+        cwd=tmp_path / "installed",
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from trainer.models.architecture import from_scratch
 from trainer.models.network import Network
 from trainer.prediction.attribution import Explainer
 from trainer.tasks.classification import Classification
+from trainer.tasks.multi_label import MultiLabel
 
 TOKENIZER = train_tokenizer(Tokenizer(vocab_size=64), ["a fine film", "an awful bore", "so so"] * 9)
 
@@ -78,6 +79,10 @@ def test_models_of_another_kind_are_refused():
     with pytest.raises(UserError, match="pairs"):
         Explainer(trained(Model(width=8, depth=0), pair="second"), 4)
     other = trained(Model(width=8, depth=0))
+    several = trained(Model(width=8, depth=0))
+    several.task = MultiLabel().bound({"labels": ["a", "b", "c"]}, TOKENIZER)
+    with pytest.raises(UserError, match="needs a task that gives a text one of several answers"):
+        Explainer(several, 4)
     other.model = tf.keras.Sequential()
     with pytest.raises(UserError, match="needs the encoder of this library"):
         Explainer(other, 4)

@@ -11,6 +11,7 @@ import tiny
 
 from trainer.data.columns import Row
 from trainer.errors import Interrupted, UserError
+from trainer.prediction import job
 from trainer.prediction.attribution import Attribution
 from trainer.prediction.inputs import Given
 from trainer.prediction.job import Job
@@ -33,7 +34,7 @@ TEXTS = [given(i, i % 7) for i in range(COUNT)]
 class Predictor:
     """Scores a text by its length and `slope`."""
 
-    trained = SimpleNamespace(task=TASK)
+    task, at_once = TASK, CHUNK_TEXTS
 
     def __init__(self, slope: float = 0.1):
         self._slope, self.scored = slope, 0
@@ -46,8 +47,8 @@ class Predictor:
 
 def run(path: Path, predictor: Predictor, texts=TEXTS, rule=RULE) -> None:
     with Output(path, resume=True, fields=TASK.line_fields) as sink:
-        job = Job(predictor, rule, None, lambda: False)
-        job.run(iter(texts), sink, lambda count: None)
+        made = Job(predictor, rule, None, lambda: False)
+        made.run(iter(texts), sink, lambda count: None)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,35 @@ def test_refuses_to_go_on_with_another(tmp_path, whole, other, done):
     assert path.read_bytes() == held
 
 
+class Timed(Predictor):
+    """Takes 100 seconds for its first rows, which wait for a compilation, and two for others."""
+
+    seconds = 0.0
+
+    def run(self, rows: Sequence[Row]) -> list[Answered]:
+        self.seconds += 2.0 if self.scored else 100.0
+        return super().run(rows)
+
+
+@pytest.mark.parametrize(
+    ("count", "done", "expected"),
+    [
+        (CHUNK_TEXTS, 0, None),
+        (2 * CHUNK_TEXTS, 0, CHUNK_TEXTS / 2),
+        (COUNT, 0, (COUNT - CHUNK_TEXTS) / 4),
+        (COUNT, CHUNK_TEXTS + 5, 9 / 2),
+    ],
+)
+def test_the_rate_leaves_the_first_chunk_out(tmp_path, monkeypatch, whole, count, done, expected):
+    path, predictor = tmp_path / "out.jsonl", Timed()
+    path.write_bytes(b"".join(whole.splitlines(keepends=True)[:done]))
+    monkeypatch.setattr(job, "time", SimpleNamespace(monotonic=lambda: predictor.seconds))
+    with Output(path, resume=True, fields=TASK.line_fields) as sink:
+        made = Job(predictor, RULE, None, lambda: False)
+        made.run(iter(TEXTS[:count]), sink, lambda count: None)
+    assert made.rate == expected
+
+
 def test_fewer_texts_are_refused(tmp_path, whole):
     path = tmp_path / "out.jsonl"
     path.write_bytes(whole)
@@ -106,11 +136,11 @@ def test_a_signal_loses_no_explained_line(tmp_path):
     explainer = SimpleNamespace(
         explain=lambda text, output: explained.append((text, output)) or found
     )
-    job = Job(Predictor(), RULE, explainer, stop)
+    made = Job(Predictor(), RULE, explainer, stop)
     with Output(path, resume=False, fields=TASK.line_fields) as sink, pytest.raises(Interrupted):
-        job.run(iter(TEXTS), sink, lambda count: None)
+        made.run(iter(TEXTS), sink, lambda count: None)
     assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == [0, 1, 2]
     assert explained == [("", 0), ("x", 0), ("xx", 0)]  # of the class that is the answer
-    assert [(each.id, each.text, each.name) for each in job.explained] == [
+    assert [(each.id, each.text, each.name) for each in made.explained] == [
         (0, "", "neg"), (1, "x", "neg"), (2, "xx", "neg"),
     ]  # fmt: skip

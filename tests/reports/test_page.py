@@ -3,15 +3,18 @@
 import dataclasses
 import re
 
+import markupsafe
 import numpy as np
 import pytest
 from made import EVIL, run
 from sealing import reseal
 
 from trainer.errors import UserError
+from trainer.reports import charts
 from trainer.reports.finished import read_run, read_runs
 from trainer.reports.page import compare, differing, render
 from trainer.storage.disk import sha256_of
+from trainer.tasks.shown import Curve
 
 RIGHT = np.arange(200) % 5 > 0
 
@@ -28,7 +31,7 @@ def edit(folder, old, new, seals=False):
 def test_one_run(tmp_path):
     page = render([read_run(run(tmp_path / "one", RIGHT))])
     assert '<span id="share-1">80.00' in page
-    assert page.count("<svg ") == 8
+    assert page.count("<svg ") == 7
     for metric in ("loss", "precision", "recall", "f1", "auc", "calibration_error"):
         assert re.search(rf'id="{metric}-1">0\.\d{{4}}<', page), metric
     assert 'id="accuracy-1"' not in page  # it stands above already
@@ -63,7 +66,41 @@ def test_more_than_two_classes_with_odd_names(tmp_path):
     assert "a&lt;b" in page
     assert "a<b" not in page
     assert "Thresholds" not in page
-    assert page.count("<svg ") == 8
+    assert page.count("<svg ") == 7
+
+
+def long_name(i: int) -> str:
+    """A label of 60 to 100 characters: of words, of one word, Japanese, or HTML."""
+    kinds = (
+        f"Billing and payments: a customer wants a refund of a charge they do not know, case {i}",
+        f"technical_problem_with_the_mobile_application_after_an_update_of_the_operating_system_{i}",
+        f"配送に関するお問い合わせ：荷物が予定日を過ぎても届かない、または破損した状態で届いた場合の返金依頼、追跡番号が無効な場合も含む（その{i}）",
+        f'<b>HTML</b> & "quotes" <script>alert({i})</script> $x^2$ of a page somebody has copied',
+    )
+    return kinds[i % len(kinds)]
+
+
+def test_long_names_stand_in_full(tmp_path):
+    names = [long_name(i) for i in range(30)]
+    page = render([read_run(run(tmp_path / "one", np.arange(600) % 7 > 0, names))])
+    for i, name in enumerate(names):
+        assert 60 <= len(name) <= 100
+        shown = markupsafe.escape(name)
+        assert page.count(f'<div title="{shown}"><small>{i}</small>&nbsp;{shown}</div>') == 1
+        assert page.count(f">{shown}</li>") == (i < 12)
+    assert "The first 12 of 30 curves; TensorBoard has all of them." in page
+    assert not re.search("<(b|script)[ >]", page)
+
+
+def test_of_many_classes_the_most_frequent_confusions_are_shown(tmp_path):
+    names, labels = [f"class {i}" for i in range(40)], np.arange(600) % 35
+    page = render([read_run(run(tmp_path / "one", np.arange(600) % 7 > 0, names, labels=labels))])
+    assert "Confusion, the most frequent" in page
+    assert 'class="matrix' not in page
+    assert (
+        "No curve for 5 of 40 labels: they have no row in this set. Of the others the 30 with the"
+        " most rows have one." in page
+    )
 
 
 @pytest.mark.long
@@ -84,6 +121,16 @@ def test_several_runs_are_compared(tmp_path):
     for said in ("better is better", "not told from noise", "McNemar", "Holm", "+10.00"):
         assert said in page, said
     assert page.count("<section>") == 3
+
+
+def test_runs_differ_in_what_they_begin_with_and_in_what_has_an_effect(tmp_path):
+    begun, other = (read_run(run(tmp_path / name, RIGHT)) for name in ("begun", "other"))
+    begun.config.model.initial_run = "runs/words"
+    other.config.tokenizer.vocab_size = 2_000
+    assert differing([begun, other]) == {
+        "model.initial_run": ["runs/words", ""],
+        "tokenizer.vocab_size": ["", "2000"],
+    }
 
 
 def test_other_test_examples_are_refused(tmp_path):
@@ -143,4 +190,10 @@ def test_a_run_that_cannot_be_read_is_one_line(tmp_path, damage, said):
 def test_a_log_without_points_is_no_error(tmp_path):
     folder = run(tmp_path / "one", RIGHT)
     edit(folder, (folder / "metrics.jsonl").read_text(), "", True)
-    assert render([read_run(folder)]).count("<svg ") == 4
+    assert render([read_run(folder)]).count("<svg ") == 3
+
+
+def test_curves_of_nothing_to_find_are_left_out_and_the_page_says_so():
+    empty, full = (Curve(name, np.array([name == "b", False]), np.ones(2)) for name in "ab")
+    assert [key.name for key in charts.curves([empty, full]).keys] == ["b"]
+    assert charts.curves([empty])[1:] == ([], "No row of this set is one to find.")

@@ -156,7 +156,7 @@ def test_a_run_that_fails_ends_it(systems, tmp_path, capfd):
         (["--plot=plot.jpg"], "plot.jpg must end in .png"),
         (["--plot=nowhere/plot.png"], "there is no folder"),
         (["lstm"], "unknown argument 'lstm'"),
-        (["--onyl=lstm"], "Unknown command line flag"),
+        (["--onyl=lstm"], "unknown flag --onyl: is it --only?"),
     ],
 )
 def test_mistakes_are_one_line(flags, said, tmp_path):

@@ -9,6 +9,7 @@ from sealing import reseal
 from trainer.errors import UserError
 from trainer.storage import sealed
 from trainer.tasks.calibration import (
+    UNFITTED,
     Calibration,
     Reliability,
     fit_temperature,
@@ -45,8 +46,12 @@ def test_changes_no_prediction_and_lowers_the_error():
     ("labels", "logits"),
     [([0, 1], [[1.0, 0.0], [0.0, 3.0]]), ([1], [[0.0, 3.0]])],
 )
-def test_no_minimum_is_temperature_1(labels, logits):
-    assert fit_temperature(np.array(labels), np.array(logits)) == 1.0
+def test_without_a_minimum_nothing_is_fitted_and_that_is_said(labels, logits):
+    found = Calibration.fit(7, np.array(labels), np.array(logits), 0.9)
+    assert found.temperature == UNFITTED == 1.0
+    assert found.note.startswith("no temperature could be fitted, as all of validation is right")
+    labels, logits = drawn(2000, 1.0)
+    assert Calibration.fit(7, labels, logits, 0.9).note == ""  # about 1, and fitted
 
 
 def test_the_reliability_diagram_of_four_predictions():

@@ -121,8 +121,8 @@ def test_scores_by_type():
     gold = [[Entity(0, 1, "A"), Entity(2, 4, "B")], []]
     predicted = [[Entity(0, 1, "A"), Entity(2, 3, "B")], [Entity(0, 1, "C")]]
     total, by_type = scores(gold, predicted)
-    assert total == pytest.approx((1 / 3, 1 / 2, 0.4, 2, 3))
-    assert by_type["A"] == (1, 1, 1, 1, 1)
-    assert by_type["B"] == (0, 0, 0, 1, 1)
-    assert by_type["C"] == (0, 0, 0, 0, 1)
-    assert scores([], [])[0] == (0, 0, 0, 0, 0)
+    assert total == pytest.approx((1 / 3, 1 / 2, 0.4, 2))
+    assert by_type["A"] == (1, 1, 1, 1)
+    assert by_type["B"] == (0, 0, 0, 1)
+    assert by_type["C"] == (0, 0, 0, 0)
+    assert scores([], [])[0] == (0, 0, 0, 0)

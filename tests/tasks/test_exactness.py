@@ -5,26 +5,30 @@ Rows have unequal numbers of words, so replicas have unequal numbers of what cou
 
 import functools
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+import words
 
 from trainer.batch import WEIGHT
 from trainer.config import Phase
 from trainer.models.architecture import from_scratch
+from trainer.models.encoder_decoder import EncoderDecoder
 from trainer.models.network import Network
 from trainer.models.random import keep_mask
+from trainer.tasks.causal import Causal
+from trainer.tasks.masked import MaskedWords
 from trainer.tasks.multi_label import MultiLabel
 from trainer.tasks.regression import Regression
+from trainer.tasks.replaced import ReplacedTokens
 from trainer.tasks.tagging import Tagging
 from trainer.tasks.task import Task
+from trainer.tasks.text_to_text import TextToText
 
 ROWS, BATCHES = 8, 25  # of a batch; different ones, which come again
-MASKS = SimpleNamespace(mask_token_id=tiny.MASK_ID, all_special_ids=list(tiny.SPECIAL_IDS))
 TYPES = {"types": ["LOC", "PER"], "scheme": "BIO"}
 
 
@@ -38,7 +42,7 @@ class Two(Task):
     def outputs(self):
         return 5
 
-    def prepare(self, batch):
+    def prepare(self, batch, training):
         kept = tf.cast(keep_mask(tf.shape(batch["input_ids"]), 0.5), tf.int32)
         return {**batch, "kept": kept * batch["attention_mask"]}
 
@@ -56,10 +60,17 @@ class Two(Task):
 
 
 TASKS = {
-    "tagging": Tagging(label_smoothing=0.1).bound(TYPES, MASKS),
-    "regression": Regression(mask_share=0.2).bound({}, MASKS),
-    "several labels": MultiLabel(label_smoothing=0.1).bound({"labels": [*"abcd"]}, MASKS),
-    "two losses": Two().bound({}, MASKS),
+    "tagging": Tagging(label_smoothing=0.1).bound(TYPES, words.TOKENIZER),
+    "regression": Regression(mask_share=0.2).bound({}, words.TOKENIZER),
+    "several labels": MultiLabel(label_smoothing=0.1).bound({"labels": [*"abcd"]}, words.TOKENIZER),
+    "two losses": Two().bound({}, words.TOKENIZER),
+    "masked": MaskedWords(mask_share=0.3).bound({}, words.TOKENIZER),
+    "sentences": MaskedWords(whole_words=True, next_sentence=True).bound({}, words.TOKENIZER),
+    "causal": Causal().bound({}, words.TOKENIZER),
+    "text to text": TextToText(label_smoothing=0.1, target_length=tiny.LENGTH).bound(
+        {}, words.TOKENIZER
+    ),
+    "replaced": ReplacedTokens(mask_share=0.3, weight=5.0).bound({}, words.TOKENIZER),
 }
 
 
@@ -78,7 +89,12 @@ def batches() -> list[dict]:
             "word": np.where(counts, np.cumsum(counts, 1) - 1, -1).astype(np.int32),
             "score": random.normal(size=ROWS - 1).astype(np.float32),
             "label": random.integers(0, 2, (ROWS - 1, 4), np.uint8),
+            "random": random.integers(0, 2, ROWS - 1).astype(np.int32),
+            "target_ids": np.where(counts, batch["input_ids"][:, ::-1], 0).astype(np.int32),
+            "target_mask": (np.cumsum(~counts[:, 1:], 1) == 0).astype(np.int32),
         }
+        end = np.ones((ROWS - 1, 1), np.int32)
+        batch["target_mask"] = np.concatenate([end, batch["target_mask"]], 1)
         made.append(tiny.filled(batch, ROWS))
         made[-1]["tag"][-1] = made[-1]["word"][-1] = -1
     return made
@@ -97,12 +113,17 @@ def curve(strategy, name: str, steps: int, policy: str, accumulate: int = 1) -> 
     tests/test_step.py has blocks.
     """
     task = TASKS[name]
-    settings = tiny.model_settings(depth=int(steps > 50))
-    shape = from_scratch(settings, tiny.VOCAB, tiny.LENGTH, False, task.kind)
+    settings = tiny.model_settings(depth=int(steps > 50), causal=bool(task.causal))
+    longest = task.longest_target
+    shape = from_scratch(settings, tiny.VOCAB, tiny.LENGTH, False, task.kind, longest)
 
-    def model() -> Network:
+    def model() -> Network | EncoderDecoder:
         keras.utils.set_random_seed(0)
-        made = Network(shape, task.outputs)
+        if longest:
+            translator = EncoderDecoder(shape, task.head(shape))
+            translator.build()
+            return translator
+        made = Network(shape, task.outputs, task.head(shape))
         made(tiny.inputs(tiny.batch(2)))
         return made
 
@@ -127,8 +148,13 @@ def on_one(over, name: str, steps: int, policy: str) -> np.ndarray:
 @pytest.mark.parametrize(
     "name",
     [
-        "tagging",
-        "two losses",
+        "masked",
+        pytest.param("tagging", marks=pytest.mark.long),
+        pytest.param("sentences", marks=pytest.mark.long),
+        pytest.param("causal", marks=pytest.mark.long),
+        pytest.param("text to text", marks=pytest.mark.long),
+        pytest.param("replaced", marks=pytest.mark.long),
+        pytest.param("two losses", marks=pytest.mark.long),  # tests/test_step.py has two as well
         pytest.param("regression", marks=pytest.mark.long),
         pytest.param("several labels", marks=pytest.mark.long),
     ],

@@ -73,10 +73,17 @@ def test_a_column_that_is_not_of_labels(make_files):
     words = [(f"text {i}", f"another text {i}") for i in range(60)]
     with pytest.raises(UserError, match=r"60 distinct labels in 60 rows: is 'label' the column"):
         opened(make_files(words))
+    with pytest.raises(UserError, match=r"\(config.task.label; most have one row only; config.ta"):
+        opened(make_files(words))
+    numbers = [(text, f"{i / 7:.2f}") for i, (text, _) in enumerate(words)]
+    with pytest.raises(UserError, match=r"files\.py:regression --config\.task\.score='label'$"):
+        opened(make_files(numbers))
     names = tuple(label for _, label in words)
     assert len(opened(make_files(words), labels=names).facts["labels"]) == 60
     many = [(f"text {i}", i % 20_000) for i in range(60_000)]
-    with pytest.raises(UserError, match=r"5,001 distinct labels in 5,001 rows: is 'label' the c"):
+    with pytest.raises(
+        UserError, match=r"5,001 distinct labels in 5,001 rows.*; at most 5,000 classes"
+    ):
         opened(make_files(many))
     long = [("a text", "a"), ("a text", "word " * 200_000)]
     with pytest.raises(UserError, match=r"row 2: a label of 1,000,000 characters, '.{80}'…: is"):
@@ -144,14 +151,14 @@ def test_a_class_that_only_validation_has():
     names = ["bad", "good", "rare"]
     found = counts(train=[5, 1234, 0], validation=[1, 2, 2], test=[0, 1, 0])
     with pytest.raises(UserError, match=r"all rows of label 'rare' \(2\) fell into the validation"):
-        labels.check_learned(names, found, cut=True)
+        labels.check_learned(names, found, cut=["validation"])
     with pytest.raises(UserError, match=r"label 'rare' has 2 rows in validation and none in train"):
-        labels.check_learned(names, found, cut=False)
+        labels.check_learned(names, found, cut=[])
     found["validation"][2], found["test"][2] = 0, 4
     with pytest.raises(UserError, match=r"label 'rare' has 4 rows in test and none in train"):
-        labels.check_learned(names, found, cut=True)
+        labels.check_learned(names, found, cut=["validation"])
     found["test"][2] = 0
-    labels.check_learned(names, found, cut=True)
+    labels.check_learned(names, found, cut=["validation"])
 
 
 def test_the_table_of_two_classes():
@@ -205,9 +212,32 @@ def test_classes_of_few_rows_are_named_and_notes_are_short():
     names = [f"{'x' * 900}{i}" for i in range(40)] + [f"{'X' * 900}{i}" for i in range(40)]
     train = np.array([1, 2, 3, 0] * 20)
     found = labels.notes(names, train, "label")
-    assert [len(note) < 800 for note in found] == [True, True]
-    assert found[1].startswith("classes of fewer than 3 rows in train: 'xxx")
-    assert "…" in found[1]
-    assert "(1)" in found[1]
-    assert found[1].endswith(" and 55 more")
+    assert [len(note) < 800 for note in found] == [True, True, True]
+    assert found[1].startswith("classes of few rows each, 80 of 120 in train: ")
+    assert found[2].startswith("classes of fewer than 3 rows in train: 'xxx")
+    assert "…" in found[2]
+    assert "(1)" in found[2]
+    assert found[2].endswith(" and 55 more")
     assert labels.notes(["a", "b"], np.array([3, 3]), "label") == []
+
+
+@pytest.mark.parametrize(
+    ("names", "train", "said"),
+    [
+        (["billing", "billing|technical", "technical"], [9] * 3, "lists of others: 'billing|tech"),
+        (["a", "a; b", "c"], [9] * 3, "lists of others: 'a; b'"),
+        (["a|b", "c"], [9] * 2, ""),  # neither part is a label
+        (["2026-01-02", "2026-01-03", "x"], [9] * 3, "look like dates, such as '2026-01-02'"),
+        (["3.1.2026", "4.1.2026"], [9] * 2, "look like dates"),
+        ([f"{i}" for i in range(21)], [99] * 21, "numbers, such as '0': to learn how large"),
+        (["0.5", "1.5"], [99] * 2, "numbers, such as '0.5'"),
+        (["1", "2", "3", "4", "5"], [9] * 5, ""),
+        (["a", "b", "c"], [9, 9, 9], ""),
+        ([*"abcdef"], [9] * 6, "of few rows each, 6 of 54 in train: is 'label' the column of"),
+        ([*"abcdef"], [10] * 6, ""),
+        ([*"abcde"], [3] * 5, ""),
+    ],
+)
+def test_labels_that_look_like_something_else_are_noted(names, train, said):
+    notes = labels.notes(names, np.array(train), "label")
+    assert [said in note for note in notes] == ([True] if said else [])

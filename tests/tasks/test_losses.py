@@ -101,7 +101,7 @@ def test_narrow_logits_are_widened_first(dtype):
 
 
 def test_own_loss_by_import_path():
-    loss = make_loss(Classification(loss=f"{__name__}:own_loss", class_weights=(1.0, 3.0)), 2)
+    loss = make_loss(Classification(loss=f"{__name__}:own_loss"), 2, (1.0, 3.0))
     logits = tf.constant([[0.5, 0.0], [2.0, 0.0]], tf.float16)
     losses = loss.example_losses(tf.constant([0, 1]), logits)
     assert losses.dtype == tf.float32
@@ -122,7 +122,7 @@ def test_own_loss_by_import_path():
 )
 def test_refuses_what_has_no_meaning(settings, said):
     with pytest.raises(UserError, match=said) as caught:
-        make_loss(Classification(**settings), 2)
+        make_loss(Classification(**settings), 2, settings.get("class_weights", ()))
     assert "\n" not in str(caught.value)
 
 

@@ -46,7 +46,7 @@ def test_binary_metrics_are_those_of_scikit_learn():
         "examples": 500,
     }
     assert isinstance(found["examples"], int)
-    assert all(type(found[name]) is float for name in m.METRICS)
+    assert all(type(found[name]) is float for name in m.metric_names(2))
 
 
 @pytest.mark.parametrize("classes", [3, 7])
@@ -54,11 +54,12 @@ def test_metrics_of_many_classes_are_macro_averages(classes):
     labels, logits, losses = _data(classes)
     found = m.classification_metrics(labels, logits, None, losses)
     predicted = logits.argmax(axis=1)
-    assert found["precision"] == sk.precision_score(labels, predicted, average="macro")
-    assert found["recall"] == sk.recall_score(labels, predicted, average="macro")
-    assert found["f1"] == sk.f1_score(labels, predicted, average="macro")
+    assert found["precision_macro"] == sk.precision_score(labels, predicted, average="macro")
+    assert found["recall_macro"] == sk.recall_score(labels, predicted, average="macro")
+    assert found["f1_macro"] == sk.f1_score(labels, predicted, average="macro")
     expected = sk.roc_auc_score(labels, m.softmax(logits), multi_class="ovr", average="macro")
-    assert found["auc"] == pytest.approx(expected, rel=1e-14)
+    assert found["auc_macro"] == pytest.approx(expected, rel=1e-14)
+    assert [*found] == [*m.metric_names(classes), "examples"]
 
 
 def test_weights_are_those_of_the_loss_alone():
@@ -89,7 +90,7 @@ def test_auc_is_left_out_of_one_class(caplog):
 def test_auc_is_left_out_of_logits_that_are_not_finite(caplog):
     labels, logits, losses = _data(3, 10)
     logits[4, 1] = np.nan
-    assert "auc" not in m.classification_metrics(labels, logits, None, losses)
+    assert "auc_macro" not in m.classification_metrics(labels, logits, None, losses)
     assert "not finite" in caplog.text
 
 
@@ -99,7 +100,7 @@ def test_auc_is_the_mean_over_the_classes_that_occur(caplog):
     labels, logits, losses = labels[occurring], logits[occurring], losses[occurring]
     scores = m.softmax(logits)
     expected = np.mean([sk.roc_auc_score(labels == c, scores[:, c]) for c in (0, 2)])
-    assert m.classification_metrics(labels, logits, None, losses)["auc"] == expected
+    assert m.classification_metrics(labels, logits, None, losses)["auc_macro"] == expected
     assert "none has label '1'" in caplog.text
 
 
@@ -151,14 +152,34 @@ def test_own_metrics_need_their_own_names():
 def test_an_unknown_metric_is_refused_with_those_there_are():
     said = (
         r"^config\.evaluation\.metric='acc' is not one of:"
-        " loss, accuracy, precision, recall, f1, matthews, auc, calibration_error,"
-        " share_of_class_0$"
+        " loss, accuracy, precision, recall, f1, matthews, auc,"
+        " precision_macro, recall_macro, f1_macro, auc_macro, calibration_error,"
+        r" share_of_class_0: is it accuracy\?$"
     )
     with pytest.raises(UserError, match=said):
         chosen("acc", (f"{__name__}:share_of_class_0",))
-    for name in m.METRICS:
+    for name in m.metric_names(0):
         assert chosen(name) == name
     assert chosen("") == Classification.metric == "accuracy"
+
+
+def test_the_number_of_classes_decides_on_the_names():
+    def of(names, chosen, **settings):
+        task = Classification(**settings)
+        config = Experiment(task=task, evaluation=Evaluation(metric=chosen))
+        return metric(config, task.bound({"labels": names}) if names else None)
+
+    assert of("ab", "f1") == "f1"
+    assert of("abcde", "f1_macro") == "f1_macro"
+    said = r"metric='f1' is not one of: loss, .*f1_macro, .*: is it f1_macro\?$"
+    with pytest.raises(UserError, match=said):
+        of("abcde", "f1")
+    with pytest.raises(UserError, match=said):  # nothing needs to be read
+        of("", "f1", labels=tuple("abcde"))
+    with pytest.raises(UserError, match=r"metric='f1_macro' is not one of: .*: is it f1\?$"):
+        of("ab", "f1_macro")
+    with pytest.raises(UserError, match=r"'f1' is not .*: is it f1_macro or f1_micro\?$"):
+        of("", "f1", multi_label=True)
 
 
 def test_better():
@@ -206,7 +227,7 @@ def test_a_loss_of_examples_without_weight_cannot_choose(weight):
     check([0, 0], "", "test")
 
 
-@pytest.mark.parametrize("chosen", m.METRICS)
+@pytest.mark.parametrize("chosen", m.metric_names(0))
 def test_a_metric_that_can_choose_is_not(chosen):
     m.check_metrics(np.array([0, 1]), BINARY, "validation", chosen)
     m.check_metrics(np.array([0, 0]), BINARY, "test", "")

@@ -242,3 +242,57 @@ def test_a_score_that_is_not_finite_is_refused(score):
 def test_a_threshold_is_for_classes():
     with pytest.raises(UserError, match="--threshold is for two classes"):
         task().rule(None, "0.5")
+
+
+# Scores far from 0 and 1
+
+
+PRICES = [100.0, 300.0, 200.0, 400.0]
+
+
+def standardized(**settings) -> Regression:
+    made = Regression(standardized=True, **settings)
+    rows = [Row({"text": "a", "score": price}, i, "rows") for i, price in enumerate(PRICES)]
+    return made.bound(made.learn(iter(rows), "file a.csv", {}))
+
+
+def test_standardized_scores_are_learned_and_the_answers_are_scores():
+    made = standardized(bounds=(0.0, 420.0))
+    assert made.facts == {"mean": 250.0, "deviation": pytest.approx(np.std(PRICES))}
+    outputs = tf.constant([[0.0], [1.0], [-1.0], [9.0]], tf.float64)
+    expected = [250, 250 + np.std(PRICES), 250 - np.std(PRICES), 420]
+    np.testing.assert_allclose(made.answers({}, outputs)["score"], expected)
+    batch = {"score": tf.constant(PRICES), "weight": tf.ones(4)}
+    wanted = (np.array(PRICES) - 250) / np.std(PRICES)
+    losses = made.losses(batch, outputs)["loss"]
+    np.testing.assert_allclose(losses, (outputs[:, 0] - wanted) ** 2, rtol=1e-12)
+    assert made.answers({}, tf.constant([[1.0]], tf.bfloat16))["score"].dtype == tf.float32
+
+
+def test_the_outputs_of_a_standardized_model_are_explained_and_no_scores_of_transformers():
+    assert standardized().output_unit == "a score is an output times 111.803399, plus 250"
+    assert standardized().native_config() is None
+    assert task().output_unit == ""
+
+
+def test_a_note_names_the_setting_where_scores_are_far_from_0():
+    sets = {"train": {"score": np.array(PRICES)}}
+    _, (note,) = task().about(sets, cut=False)
+    assert note.startswith("score is far from 0, where outputs begin: config.task.standardized=tr")
+    assert standardized().about(sets, cut=False)[1] == []
+
+
+def test_scores_that_are_all_the_same_cannot_be_standardized():
+    rows = [Row({"text": "a", "score": 3.0}, i, "rows") for i in range(3)]
+    with pytest.raises(UserError, match=r"file a\.csv: all of 'score' are the same: nothing could"):
+        Regression(standardized=True).learn(iter(rows), "file a.csv", {})
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{}, {"mean": 1.0}, {"mean": 1.0, "deviation": 0.0}, {"mean": None, "deviation": 1.0}],
+)
+def test_damaged_facts_are_noticed(facts):
+    Regression().check_facts(facts)
+    with pytest.raises(Invalid):
+        Regression(standardized=True).check_facts(facts)

@@ -1,6 +1,7 @@
 """A task of the user's own is tried before the first step: what is wrong with it is one line."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -30,7 +31,7 @@ class Right(Task):
     def arrays(self):
         return {"number": Array("float32"), "place": Array("int32", "input", -1)}
 
-    def prepare(self, batch):
+    def prepare(self, batch, training):
         kept = keep_mask(tf.shape(batch["input_ids"]), 0.5)
         return {**batch, "kept": tf.cast(kept, tf.float32)}
 
@@ -217,7 +218,7 @@ class RaisesInTheGraph(Right):
 
 
 class AsksATensor(Right):
-    def prepare(self, batch):
+    def prepare(self, batch, training):
         return batch if batch["number"][0] > 0 else {}
 
 
@@ -232,8 +233,8 @@ class LooksAtWeights(Right):
 
 
 class LooksAtIds(Right):
-    def prepare(self, batch):
-        return {**super().prepare(batch), "number": tf.cast(batch[ID], tf.float32)}
+    def prepare(self, batch, training):
+        return {**super().prepare(batch, training), "number": tf.cast(batch[ID], tf.float32)}
 
 
 class Words(Right):
@@ -355,8 +356,37 @@ class Wrong:
             }
 
     class NoBatch(Right):
-        def prepare(self, batch):
+        def prepare(self, batch, training):
             return None
+
+
+class Grouped(Right):
+    """Judges groups, each by `found`."""
+
+    group, group_metrics = "genre", ("f1",)
+    found: ClassVar = {"drama": {"f1": 1.0, "support": 3}}
+
+    def judge_groups(self, gold, scores):
+        return self.found
+
+
+@pytest.mark.parametrize(
+    ("found", "of"),
+    [
+        ({"drama": {"f1": 1.0}}, "'drama'"),
+        ({"drama": {"support": 1}}, "'drama'"),
+        ({3: {"f1": 1.0, "support": 3}}, "3"),
+        ({"drama": {"f1": "1", "support": 3}}, "'drama'"),
+        ({"drama": 1.0}, "'drama'"),
+        ([1.0], "a list"),
+    ],
+)
+def test_metrics_of_groups_are_tried_too(model, table, found, of):
+    check(Grouped(), model, table, "loss")
+    wrong = Grouped()
+    wrong.found = found
+    line = said(wrong, model, table)
+    assert line.endswith(f"judge_groups must give f1, support of each genre: it gives {of}")
 
 
 @pytest.mark.parametrize("name", [name for name in vars(Wrong) if name[0] != "_"])

@@ -29,16 +29,18 @@ class Column(NamedTuple):
       key: the task's field that names it, and its key in a Row.
       name: what the file or dataset calls it.
       kind: one of KINDS.
+      setting: the field that names it; empty: the task's.
     """
 
     key: str
     name: str
     kind: str
+    setting: str = ""
 
     @property
     def field(self) -> str:
         """The setting that names it, for a message."""
-        return f"config.task.{self.key}"
+        return self.setting or f"config.task.{self.key}"
 
 
 class Row(dict[str, Any]):
@@ -47,18 +49,20 @@ class Row(dict[str, Any]):
     A TEXT or LABEL is a str, a NUMBER a float, the others are lists of str.
 
     Attributes:
-      id: its number in the split or file that it was read from, from 0.
-      title: of that split or file, for a message.
+      id: its number in the set that it was read from, from 0; parts of a long document have one.
+      title: of the split or file that it stands in, for a message.
+      number: of the row there, from 0; None: its id.
     """
 
-    def __init__(self, cells: Mapping[str, Any], id_: int, title: str):
+    def __init__(self, cells: Mapping[str, Any], id_: int, title: str, number: int | None = None):
         super().__init__(cells)
         self.id, self.title = id_, title
+        self.number = id_ if number is None else number
 
     @property
     def where(self) -> str:
         """Where it stands, for a message: "file train.csv, row 7"."""
-        return f"{self.title}, row {self.id + 1}"
+        return f"{self.title}, row {self.number + 1}"
 
 
 def value_of(column: Column, cell: object, where: str, typed: bool) -> Any:
@@ -140,8 +144,10 @@ def _word(cell: object, what: str) -> str:
 def _label(cell: object, column: Column, where: str) -> str:
     name, what = column.name, "label" if column.kind != TAGS else "tag"
     if not isinstance(cell, str) and type(cell) is not int:
+        hint = ": a regression, as in configs/files.py:regression, learns such numbers"
         raise UserError(
             f"{where}: {what} {name!r} must be text or a whole number, is {shown(cell)}"
+            f"{hint if isinstance(cell, float) and column.kind == LABEL else ''}"
         )
     label = check_text(str(cell), f"{where}: {name!r}")
     if not label.strip():

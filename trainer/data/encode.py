@@ -6,8 +6,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerFast
 
+from trainer.data.subwords import Subwords
 from trainer.errors import UserError
 
 HEAD = 128  # tokens kept of the beginning by "head+tail" (Sun et al., 2019, arXiv:1905.05583)
@@ -41,15 +41,19 @@ class _Template(NamedTuple):
 class TextEncoder:
     """Encodes texts in one way for training, evaluation and prediction.
 
+    Attributes:
+      max_length: of a row, in tokens, special ones included.
+      pad_id: the token at padding.
+
     A text that is too long keeps its head, its tail, or both: "head+tail" keeps the first 128
     tokens and the rest from the end, or half and half where there is room for no more than 128.
     A pair is trimmed longest text first, each text then cut in the same way.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, max_length: int, cut: str):
+    def __init__(self, tokenizer: Subwords, max_length: int, cut: str):
         """Takes `cut` "head", "tail" or "head+tail"; `max_length` counts special tokens too."""
         self._backend = plain_backend(tokenizer)
-        self._max_length, self._cut = max_length, cut
+        self.max_length, self._cut = max_length, cut
         self._single = self._template(pair=False)
         self._pair = self._template(pair=True)
         self.pad_id = _pad_id(tokenizer)
@@ -62,11 +66,11 @@ class TextEncoder:
 
     def encode(self, texts: list[str], pairs: list[str] | None = None) -> list[Encoded]:
         """Encodes a batch of texts, each with its second text where `pairs` is given."""
-        firsts = self._contents(texts)
+        firsts = self.contents(texts)
         if pairs is None:
             return [self._join_one(first) for first in firsts]
-        seconds = self._contents(pairs)
-        return [self._join_two(one, two) for one, two in zip(firsts, seconds, strict=True)]
+        seconds = self.contents(pairs)
+        return [self.join_pair(one, two) for one, two in zip(firsts, seconds, strict=True)]
 
     @property
     def template(self) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +84,7 @@ class TextEncoder:
 
         What is missing of them is kept from the end.
         """
-        room = self._max_length - sum(map(len, self.template))
+        room = self.max_length - sum(map(len, self.template))
         return self._head(room), room
 
     def spans(self, text: str) -> list[tuple[int, int] | None]:
@@ -121,10 +125,32 @@ class TextEncoder:
         """The number of tokens of a single text beside the special ones."""
         return self.head_and_room[1]
 
-    def _contents(self, texts: list[str]) -> list[np.ndarray]:
+    def contents(self, texts: list[str]) -> list[np.ndarray]:
+        """The tokens of texts, int64 [n] each, without special ones and whatever their length."""
         encode = self._backend.encode_batch_fast
         encodings = told(lambda: encode(texts, add_special_tokens=False))
         return [np.array(encoding.ids, np.int64) for encoding in encodings]
+
+    def contents_from(
+        self, texts: list[str], starts: Sequence[Sequence[int]]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The tokens of texts, as of `contents`, and which of them are the first from some places.
+
+        Args:
+          texts: N.
+          starts: of each, places of characters, ascending.
+
+        Returns:
+          Of each ids int64 [n], and int64 [at most as many as its starts] below n, ascending.
+        """
+        encodings = told(lambda: self._backend.encode_batch(texts, add_special_tokens=False))
+        found = []
+        for encoding, places in zip(encodings, starts, strict=True):
+            ids = np.array(encoding.ids, np.int64)
+            begins = np.array([first for first, _ in encoding.offsets], np.int64)
+            at = np.unique(np.searchsorted(np.maximum.accumulate(begins), places))
+            found.append((ids, at[at < len(ids)]))
+        return found
 
     def _join_one(self, content: np.ndarray) -> Encoded:
         before, after = self.template
@@ -132,9 +158,15 @@ class TextEncoder:
         ids = np.concatenate([before, self._trim(content, room), after])
         return self._made(ids, len(ids), len(content) > room)
 
-    def _join_two(self, first: np.ndarray, second: np.ndarray) -> Encoded:
+    @property
+    def room_of_pairs(self) -> int:
+        """The number of tokens of two texts beside the special ones."""
+        return self.max_length - sum(map(len, self._pair.parts))
+
+    def join_pair(self, first: np.ndarray, second: np.ndarray) -> Encoded:
+        """Puts the special tokens of a pair around ids, int64, cut where there are too many."""
         before, between, after = self._pair.parts
-        room = self._max_length - len(before) - len(between) - len(after)
+        room = self.room_of_pairs
         room_first = min(len(first), max(room - len(second), -(-room // 2)))
         one = self._trim(first, room_first)
         two = self._trim(second, room - len(one))
@@ -208,7 +240,16 @@ def in_words(error: BaseException) -> str:
     return "".join(c if c.isprintable() else "?" for c in text) or type(error).__name__
 
 
-def plain_backend(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
+def lengths_of(texts: Sequence[Sequence[str]], tokenizer: Subwords) -> list[int]:
+    """How many tokens rows of so many texts each have, special ones included, if none is cut."""
+    backend = plain_backend(tokenizer)
+    flat = [text for row in texts for text in row]
+    encoded = told(lambda: backend.encode_batch_fast(flat, add_special_tokens=False))
+    lengths = iter([len(encoding.ids) for encoding in encoded])
+    return [sum(itertools.islice(lengths, len(row))) + len(row) + 1 for row in texts]
+
+
+def plain_backend(tokenizer: Subwords) -> Tokenizer:
     """A copy of the tokenizer inside that neither cuts nor pads, whatever its file says."""
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     backend.no_truncation()
@@ -217,7 +258,7 @@ def plain_backend(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
     return backend
 
 
-def _pad_id(tokenizer: PreTrainedTokenizerFast) -> int:
+def _pad_id(tokenizer: Subwords) -> int:
     """The padding token; the end token, or 0, where there is none: padding is masked anyway."""
     for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if token is not None:

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.batch import FEATURES, ROW_START, STEP
-from trainer.data.plan import TrainPlan
+from trainer.data.plan import Length, Plan
 from trainer.data.table import Table
 from trainer.tasks.task import Batch
 
@@ -15,7 +15,7 @@ READ_AHEAD = 16  # steps: more than the host takes at once
 
 def train_dataset(
     split: Table,
-    plan: TrainPlan,
+    plan: Plan,
     first_step: int,
     last_step: int,
     size: int,
@@ -47,7 +47,7 @@ def train_dataset(
 
 def evaluation_dataset(
     split: Table,
-    batches: list[tuple[np.ndarray, int]],
+    batches: list[tuple[np.ndarray, Length]],
     size: int,
     first_row: int,
     rows: int,
@@ -60,7 +60,7 @@ def evaluation_dataset(
 
 def _dataset(
     split: Table,
-    batch: Callable[[int], tuple[np.ndarray, int]],
+    batch: Callable[[int], tuple[np.ndarray, Length]],
     first: int,
     last: int,
     size: int,
@@ -92,20 +92,20 @@ def _dataset(
 
 def _planned(
     split: Table,
-    batch: Callable[[int], tuple[np.ndarray, int]],
+    batch: Callable[[int], tuple[np.ndarray, Length]],
     first: int,
     last: int,
     size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows [steps, size] and lengths [steps] int64 of the planned batches, filled up with -1."""
+    """Rows [steps, size] and lengths [steps, A] int64 of the planned batches, filled up with -1."""
     rows = np.full((last - first, size), -1, np.int64)
-    lengths = np.zeros(last - first, np.int64)
+    lengths = np.zeros((last - first, split.sizes.shape[1]), np.int64)
     for i in range(last - first):
         planned, lengths[i] = batch(first + i)
         if len(planned) > size:
             raise ValueError(f"{len(planned)} rows do not fit in {size} places")
         rows[i, : len(planned)] = planned
-    longest = np.where(rows < 0, 0, split.lengths[rows]).max(axis=1, initial=0)
+    longest = np.where(rows[..., None] < 0, 0, split.sizes[rows]).max(axis=1, initial=0)
     if (longest > lengths).any():
         raise ValueError("a batch is shorter than one of its examples")
     return rows, lengths

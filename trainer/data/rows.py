@@ -8,17 +8,21 @@ import itertools
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 from typing import BinaryIO, NamedTuple, cast
 
-from trainer.errors import UserError, shown
+from trainer.errors import NoColumn, UserError, shown
 from trainer.storage import strict_json
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
-KINDS = (*DELIMITERS, "jsonl", "text", "columns")
+KINDS = (*DELIMITERS, "jsonl", "text", "columns", "parquet")
+E2E = "e2e_aligned.tar.gz"  # an archive that is known by its name: see `trainer.data.e2e`
 ENDINGS = {"txt": "text", "conll": "columns", "iob": "columns", "bio": "columns"}
 MAX_LINE = 2**26  # bytes: what has no end so far is no text
+MAX_CHARACTERS = 2**22  # of a text that is cut into tokens whole, at some 100 B each
 MAX_CELL = 2**24  # characters, of 4 bytes each while it is read: a quote was left open
 NAMES_SHOWN = 8  # columns, in a message
+_LONG = "is it text? If so, break the line"
 _LONE = "a carriage return inside the line: end lines with \\n or \\r\\n"
 
 
@@ -26,7 +30,7 @@ class Format(NamedTuple):
     """The way a file is written.
 
     Attributes:
-      kind: one of KINDS.
+      kind: one of KINDS, or "e2e".
       quoted: a cell of CSV or TSV may stand in quotes, and then hold delimiters and line ends.
       packed: by gzip.
     """
@@ -43,6 +47,7 @@ class Remarks:
         self._spanning = 0  # cells with line ends in them
         self._longest = (0, 0)  # the first and last line of the row that spans most
         self._quoted = 0  # cells in quotes, where quotes are text
+        self._cuts = 0  # in documents
 
     def span(self, cells: Sequence[str], first: int, last: int) -> None:
         """Counts the cells of a row that spans these lines."""
@@ -53,21 +58,31 @@ class Remarks:
         """Counts the cells of a row that look quoted."""
         self._quoted += sum(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
 
+    def cut(self) -> None:
+        """Counts a cut in a document that is read in parts."""
+        self._cuts += 1
+
     def __str__(self) -> str:
         """One line; empty if there is nothing to say."""
+        found = []
         if self._spanning:
             first, last = self._longest
-            return (
+            found.append(
                 f"cells that span lines: {self._spanning:,}, the longest from line {first:,} to"
                 f" {last:,}: if rows are merged there, a quote is part of a text: double it, or"
                 " read the file with quoting=none"
             )
         if self._quoted:
-            return (
+            found.append(
                 f"cells that begin and end with a quote, which is read as part of them:"
                 f" {self._quoted:,}: if it is not, read the file with quoting=minimal"
             )
-        return ""
+        if self._cuts:
+            found.append(
+                f"documents of over {MAX_CHARACTERS:,} characters are read in parts: {self._cuts:,}"
+                " cuts, at line ends or blanks"
+            )
+        return "; ".join(found)
 
 
 def format_of(name: str, quoting: str, kind: str = "") -> Format | None:
@@ -81,6 +96,8 @@ def format_of(name: str, quoting: str, kind: str = "") -> Format | None:
     Returns:
       The format; None: the ending says none.
     """
+    if not kind and PurePath(name).name == E2E:
+        return Format("e2e", packed=True)
     name = name.lower()
     packed = name.endswith(".gz")
     _, dot, ending = name.removesuffix(".gz").rpartition(".")
@@ -116,7 +133,7 @@ def sha256(file: BinaryIO, title: str) -> str:
             line_end = chunk.rfind(b"\n")
             open_ = len(chunk) - line_end - 1 + (open_ if line_end < 0 else 0)
             if open_ > MAX_LINE:
-                raise UserError(f"{title}: a line of over {MAX_LINE:,} bytes: is it text?")
+                raise UserError(f"{title}: a line of over {MAX_LINE:,} bytes: {_LONG}")
     return digest.hexdigest()
 
 
@@ -133,7 +150,8 @@ def read(
 
     Args:
       file: where to read from, unpacked; it need not be seekable.
-      format_: a header and rows (csv, tsv), or one JSON object a line (jsonl).
+      format_: a header and rows (csv, tsv), one JSON object a line (jsonl), or parquet, whose file
+        must be seekable.
       title: what to call it in a message.
       remarks: told of all that is read.
       header: whether the first row of CSV or TSV names the columns; else their names are their
@@ -145,6 +163,14 @@ def read(
     Raises:
       UserError: what cannot be read, with row and line.
     """
+    if format_.kind == "parquet":
+        from trainer.data import parquet  # which needs this module
+
+        return parquet.read(file, columns, title)
+    if format_.kind == "e2e":
+        from trainer.data import e2e
+
+        return e2e.read(file, columns, title)
     if format_.kind == "jsonl":
         return _jsonl(file, columns, title)
     remarks = remarks or Remarks()
@@ -153,6 +179,67 @@ def read(
     records = ((line, cells) for line, cells in cut if cells)
     names = next(records, (0, []))[1] if header else None
     return _table(records, columns, names, title, None if quoted else remarks)
+
+
+def header_of(file: BinaryIO, format_: Format, title: str, header: bool = True) -> list[str]:
+    """The names of the columns of a file: its first row, or the keys of its first object.
+
+    Args: see `read`. Raises UserError: what cannot be read, or a file without a row.
+    """
+    if format_.kind == "parquet":
+        from trainer.data import parquet
+
+        return parquet.names(file, title)
+    if format_.kind == "e2e":
+        from trainer.data import e2e
+
+        return e2e.COLUMNS
+    if format_.kind == "jsonl":
+        for line in lines(file, title):
+            if line.strip():
+                try:
+                    values = strict_json.loads(line)
+                except strict_json.InvalidJson as error:
+                    raise UserError(f"{title}, row 1: not JSON: {error}") from error
+                return list(values) if isinstance(values, dict) else []
+        raise UserError(f"{title} is empty")
+    delimiter = DELIMITERS[format_.kind]
+    cut = _plain(file, delimiter, title)
+    if format_.quoted:
+        cut = _quoted(file, delimiter, title, Remarks())
+    first = next((cells for _, cells in cut if cells), None)
+    if first is None:
+        raise UserError(f"{title} is empty")
+    return first if header else [str(i) for i in range(len(first))]
+
+
+def sample(
+    file: BinaryIO,
+    format_: Format,
+    columns: list[str],
+    title: str,
+    *,
+    header: bool,
+    most: int,
+) -> list[list[object]]:
+    """The cells of `columns` in the first rows, at most so many; None for a key that JSONL lacks.
+
+    Args: see `read`. Raises UserError: see there.
+    """
+    if format_.kind != "jsonl":
+        found = read(file, format_, columns, title, header=header)
+        return [cells for _, cells in itertools.islice(found, most)]
+    held = itertools.islice((line for line in lines(file, title) if line.strip()), most)
+    rows = []
+    for number, line in enumerate(held, start=1):
+        try:
+            values = strict_json.loads(line)
+        except strict_json.InvalidJson as error:
+            raise UserError(f"{title}, row {number}: not JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise UserError(f"{title}, row {number}: not a JSON object: {shown(line)}")
+        rows.append([values.get(name) for name in columns])
+    return rows
 
 
 def lines(file: BinaryIO, title: str) -> Iterator[str]:
@@ -165,7 +252,7 @@ def lines(file: BinaryIO, title: str) -> Iterator[str]:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), b""), start=1):
             where = f"{title}, line {number}"
             if len(line) == MAX_LINE:
-                raise UserError(f"{where}: over {MAX_LINE:,} bytes: is it text?")
+                raise UserError(f"{where}: over {MAX_LINE:,} bytes: {_LONG}")
             if b"\0" in line:
                 raise UserError(f"{where}: a NUL byte: is it text? Save the file as UTF-8")
             try:
@@ -177,17 +264,25 @@ def lines(file: BinaryIO, title: str) -> Iterator[str]:
                 ) from error
 
 
-def bare_lines(file: BinaryIO, title: str) -> Iterator[str]:
-    """Lines without their ends, "\\n" or "\\r\\n".
+def unix_lines(file: BinaryIO, title: str) -> Iterator[str]:
+    """Lines, each with its end, which is "\\n" for "\\r\\n" too.
 
     Raises:
       UserError: see `lines`; or a line with a carriage return inside.
     """
     for number, line in enumerate(lines(file, title), start=1):
+        if "\r" not in line:
+            yield line
+            continue
         bare = line.removesuffix("\n").removesuffix("\r")
         if "\r" in bare:
             raise UserError(f"{title}, line {number}: {_LONE}, and take it out of the text")
-        yield bare
+        yield f"{bare}\n" if line.endswith("\n") else bare
+
+
+def bare_lines(file: BinaryIO, title: str) -> Iterator[str]:
+    """Lines without their ends. Raises UserError: see `unix_lines`."""
+    return (line.removesuffix("\n") for line in unix_lines(file, title))
 
 
 def listed(names: Sequence[str], most: int = NAMES_SHOWN) -> str:
@@ -216,12 +311,17 @@ def _table(
         first = next(records, (0, []))
         header = [str(i) for i in range(len(first[1]))]
         records = itertools.chain([first], records) if first[1] else records
+    if len(header) == 1 and header[0].count(";"):
+        raise UserError(
+            f"{title}: its header is one column, {shown(header[0])}: if ; stands between cells,"
+            " save the file with commas, or as .tsv with tabs"
+        )
     twice = [name for name, count in Counter(header).items() if count > 1 and name]
     if twice:  # unnamed columns are what spreadsheets leave at the end
         raise UserError(f"{title} has more than one column {shown(twice[0])}: rename or remove one")
     in_quotes = plain and any(f'"{name}"' in header for name in columns)
     where = f"{title}, its quotes read as text (quoting=minimal)," if in_quotes else title
-    at = [_column(header, name, where) for name in columns]
+    at = [column_of(header, name, where) for name in columns]
     hint = "quote the cells that hold a delimiter"
     if plain:
         hint = "if cells stand in quotes, read it with quoting=minimal; else mend the row"
@@ -284,11 +384,12 @@ def _jsonl(file: BinaryIO, columns: list[str], title: str) -> Iterator[tuple[int
         if not isinstance(values, dict):
             raise UserError(f"{title}, row {number}: not a JSON object: {shown(line)}")
         for name in columns:
-            _column(list(values), name, f"{title}, row {number}")
+            column_of(list(values), name, f"{title}, row {number}")
         yield number, [values[name] for name in columns]
 
 
-def _column(names: list[str], name: str, where: str) -> int:
+def column_of(names: list[str], name: str, where: str) -> int:
+    """The place of a column among names. Raises UserError: there is none of that name."""
     if name not in names:
-        raise UserError(f"{where} has no column {name!r}; its columns: {listed(names)}")
+        raise NoColumn(where, name, listed(names))
     return names.index(name)

@@ -4,17 +4,26 @@ A source reads the same rows in the same order every time, so that one is known 
 knows a fingerprint of what it read, so that everything made from it can be cached.
 """
 
+import contextlib
+import dataclasses
+import functools
 import hashlib
 import importlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from trainer import config
-from trainer.data.columns import Row
+from trainer.data.columns import TEXT, Column, Row
+from trainer.data.corpora import open_corpora
+from trainer.data.excluded import Without
+from trainer.data.mixture import Mixed
+from trainer.data.survey import Strata, place_of
 from trainer.errors import UserError
 from trainer.imports import blamed_on
-from trainer.tasks.task import Task, class_path
+from trainer.storage.paths import without_globs
+from trainer.tasks.task import Task, check_columns, class_path, unnamed
 
 _LEARNED = ("train", "validation")  # from them a run learns, or chooses
 
@@ -29,6 +38,10 @@ class Records(Protocol):
     @property
     def fingerprint(self) -> str:
         """sha256 in hex of the bytes that it is read from, and of which of them are read."""
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        """The columns that are read, each with its name."""
 
     def overlaps(self, other: "Records") -> bool:
         """True if some row may stand in both."""
@@ -45,8 +58,9 @@ class Source:
     """Sets of rows: train, validation, and those to report on.
 
     Attributes:
-      facts: what the task learned from the rows of train.
-      cut: True if validation is a part of train.
+      task: with the names of all its columns, those that were found in the file among them.
+      facts: what it learned from the rows of train.
+      cut: the sets that are parts of train, as validation is where it has no rows of its own.
       names: of all sets.
     """
 
@@ -57,17 +71,21 @@ class Source:
         records: Mapping[str, Records],
         facts: Mapping[str, Any],
     ):
-        self.facts = facts
-        self._data, self._task, self._records = data, task, records
-        self.cut = "validation" not in records
-        self.names = ["train", "validation", *(n for n in records if n not in _LEARNED)]
+        self.task, self.facts = task, facts
+        self._data, self._records = data, records
+        self._shares = config.cut_from_train(data)
+        self.cut = [*self._shares]
+        self.names = config.set_names(data)
 
     def fingerprint(self, split: str) -> str:
         """sha256 in hex of everything that determines the rows of `split`."""
-        columns = [[column.key, column.name] for column in self._task.columns()]
-        what: list[object] = [self._records_of(split).fingerprint, columns, self.facts]
+        columns = [[column.key, column.name] for column in self.task.columns()]
+        facts = {k: fact for k, fact in self.facts.items() if k not in self.task.of_losses}
+        what: list[object] = [self._records_of(split).fingerprint, columns, facts]
         if self._is_cut(split):
             what.append([split, self._data.validation_share])
+            if self._data.test_share or self._data.stratify:
+                what.append([self._shares, self._data.stratify])
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
     def rows(self, split: str) -> Iterator[Row]:
@@ -79,7 +97,7 @@ class Source:
         records = self._records_of(split)
         cut, count = self._is_cut(split), 0
         for row in records.rows():
-            if cut and self._in_validation(row) != (split == "validation"):
+            if cut and self._part(row) != split:
                 continue
             count += 1
             yield row
@@ -96,25 +114,41 @@ class Source:
         return self._records["train" if self._is_cut(split) else split]
 
     def _is_cut(self, split: str) -> bool:
-        return self.cut and split in _LEARNED
+        return split in self._shares or (bool(self._shares) and split == "train")
 
-    def _in_validation(self, row: Row) -> bool:
-        """By a hash of the texts: a duplicate never stands on both sides."""
-        return text_share(*self._task.texts(row)) < self._data.validation_share
+    def _part(self, row: Row) -> str:
+        """The part of train that a row is in, by a hash of its texts: never on two sides."""
+        place = place_of(*self.task.texts(row))
+        if self._data.stratify:
+            return self._strata.part(place)
+        for name, share in self._shares.items():
+            if place < share:
+                return name
+            place -= share
+        return "train"
+
+    @functools.cached_property
+    def _strata(self) -> Strata:
+        return Strata(self._records["train"].rows(), self.task, self._shares)
 
     def _why_empty(self, split: str, records: Records) -> str:
         if self._is_cut(split):
+            name = split if split in self._shares else self.cut[0]
             return (
-                f"config.data.validation_share={self._data.validation_share} of {records.title}"
+                f"config.data.{name}_share={self._shares[name]} of {records.title}"
                 f" leaves no example for {split}: change the share or give more data"
             )
-        return f"{records.title} is empty: it has no example for {split}"
+        said = f" ({records.remarks})" if records.remarks else ""
+        return f"{records.title} is empty: it has no example for {split}{said}"
 
 
-def text_share(*texts: str) -> float:
-    """Where in [0, 1) a hash puts these texts: the same ones always at the same place."""
-    digest = hashlib.sha256(("validation\0" + "\0".join(texts)).encode()).hexdigest()
-    return int(digest[:16], 16) / 2**64
+def readable(data: config.Data, links: contextlib.ExitStack) -> config.Data:
+    """The settings with a folder whose name TFDS takes for no pattern; it goes with `links`."""
+    folder = Path(data.data_dir)
+    if data.source != "tfds" or not data.data_dir or not folder.is_dir():
+        return data
+    link = links.enter_context(without_globs(folder))
+    return dataclasses.replace(data, data_dir=str(link))
 
 
 def open_source(data: config.Data, task: Task, facts: Mapping[str, Any] | None = None) -> Source:
@@ -131,12 +165,31 @@ def open_source(data: config.Data, task: Task, facts: Mapping[str, Any] | None =
     """
     # Imported here: both need this module, and TFDS takes seconds that files need not wait for.
     kind = importlib.import_module(
-        "trainer.data.files" if data.source == "files" else "trainer.data.tfds_records"
+        "trainer.data.many_files" if data.source == "files" else "trainer.data.tfds_records"
     )
     records: dict[str, Records]
     known: dict[str, Sequence[str]]
-    records, known = kind.open_records(data, task.columns())
+    wanted = unnamed(task)
+    more = {f"{config.MIXTURE} {i}": where for i, where in enumerate(data.mixture)}
+    of_corpora = open_corpora(data, kind.open_records)
+    sets = {name: where for name, where in config.sets(data).items() if name not in of_corpora}
+    records, known = of_corpora, {}
+    if sets or more:
+        found, known = kind.open_records(data, [*task.columns(), *wanted], {**sets, **more})
+        records |= found
+    if more:
+        records["train"] = Mixed([records["train"], *(records.pop(name) for name in more)])
+    if wanted:
+        names = {column.key: column.name for column in records["train"].columns}
+        task = dataclasses.replace(task, **{column.key: names[column.key] for column in wanted})
+        check_columns(task)
     _check_apart(data, records)
+    if data.exclude:
+        later = []
+        for where, name in config.excluded(data):
+            column = Column("text", name, TEXT, "config.data.exclude")
+            later.append(kind.open_records(data, [column], {"exclude": where})[0]["exclude"])
+        records["train"] = Without(records["train"], later, task)
     if facts is None:
         with blamed_on(class_path(task), "config.task"):
             facts = task.learn(records["train"].rows(), records["train"].title, known)

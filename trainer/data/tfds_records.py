@@ -60,7 +60,7 @@ class TfdsRecords:
         names: Mapping[str, Sequence[str]],
     ):
         self._builder, self._split = builder, split
-        self._columns, self._names = list(columns), names
+        self.columns, self._names = list(columns), names
         self.title = f"split {split!r} of {builder.info.full_name}"
         try:
             self._files = builder.info.splits[split].file_instructions
@@ -95,7 +95,7 @@ class TfdsRecords:
         number = 0
         options = tf.data.Options()
         options.autotune.enabled = False  # its thread can hold up the end of an iterator for long
-        names = dict.fromkeys((column.name for column in self._columns), True)
+        names = dict.fromkeys((column.name for column in self.columns), True)
         with _quiet():
             dataset = self._builder.as_dataset(
                 split=self._split,
@@ -105,14 +105,14 @@ class TfdsRecords:
                 ),
                 shuffle_files=False,
             )
-        lists = any(column.kind in LISTS for column in self._columns)
+        lists = any(column.kind in LISTS for column in self.columns)
         batches = dataset.ragged_batch(READ_BATCH) if lists else dataset.batch(READ_BATCH)
         for batch in self._read(batches):
-            for cells in zip(*(_items(batch[c.name]) for c in self._columns), strict=True):
+            for cells in zip(*(_items(batch[c.name]) for c in self.columns), strict=True):
                 number += 1
                 values = {
                     column.key: self._value(column, cell, number)
-                    for column, cell in zip(self._columns, cells, strict=True)
+                    for column, cell in zip(self.columns, cells, strict=True)
                 }
                 yield Row(values, number - 1, self.title)
 
@@ -121,7 +121,7 @@ class TfdsRecords:
         try:
             for batch in batches.as_numpy_iterator():
                 yield batch
-                count += len(_items(batch[self._columns[0].name]))
+                count += len(_items(batch[self.columns[0].name]))
         except tf.errors.OpError as error:
             rows = f"rows {count + 1} to {count + READ_BATCH}"
             raise self._unreadable(f"{rows}: {_one_line(error)}") from error
@@ -162,15 +162,23 @@ def _items(column: Any) -> Any:
 
 
 def open_records(
-    data: config.Data, columns: Sequence[Column]
+    data: config.Data, columns: Sequence[Column], sets: Mapping[str, str]
 ) -> tuple[dict[str, Records], dict[str, Sequence[str]]]:
-    """The records of each split, and the names of labels by the key of their column."""
+    """The records of each set, and the names of labels by the key of their column.
+
+    Args:
+      data: the settings.
+      columns: those that are read.
+      sets: splits by the name of a set.
+
+    Raises:
+      UserError: there is no such dataset, split or feature, or it cannot be read.
+    """
     builder = _prepared_builder(data)
     _check_features(builder, columns)
     known = {c.key: names for c in columns if (names := _label_names(builder, c)) is not None}
     records: dict[str, Records] = {
-        name: TfdsRecords(builder, columns, split, known)
-        for name, split in config.sets(data).items()
+        name: TfdsRecords(builder, columns, split, known) for name, split in sets.items()
     }
     return records, known
 

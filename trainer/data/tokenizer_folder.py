@@ -3,23 +3,15 @@
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
-
-from transformers import (
-    AlbertTokenizer,
-    BertTokenizer,
-    DistilBertTokenizer,
-    GPT2Tokenizer,
-    PreTrainedTokenizerFast,
-    RobertaTokenizer,
-    T5Tokenizer,
-    XLMRobertaTokenizer,
-)
-from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from trainer.batch import INPUTS
+from trainer.data.subwords import ROLES
 from trainer.errors import UserError
 from trainer.storage import strict_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 WHOLE = "tokenizer.json"
 VOCABULARIES = (WHOLE, "vocab.txt", "vocab.json", "merges.txt", "spiece.model")
@@ -30,16 +22,15 @@ MAX_SETTINGS = 2**24  # bytes of a file of settings
 MAX_IDS = 2**21  # of a vocabulary: eight times the largest published ones
 MAX_TOKEN = 2000  # characters of a token
 MAX_REPLACEMENT = 100  # characters that a normalizer or a decoder puts in the place of others
-ROLES = tuple(PreTrainedTokenizerFast.SPECIAL_TOKENS_ATTRIBUTES)  # pad_token, cls_token and so on
-FAMILIES: dict[str, type[PreTrainedTokenizerFast]] = {
-    "albert": AlbertTokenizer,
-    "bert": BertTokenizer,
-    "distilbert": DistilBertTokenizer,
-    "electra": BertTokenizer,
-    "gpt2": GPT2Tokenizer,
-    "roberta": RobertaTokenizer,
-    "t5": T5Tokenizer,
-    "xlm-roberta": XLMRobertaTokenizer,
+FAMILIES = {  # classes of transformers, by the model_type of config.json
+    "albert": "AlbertTokenizer",
+    "bert": "BertTokenizer",
+    "distilbert": "DistilBertTokenizer",
+    "electra": "BertTokenizer",
+    "gpt2": "GPT2Tokenizer",
+    "roberta": "RobertaTokenizer",
+    "t5": "T5Tokenizer",
+    "xlm-roberta": "XLMRobertaTokenizer",
 }
 _KEPT: dict[str, tuple[Any, ...]] = {  # settings of any tokenizer, with their values
     "clean_up_tokenization_spaces": (True, False),
@@ -104,17 +95,30 @@ class Folder:
     def needs_code(self) -> bool:
         """True if its class is code that comes with it, and none of transformers."""
         code = self._code.get("AutoTokenizer") if isinstance(self._code, dict) else self._code
+        if not code:
+            return False
+        from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
+
         known = {*TOKENIZER_MAPPING_NAMES.values(), "PreTrainedTokenizer", "TokenizersBackend"}
         named = self.class_name in known or self.model_type in TOKENIZER_MAPPING_NAMES
-        return bool(code) and not named
+        return not named
+
+    @property
+    def family_name(self) -> str:
+        """The class of FAMILIES that the folder is for; empty where it is another or none."""
+        if not self.class_name:
+            return FAMILIES.get(self.model_type, "")
+        name = self.class_name.replace("Electra", "Bert")
+        return name if name in FAMILIES.values() else ""
 
     @functools.cached_property
-    def family(self) -> type[PreTrainedTokenizerFast] | None:
-        """The class of FAMILIES that the folder is for; None where it is another or none."""
-        if not self.class_name:
-            return FAMILIES.get(self.model_type)
-        name = self.class_name.replace("Electra", "Bert")
-        return next((kind for kind in FAMILIES.values() if kind.__name__ == name), None)
+    def family(self) -> type["PreTrainedTokenizerFast"] | None:
+        """The class of transformers that is called `family_name`, if any."""
+        if not self.family_name:
+            return None
+        import transformers
+
+        return getattr(transformers, self.family_name)
 
     def patterns(self) -> tuple[str, ...]:
         """The texts and expressions that its steps look for; trials are made with them.

@@ -2,8 +2,8 @@
 
 Where a folder has tokenizer.json, ids are what that file alone gives. transformers would rebuild
 the tokenizer of most families from its vocabulary, and lose what else stands in the file: here its
-classes read only folders without one. Each tokenizer becomes a PreTrainedTokenizerFast, and is
-saved as one, so that the folder opens with transformers.AutoTokenizer with the same ids.
+classes read only folders without one. Each tokenizer becomes a `Subwords`, and is saved so that the
+folder opens with transformers.AutoTokenizer with the same ids.
 """
 
 import importlib.util
@@ -11,20 +11,18 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import tokenizers
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from trainer import config, hub
 from trainer.batch import INPUTS
 from trainer.data import probe, store
 from trainer.data.encode import in_words, is_native
 from trainer.data.progress import Progress
+from trainer.data.subwords import Subwords
 from trainer.data.tokenizer_folder import (
-    FAMILIES,
     MAX_IDS,
     MAX_TOKEN,
     SETTINGS,
@@ -34,7 +32,10 @@ from trainer.data.tokenizer_folder import (
 )
 from trainer.data.tokenizer_training import train_tokenizer
 
-FORMAT = 1  # raise it when training changes
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+FORMAT = 2  # raise it when training changes
 GAPS = 2**17  # ids without a token that are borne; an embedding has a row for each
 COMPARED = (  # texts that two tokenizers are compared by
     *("Film café", "It's a FILM,  number 3 (of 10): don't!", " The\tend \n", "日本 🙂 ½ ﬁne İ ﷺ"),
@@ -61,7 +62,7 @@ def make_tokenizer(
     cache_dir: Path,
     progress: Progress,
     say: Say | None = None,
-) -> PreTrainedTokenizerFast:
+) -> Subwords:
     """The pretrained tokenizer that the settings name, or one trained on the corpus.
 
     Raises:
@@ -70,6 +71,7 @@ def make_tokenizer(
     if settings.pretrained:
         return load_tokenizer(settings.pretrained, say)
     made_by = [settings.kind, settings.vocab_size, settings.lowercase, tokenizers.__version__]
+    made_by += [settings.sentinels] if settings.sentinels else []
     key = store.key_of(FORMAT, corpus.fingerprint, made_by)
 
     def build(folder: Path) -> dict[str, object]:
@@ -80,9 +82,7 @@ def make_tokenizer(
     return load_tokenizer(folder, own=True)
 
 
-def load_tokenizer(
-    name: str | Path, say: Say | None = None, own: bool = False
-) -> PreTrainedTokenizerFast:
+def load_tokenizer(name: str | Path, say: Say | None = None, own: bool = False) -> Subwords:
     """A tokenizer from a folder, or by its name on the hub.
 
     A folder holds tokenizer.json or, as the families publish them, vocab.txt (BERT), vocab.json and
@@ -126,7 +126,7 @@ def load_tokenizer(
     return tokenizer
 
 
-def vocabulary_size(tokenizer: PreTrainedTokenizerFast) -> int:
+def vocabulary_size(tokenizer: Subwords) -> int:
     """How many ids there must be room for; more than there are tokens where the ids have gaps."""
     return max(tokenizer.get_vocab().values()) + 1
 
@@ -164,36 +164,27 @@ def _check_ids(backend: Tokenizer, folder: Folder) -> None:
             folder.refuse(f"its tokens {one!r} and {two!r} have the same id {i}")
 
 
-def _assembled(
-    backend: Tokenizer, roles: Mapping[str, str | None], folder: Folder
-) -> PreTrainedTokenizerFast:
+def _assembled(backend: Tokenizer, roles: Mapping[str, str | None], folder: Folder) -> Subwords:
     """The backend as it stands, with the roles that its vocabulary has a token for."""
     vocab = backend.get_vocab()
-    named = {role: token for role, token in roles.items() if token in vocab}
+    named = {role: token for role, token in roles.items() if token and token in vocab}
     special = [t.content for t in backend.get_added_tokens_decoder().values() if t.special]
     settings = {"model_input_names": _input_names(backend, folder), **folder.kept}
     if not special and named:
         # AutoTokenizer would mark the tokens of the roles, and cut texts at them.
         settings.setdefault("split_special_tokens", True)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(WordLevel({}, "")),  # it would change what it is given
-        extra_special_tokens=[token for token in special if token not in named.values()],
-        **named,
-        **settings,
-    )
-    tokenizer._tokenizer = backend
-    backend.encode_special_tokens = tokenizer.split_special_tokens
-    return tokenizer
+    extra = [token for token in special if token not in named.values()]
+    return Subwords(backend, named, {"extra_special_tokens": extra, **settings})
 
 
 def _input_names(backend: Tokenizer, folder: Folder) -> list[str]:
     """Names of the model's inputs: token types where the template numbers the texts of a pair."""
     ones = 1 in backend.encode("a", "a").type_ids and backend.num_special_tokens_to_add(True) > 0
-    types = ones and folder.family is not FAMILIES["distilbert"]
+    types = ones and folder.family_name != "DistilBertTokenizer"
     return [name for name in INPUTS if types or name != "token_type_ids"]
 
 
-def _notes(tokenizer: PreTrainedTokenizerFast, folder: Folder) -> list[str]:
+def _notes(tokenizer: Subwords, folder: Folder) -> list[str]:
     """Notes on settings of the folder that are not followed."""
     made = tokenizer.special_tokens_map
     lost = [
@@ -212,7 +203,7 @@ def _notes(tokenizer: PreTrainedTokenizerFast, folder: Folder) -> list[str]:
 
 
 def _overruled(
-    tokenizer: PreTrainedTokenizerFast, family: type[PreTrainedTokenizerFast], folder: Folder
+    tokenizer: Subwords, family: type["PreTrainedTokenizerFast"], folder: Folder
 ) -> list[str]:
     """Where the family's class of transformers makes other ids than tokenizer.json: one example."""
     roles = {role: token for role, token in folder.roles.items() if token}
@@ -235,8 +226,10 @@ def _overruled(
     return []  # they agree, or transformers makes nothing of it
 
 
-def _convert(folder: Folder) -> PreTrainedTokenizerFast:
+def _convert(folder: Folder) -> "PreTrainedTokenizerFast":
     """Makes a tokenizer, with transformers, from a folder without tokenizer.json."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
     spiece = folder.there[0] == "spiece.model"
     if spiece and not importlib.util.find_spec("sentencepiece"):
         folder.refuse("`pip install sentencepiece` to read its spiece.model")
@@ -288,7 +281,7 @@ def _has_capitals(vocabulary: str) -> bool:
     return any(t != t.lower() for t in vocabulary.split("\n") if not special.fullmatch(t.strip()))
 
 
-def _without_symbols(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+def _without_symbols(tokenizer: "PreTrainedTokenizerFast") -> "PreTrainedTokenizerFast":
     """Makes a SentencePiece model's own symbols, such as ALBERT's "-", ordinary pieces again.
 
     transformers cuts a text at them first, so that "well-known" becomes "▁well", "-", "▁known";

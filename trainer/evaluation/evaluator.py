@@ -6,9 +6,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.batch import ID, INPUTS
+from trainer.batch import ID
 from trainer.errors import Interrupted
 from trainer.models.fusion import fusing
+from trainer.models.random import random_scope
 from trainer.step import own_rows
 from trainer.tasks.task import Scores, Task
 
@@ -19,6 +20,7 @@ class Evaluator:
     Args:
       strategy: whose replicas share the batches.
       model: what scores. task: what is learned.
+      seed: of random numbers that a task draws by the place of a row in its set, such as masks.
       fuses: whether chains of elementwise operations are compiled, see `models.fusion`.
     """
 
@@ -27,9 +29,11 @@ class Evaluator:
         strategy: tf.distribute.Strategy,
         model: keras.Model,
         task: Task,
+        seed: int,
         fuses: bool = False,
     ):
         self.strategy, self.model, self.task, self._fuses = strategy, model, task, fuses
+        self._seed = seed
         self._dtype = np.dtype(keras.config.floatx())
         self._step = tf.function(self._all_rows, autograph=False)
 
@@ -48,19 +52,23 @@ class Evaluator:
 
     def _rows(self, batch):
         batch = own_rows(batch, self.strategy)
+        with random_scope(self._seed, tf.zeros([], tf.int64), batch[ID]):
+            batch = self.task.prepare(batch, training=False)
         with fusing(self._fuses):
-            inputs = {key: batch[key] for key in INPUTS}
+            inputs = {key: batch[key] for key in self.task.inputs}
             outputs = self.model(inputs, training=False)
         losses, weights = self.task.losses(batch, outputs), self.task.weights(batch)
-        answers = self.task.answers(inputs, outputs)
+        answers, measures = self.task.answers(inputs, outputs), self.task.measures(batch, outputs)
+        answers |= self.task.written(self.model, batch)
         # Known since this was traced: what the columns are.
-        self._losses = list(losses)
+        self._losses, self._measures = list(losses), list(measures)
         self._answers = {n: (each.shape[1:], each.dtype) for n, each in answers.items()}
         columns = [batch[ID]]
         for name, loss in losses.items():
             weight = tf.cast(weights[name], loss.dtype)
             counted = tf.where(weight > 0, loss, tf.zeros_like(loss))
             columns += [_row_sums(weight * counted), _row_sums(weight)]
+        columns += map(_row_sums, measures.values())
         columns = [tf.cast(column, tf.float64)[:, None] for column in columns]
         rows = tf.shape(batch[ID])[0]
         flat = [tf.reshape(tf.cast(a, tf.float64), [rows, -1]) for a in answers.values()]
@@ -98,11 +106,14 @@ class Evaluator:
         order = np.argsort(ids, kind="stable")[(ids < 0).sum() :]
         if not np.array_equal(ids[order], np.arange(examples)):
             raise RuntimeError(f"scored {len(np.unique(ids[order]))} examples of {examples}")
-        sums = np.concatenate([part[:, 1 : 1 + 2 * len(self._losses)] for part in parts])[order]
+        measured = 1 + 2 * len(self._losses)
+        answered = measured + len(self._measures)
+        sums = np.concatenate([part[:, :answered] for part in parts])[order].astype(self._dtype)
         return Scores(
-            losses={n: sums[:, 2 * i].astype(self._dtype) for i, n in enumerate(self._losses)},
-            weights={n: sums[:, 2 * i + 1].astype(self._dtype) for i, n in enumerate(self._losses)},
-            answers=self._unpacked([part[:, 1 + 2 * len(self._losses) :] for part in parts], order),
+            losses={n: sums[:, 2 * i + 1] for i, n in enumerate(self._losses)},
+            weights={n: sums[:, 2 * i + 2] for i, n in enumerate(self._losses)},
+            answers=self._unpacked([part[:, answered:] for part in parts], order),
+            measures={n: sums[:, measured + i] for i, n in enumerate(self._measures)},
         )
 
     def _unpacked(self, parts: list[np.ndarray], order: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,8 +1,11 @@
 """The judgement of a split's scores: metrics, the worst mistakes, tables and figures."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from trainer.evaluation import groups
+from trainer.evaluation.groups import Groups
 from trainer.evaluation.scores import Kept, Mistake
 from trainer.imports import blamed_on
 from trainer.run import Run
@@ -20,12 +23,16 @@ class Report:
       metrics: by name.
       mistakes: those that the model was surest of.
       shown: the task's tables and figures.
+      groups: of `trainer.evaluation.groups.judged`.
+      group_metrics: those of each group that change as training goes on.
     """
 
     split: str
     metrics: dict[str, Any]
     mistakes: Examples
     shown: list[Shown]
+    groups: Groups = field(default_factory=dict)
+    group_metrics: Sequence[str] = ()
 
 
 def make_report(run: Run, split: str, scores: Scores) -> Report:
@@ -36,7 +43,15 @@ def make_report(run: Run, split: str, scores: Scores) -> Report:
         worst = task.mistakes(gold, scores)[:WRONG_SHOWN]
         texts, tokens = run.texts(split, worst), run.tokens(split, worst)
         mistakes = Examples(worst, table.rows[worst].tolist(), texts, tokens)
-        return Report(split, task.judge(gold, scores), mistakes, task.show(gold, scores, mistakes))
+        of_groups = groups.judged(task, gold, scores)
+        return Report(
+            split,
+            task.judge(gold, scores),
+            mistakes,
+            [*groups.tables(task, of_groups), *task.show(gold, scores, mistakes)],
+            of_groups,
+            task.group_metrics,
+        )
 
 
 def keep(run: Run, split: str, scores: Scores, report: Report) -> Kept:

@@ -15,7 +15,8 @@ from trainer.errors import UserError, shown
 from trainer.storage import fields, strict_json
 from trainer.storage.disk import replace_bytes, sha256_of
 from trainer.storage.plain import to_json
-from trainer.tasks.task import ANSWERS, DTYPES, Examples, Scores, Task
+from trainer.tasks.strings import Strings
+from trainer.tasks.task import ANSWERS, DTYPES, TEXTS, Examples, Gold, Scores, Task
 
 # Of the arrays of a file: 66,000 rows of a thousand numbers. The report makes ten times that of
 # them at most: four arrays of float64 beside what was read.
@@ -23,7 +24,7 @@ MAX_BYTES = 2**28
 _MAX_NOTES = 2**26  # bytes of the metrics and mistakes, and of the headers
 _MOST_MISTAKES = 1000
 _MOST_ARRAYS, _MOST_TOKENS = 100, 100_000
-_GROUPS = ("gold", "losses", "weights", "answers")  # an array's name is "group.name"
+_GROUPS = ("gold", "losses", "weights", "answers", "measures")  # an array's name is "group.name"
 _NOTES = "notes"  # JSON as bytes
 _DTYPES = {*DTYPES, *ANSWERS}
 
@@ -53,7 +54,7 @@ class Kept:
       mistakes: the worst, with their texts.
     """
 
-    gold: dict[str, np.ndarray]
+    gold: Gold
     scores: Scores
     metrics: dict[str, Any]
     mistakes: list[Mistake]
@@ -74,7 +75,10 @@ class Kept:
         return too_large(sum(array.nbytes for array in arrays.values()))
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        groups = {"gold": self.gold, **vars(self.scores)}
+        gold: dict[str, np.ndarray] = {}
+        for name, values in self.gold.items():
+            gold |= values.columns(name) if isinstance(values, Strings) else {name: values}
+        groups = {"gold": gold, **vars(self.scores)}
         return {f"{g}.{name}": array for g, of in groups.items() for name, array in of.items()}
 
     def save(self, path: Path) -> str:
@@ -111,7 +115,7 @@ class Kept:
             for name, array in arrays.items():
                 group, _, key = name.partition(".")
                 groups[group][key] = array
-            gold = groups.pop("gold")
+            gold = _gold(groups.pop("gold"), task)
             scores = Scores(**groups)
             _check(gold, scores, task)
             count = len(gold["rows"])
@@ -169,7 +173,22 @@ def _array(content: bytes, name: str) -> np.ndarray:
     return flat.reshape(shape)
 
 
-def _check(gold: Mapping[str, np.ndarray], scores: Scores, task: Task) -> None:
+def _gold(arrays: dict[str, np.ndarray], task: Task) -> dict[str, Any]:
+    """The arrays, with those of texts joined. Raises Invalid: they are no texts."""
+    gold: dict[str, Any] = dict(arrays)
+    for name, array in task.arrays().items():
+        if array.dtype == TEXTS:
+            content, offsets = (gold.pop(each) for each in Strings.names(name))
+            in_order = offsets.ndim == 1 and offsets.dtype == np.int64 and content.ndim == 1
+            if not in_order or offsets[0] or offsets[-1] != len(content):
+                raise fields.Invalid(f"{name} holds no texts")
+            if content.dtype != np.uint8 or (np.diff(offsets) < 0).any():
+                raise fields.Invalid(f"{name} holds no texts")
+            gold[name] = Strings(content, offsets)
+    return gold
+
+
+def _check(gold: Mapping[str, Any], scores: Scores, task: Task) -> None:
     """Raises Invalid for arrays that do not belong together, or values out of their range."""
     arrays, rows = task.arrays(), gold.get("rows", np.zeros(0))
     lengths = gold.get("lengths", np.zeros(0))
@@ -177,6 +196,10 @@ def _check(gold: Mapping[str, np.ndarray], scores: Scores, task: Task) -> None:
         raise fields.Invalid(f"gold must hold {', '.join(arrays)}, rows and lengths")
     if lengths.shape != rows.shape or rows.ndim != 1 or lengths.min() < 0:
         raise fields.Invalid("rows and lengths do not belong together")
+    for name in [name for name, array in arrays.items() if array.dtype == TEXTS]:
+        if len(gold[name]) != len(rows):
+            raise fields.Invalid(f"{name} holds {len(gold[name])} texts, of {len(rows)} rows")
+    arrays = {name: array for name, array in arrays.items() if array.dtype != TEXTS}
     dtypes = {"rows": "int64", "lengths": "int32", **{n: a.dtype for n, a in arrays.items()}}
     for name, dtype in dtypes.items():
         if gold[name].dtype != dtype:
@@ -186,11 +209,12 @@ def _check(gold: Mapping[str, np.ndarray], scores: Scores, task: Task) -> None:
         of_value = (array.size,) if array.size else ()
         if gold[name].shape != (total if array.axis else len(rows), *of_value):
             raise fields.Invalid(f"{name} has shape {gold[name].shape}, of {len(rows)} rows")
-    for group in (scores.losses, scores.weights, scores.answers):
+    for group in (scores.losses, scores.weights, scores.answers, scores.measures):
         for name, values in group.items():
             if len(values) != len(rows) or (group is not scores.answers and values.ndim != 1):
                 raise fields.Invalid(f"{name} has shape {values.shape}, of {len(rows)} rows")
-    for values in (*gold.values(), *(a for g in vars(scores).values() for a in g.values())):
+    numbers = [gold[name] for name in dtypes]
+    for values in (*numbers, *(a for g in vars(scores).values() for a in g.values())):
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise fields.Invalid("a number is not finite")
     task.check_kept(gold, scores)

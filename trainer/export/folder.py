@@ -18,7 +18,7 @@ def new_folder(output: Path) -> Iterator[Path]:
     """
     try:
         if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise UserError(f"--output={output} is there already: choose another folder")
+            raise UserError(f"--output={output} is there already: remove it, or choose another")
         output.parent.mkdir(parents=True, exist_ok=True)
         # The name may be as long as names can be, so it is no part of the temporary one.
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".export.") as folder:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
-from transformers import PreTrainedTokenizerFast
 
 from trainer.batch import IDS, MASK, TYPES
 from trainer.data.encode import TextEncoder, plain_backend
+from trainer.data.subwords import Subwords
 from trainer.data.tokenizers import vocabulary_size
 from trainer.errors import UserError
 
@@ -33,7 +33,7 @@ _SPACES = r"[\t\n\v\f\r\x{85}\p{Z}]+"
 _UNKNOWN_PREFIX = "\n"  # a made-up piece for an id that has none: no word holds a line's end
 
 
-def why_not(tokenizer: PreTrainedTokenizerFast) -> str:
+def why_not(tokenizer: Subwords) -> str:
     """Why the graph cannot do what a tokenizer does; empty if it can."""
     made = json.loads(plain_backend(tokenizer).to_str())
     model, kinds = made["model"], [(made[k] or {}).get("type") for k in _STEPS]
@@ -52,7 +52,67 @@ def why_not(tokenizer: PreTrainedTokenizerFast) -> str:
 _STEPS = ("normalizer", "pre_tokenizer")
 
 
-class GraphTokenizer(tf.Module):
+class InGraph(tf.Module):
+    """Raw texts to what a model takes, cut and padded as in training.
+
+    Args:
+      encoder: says how texts are cut, and what stands around them.
+
+    Raises:
+      UserError: tensorflow-text is not installed.
+    """
+
+    def __init__(self, encoder: TextEncoder):
+        super().__init__()
+        try:
+            import tensorflow_text
+        except ImportError as error:
+            raise UserError(
+                "texts in a SavedModel need tensorflow-text: pip install 'thaw[text]'"
+            ) from error
+        self._text, self._encoder = tensorflow_text, encoder
+
+    def __call__(self, texts):
+        """string [N] -> input_ids, attention_mask, token_type_ids, int32 [N, L] each.
+
+        Bytes that are no UTF-8 count for nothing.
+        """
+        return self._padded(self._cut(self.pieces(texts)))
+
+    def pieces(self, texts):
+        """string [N] -> ids of all pieces, ragged int32 [N, (L)], without those around a text."""
+        raise NotImplementedError
+
+    def _padded(self, ids):
+        """Ragged ids int32 [N, (L)] as inputs, with the special tokens around them."""
+        template = self._encoder.template
+        before, after = (tf.constant(part, tf.int32)[None] for part in template)
+        ones = tf.ones([ids.nrows(), 1], tf.int32)
+        ids = tf.concat([ones * before, ids, ones * after], axis=1)
+        lengths = ids.row_lengths()
+        whole = ids.to_tensor(self._encoder.pad_id)
+        whole = tf.cond(  # a model takes at least one token
+            tf.shape(whole)[1] > 0, lambda: whole, lambda: self._encoder.pad_id * ones
+        )
+        lengths = tf.maximum(lengths, 1)
+        mask = tf.sequence_mask(lengths, tf.shape(whole)[1], tf.int32)
+        return {
+            IDS: whole,
+            MASK: mask,
+            TYPES: tf.zeros_like(whole),
+        }
+
+    def _cut(self, ids):
+        """Rows of at most the room between what stands around a text."""
+        head, room = self._encoder.head_and_room
+        lengths = ids.row_lengths()
+        places = tf.ragged.range(lengths).flat_values
+        long = tf.gather(lengths, ids.value_rowids())
+        kept = (long <= room) | (places < head) | (places >= long - (room - head))
+        return tf.ragged.boolean_mask(ids, ids.with_flat_values(kept))
+
+
+class GraphTokenizer(InGraph):
     """Raw texts to what a model takes, cut and padded as in training.
 
     Args:
@@ -63,15 +123,8 @@ class GraphTokenizer(tf.Module):
       UserError: tensorflow-text is not installed.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, encoder: TextEncoder):
-        super().__init__()
-        try:
-            import tensorflow_text
-        except ImportError as error:
-            raise UserError(
-                "texts in a SavedModel need tensorflow-text: pip install 'thaw[text]'"
-            ) from error
-        self._text = tensorflow_text
+    def __init__(self, tokenizer: Subwords, encoder: TextEncoder):
+        super().__init__(encoder)
         made = json.loads(plain_backend(tokenizer).to_str())
         self._normalizer: Mapping[str, Any] = made["normalizer"]
         model = made["model"]
@@ -86,7 +139,7 @@ class GraphTokenizer(tf.Module):
         pieces = [by_id.get(i, f"{_UNKNOWN_PREFIX}{i}") for i in range(size)]
         # A mark is a piece of its own, whose id is then that of its token.
         self._ids = tf.constant([*range(size), *special.values()], tf.int32)
-        self._wordpiece = tensorflow_text.FastWordpieceTokenizer(
+        self._wordpiece = self._text.FastWordpieceTokenizer(
             [*pieces, *self._marks.values()],
             suffix_indicator=model["continuing_subword_prefix"],
             max_bytes_per_word=4 * self._longest,
@@ -94,14 +147,6 @@ class GraphTokenizer(tf.Module):
             unknown_token=unknown,
             no_pretokenization=True,
         )
-        self._encoder = encoder
-
-    def __call__(self, texts):
-        """string [N] -> input_ids, attention_mask, token_type_ids, int32 [N, L] each.
-
-        Bytes that are no UTF-8 count for nothing.
-        """
-        return self._padded(self._cut(self.pieces(texts)))
 
     def of_words(
         self, texts: tf.Tensor, pattern: str
@@ -137,27 +182,7 @@ class GraphTokenizer(tf.Module):
         ids = words.with_values(pieces).merge_dims(1, 2)[:, :room]
         return self._padded(ids), words.to_tensor(""), at
 
-    def _padded(self, ids):
-        """Ragged ids int32 [N, (L)] as inputs, with the special tokens around them."""
-        template = self._encoder.template
-        before, after = (tf.constant(part, tf.int32)[None] for part in template)
-        ones = tf.ones([ids.nrows(), 1], tf.int32)
-        ids = tf.concat([ones * before, ids, ones * after], axis=1)
-        lengths = ids.row_lengths()
-        whole = ids.to_tensor(self._encoder.pad_id)
-        whole = tf.cond(  # a model takes at least one token
-            tf.shape(whole)[1] > 0, lambda: whole, lambda: self._encoder.pad_id * ones
-        )
-        lengths = tf.maximum(lengths, 1)
-        mask = tf.sequence_mask(lengths, tf.shape(whole)[1], tf.int32)
-        return {
-            IDS: whole,
-            MASK: mask,
-            TYPES: tf.zeros_like(whole),
-        }
-
     def pieces(self, texts):
-        """string [N] -> ids of all pieces, ragged int32 [N, (L)], without those around a text."""
         words = self._words(self._normalised(texts))
         long = tf.strings.length(words.flat_values, "UTF8_CHAR") > self._longest
         flat = tf.where(long, self._unknown, words.flat_values)
@@ -189,15 +214,6 @@ class GraphTokenizer(tf.Module):
         """Words, and each punctuation character or mark as a word: ragged string [N, (W)]."""
         alone = f"{_PUNCTUATION}|{_MARKS}"
         return self._text.regex_split(texts, f"{_SPACES}|{alone}", alone)
-
-    def _cut(self, ids):
-        """Rows of at most the room between what stands around a text."""
-        head, room = self._encoder.head_and_room
-        lengths = ids.row_lengths()
-        places = tf.ragged.range(lengths).flat_values
-        long = tf.gather(lengths, ids.value_rowids())
-        kept = (long <= room) | (places < head) | (places >= long - (room - head))
-        return tf.ragged.boolean_mask(ids, ids.with_flat_values(kept))
 
 
 def _literal(token: str) -> str:

@@ -1,21 +1,32 @@
-"""Pretrained families: what their config.json says of our model, and what they call its weights.
-
-The structures, with the places of dropout, are those of Hugging Face transformers 5; papers stand
-at each family.
-"""
+"""A pretrained model's config.json and its tensors' names, as architecture and weights of ours."""
 
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-from transformers import PretrainedConfig
+from typing import TYPE_CHECKING, Any
 
 from trainer import config as config_lib
 from trainer.errors import UserError, shown
 from trainer.models import model_config
-from trainer.models.architecture import Architecture, Head, dropout_rates, own_head
+from trainer.models.architecture import (
+    ROTARY_THETA,
+    Architecture,
+    dropout_rates,
+    own_head,
+)
+from trainer.models.family_tables import (
+    DECODER,
+    FAMILIES,
+    GATED,
+    LEAVES,
+    TEXT,
+    Family,
+    NativeHead,
+    Place,
+)
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 ACTIVATIONS = {
     "gelu": "gelu",
@@ -28,300 +39,9 @@ ACTIVATIONS = {
     "swish": "silu",
     "tanh": "tanh",
 }
-# Kinds of heads, and how the classes end that transformers has for them.
-KINDS = {"sequence": "ForSequenceClassification", "tokens": "ForTokenClassification"}
-TOKENS = "encoder/embeddings/tokens/embeddings"
-LEAVES = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "beta": "bias"}
-
-
-class Place(NamedTuple):
-    """Where a module's weights, or one of them, stand in a family's file.
-
-    Attributes:
-      name: of the module or tensor; {i} is the number of the block.
-      transposed: whether its kernel is stored as [out, in], as PyTorch's Linear has it.
-      part: (k, n) where it is the k-th of n equal parts of what is stored, along the last axis of
-        our kernel.
-    """
-
-    name: str
-    transposed: bool = True
-    part: tuple[int, int] = (0, 1)
-
-
-@dataclass(frozen=True)
-class NativeHead:
-    """A head that transformers has for a family.
-
-    Attributes:
-      class_name: of the class in transformers that holds the encoder with this head.
-      modules: our modules by name, and theirs.
-      head: its shape; a dense layer, where `modules` has one, is as wide as the encoder.
-      dropouts: the fields of the config that hold its rate, the first that is set counts; where
-        none is, the rate is that of `head`.
-    """
-
-    class_name: str
-    modules: Mapping[str, Place]
-    head: Head
-    dropouts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Family:
-    """A kind of pretrained model.
-
-    Attributes:
-      prefix: of the encoder's tensors in files that hold a head too.
-      modules: our modules of the encoder by name, with block_{i}, and theirs.
-      heads: its heads by kind, for each of KINDS.
-      dropouts: the fields of the config that hold the encoder's rates, the first that is set
-        counts.
-      fixed: further fields of the architecture.
-      requires: fields of the config with the only value that is supported.
-      tied: further names of the token table in models that predict words: tensors that share
-        memory are stored under one of their names.
-    """
-
-    prefix: str
-    modules: Mapping[str, Place]
-    heads: Mapping[str, NativeHead]
-    dropouts: Mapping[str, tuple[str, ...]]
-    fixed: Mapping[str, Any]
-    requires: Mapping[str, Any]
-    tied: tuple[str, ...]
-
-
-def _modules(prefix: str, names: Mapping[str, str]) -> dict[str, Place]:
-    return {ours: Place(prefix + theirs) for ours, theirs in names.items()}
-
-
-def _sequence_head(
-    name: str, head: Head, hidden: str, logits: str, dropouts: tuple[str, ...]
-) -> NativeHead:
-    """A head for whole texts, with a dense layer."""
-    modules = {"head/hidden": Place(hidden), "head/logits": Place(logits)}
-    return NativeHead(name + KINDS["sequence"], modules, head, dropouts)
-
-
-def _tokens_head(name: str, dropouts: tuple[str, ...], rate: float = 0.0) -> NativeHead:
-    """A head for tokens: dropout and a linear layer."""
-    modules = {"head/logits": Place("classifier")}
-    head = Head("tokens", dropout=rate)
-    return NativeHead(name + KINDS["tokens"], modules, head, dropouts)
-
-
-_BERT_ENCODER = {
-    "encoder/embeddings/tokens": "embeddings.word_embeddings",
-    "encoder/embeddings/positions": "embeddings.position_embeddings",
-    "encoder/embeddings/types": "embeddings.token_type_embeddings",
-    "encoder/embeddings/norm": "embeddings.LayerNorm",
-    "encoder/block_{i}/attention/query": "encoder.layer.{i}.attention.self.query",
-    "encoder/block_{i}/attention/key": "encoder.layer.{i}.attention.self.key",
-    "encoder/block_{i}/attention/value": "encoder.layer.{i}.attention.self.value",
-    "encoder/block_{i}/attention/output_projection": "encoder.layer.{i}.attention.output.dense",
-    "encoder/block_{i}/attention_norm": "encoder.layer.{i}.attention.output.LayerNorm",
-    "encoder/block_{i}/ffn_in": "encoder.layer.{i}.intermediate.dense",
-    "encoder/block_{i}/ffn_out": "encoder.layer.{i}.output.dense",
-    "encoder/block_{i}/ffn_norm": "encoder.layer.{i}.output.LayerNorm",
-}
-_DISTILBERT_ENCODER = {
-    "encoder/embeddings/tokens": "embeddings.word_embeddings",
-    "encoder/embeddings/positions": "embeddings.position_embeddings",
-    "encoder/embeddings/norm": "embeddings.LayerNorm",
-    "encoder/block_{i}/attention/query": "transformer.layer.{i}.attention.q_lin",
-    "encoder/block_{i}/attention/key": "transformer.layer.{i}.attention.k_lin",
-    "encoder/block_{i}/attention/value": "transformer.layer.{i}.attention.v_lin",
-    "encoder/block_{i}/attention/output_projection": "transformer.layer.{i}.attention.out_lin",
-    "encoder/block_{i}/attention_norm": "transformer.layer.{i}.sa_layer_norm",
-    "encoder/block_{i}/ffn_in": "transformer.layer.{i}.ffn.lin1",
-    "encoder/block_{i}/ffn_out": "transformer.layer.{i}.ffn.lin2",
-    "encoder/block_{i}/ffn_norm": "transformer.layer.{i}.output_layer_norm",
-}
-_ALBERT_LAYER = "encoder.albert_layer_groups.0.albert_layers.0"
-_ALBERT_ENCODER = {
-    "encoder/embeddings/tokens": "embeddings.word_embeddings",
-    "encoder/embeddings/positions": "embeddings.position_embeddings",
-    "encoder/embeddings/types": "embeddings.token_type_embeddings",
-    "encoder/embeddings/norm": "embeddings.LayerNorm",
-    "encoder/embeddings/projection": "encoder.embedding_hidden_mapping_in",
-    "encoder/block_{i}/attention/query": f"{_ALBERT_LAYER}.attention.query",
-    "encoder/block_{i}/attention/key": f"{_ALBERT_LAYER}.attention.key",
-    "encoder/block_{i}/attention/value": f"{_ALBERT_LAYER}.attention.value",
-    "encoder/block_{i}/attention/output_projection": f"{_ALBERT_LAYER}.attention.dense",
-    "encoder/block_{i}/attention_norm": f"{_ALBERT_LAYER}.attention.LayerNorm",
-    "encoder/block_{i}/ffn_in": f"{_ALBERT_LAYER}.ffn",
-    "encoder/block_{i}/ffn_out": f"{_ALBERT_LAYER}.ffn_output",
-    "encoder/block_{i}/ffn_norm": f"{_ALBERT_LAYER}.full_layer_layer_norm",
-}
-_GPT2_BLOCK = "transformer.h.{i}."
-_GPT2_MODULES = {
-    "encoder/embeddings/tokens": Place("transformer.wte"),
-    "encoder/embeddings/positions": Place("transformer.wpe"),
-    "encoder/block_{i}/attention_norm": Place(_GPT2_BLOCK + "ln_1"),
-    **{
-        f"encoder/block_{{i}}/attention/{name}": Place(_GPT2_BLOCK + "attn.c_attn", False, (k, 3))
-        for k, name in enumerate(("query", "key", "value"))
-    },
-    "encoder/block_{i}/attention/output_projection": Place(_GPT2_BLOCK + "attn.c_proj", False),
-    "encoder/block_{i}/ffn_norm": Place(_GPT2_BLOCK + "ln_2"),
-    "encoder/block_{i}/ffn_in": Place(_GPT2_BLOCK + "mlp.c_fc", False),
-    "encoder/block_{i}/ffn_out": Place(_GPT2_BLOCK + "mlp.c_proj", False),
-    "encoder/final_norm": Place("transformer.ln_f"),
-}
-_BERT_DROPOUTS = {
-    "dropout": ("hidden_dropout_prob",),
-    "attention_dropout": ("attention_probs_dropout_prob",),
-    "embedding_dropout": ("hidden_dropout_prob",),
-}
-_BERT_HEAD_DROPOUTS = ("classifier_dropout", "hidden_dropout_prob")
-_ALBERT_HEAD_DROPOUTS = ("classifier_dropout_prob",)
-_ENCODER = {
-    "position_embedding_type": "absolute",
-    "is_decoder": False,
-    "add_cross_attention": False,
-}
-
-# Devlin et al., 2019, arXiv:1810.04805. MiniLM (Wang et al., 2020, arXiv:2002.10957) is one too.
-_BERT = Family(
-    prefix="bert.",
-    modules=_modules("bert.", _BERT_ENCODER),
-    heads={
-        "sequence": _sequence_head(
-            "Bert",
-            Head("cls", activation="tanh"),
-            hidden="bert.pooler.dense",
-            logits="classifier",
-            dropouts=_BERT_HEAD_DROPOUTS,
-        ),
-        "tokens": _tokens_head("Bert", _BERT_HEAD_DROPOUTS),
-    },
-    dropouts=_BERT_DROPOUTS,
-    fixed={},
-    requires=_ENCODER,
-    tied=("cls.predictions.decoder.weight",),
-)
-# Liu et al., 2019, arXiv:1907.11692. The first position has the number after the padding's.
-_ROBERTA = Family(
-    prefix="roberta.",
-    modules=_modules("roberta.", _BERT_ENCODER),
-    heads={
-        "sequence": _sequence_head(
-            "Roberta",
-            Head("cls", activation="tanh", drops_input=True),
-            hidden="classifier.dense",
-            logits="classifier.out_proj",
-            dropouts=_BERT_HEAD_DROPOUTS,
-        ),
-        "tokens": _tokens_head("Roberta", _BERT_HEAD_DROPOUTS),
-    },
-    dropouts=_BERT_DROPOUTS,
-    fixed={},
-    requires=_ENCODER,
-    tied=("lm_head.decoder.weight",),
-)
-FAMILIES = {
-    "bert": _BERT,
-    "roberta": _ROBERTA,
-    # Conneau et al., 2020, arXiv:1911.02116: RoBERTa's structure.
-    "xlm-roberta": dataclasses.replace(
-        _ROBERTA,
-        heads={
-            kind: dataclasses.replace(head, class_name=f"XLM{head.class_name}")
-            for kind, head in _ROBERTA.heads.items()
-        },
-    ),
-    # Sanh et al., 2019, arXiv:1910.01108.
-    "distilbert": Family(
-        prefix="distilbert.",
-        modules=_modules("distilbert.", _DISTILBERT_ENCODER),
-        heads={
-            "sequence": _sequence_head(
-                "DistilBert",
-                Head("cls", activation="relu"),
-                hidden="pre_classifier",
-                logits="classifier",
-                dropouts=("seq_classif_dropout",),
-            ),
-            "tokens": _tokens_head("DistilBert", ("dropout",)),
-        },
-        dropouts={
-            "dropout": ("dropout",),
-            "attention_dropout": ("attention_dropout",),
-            "embedding_dropout": ("dropout",),
-        },
-        fixed={"epsilon": 1e-12, "output_dropouts": ("ffn",)},
-        requires={},
-        tied=("vocab_projector.weight",),
-    ),
-    # Clark et al., 2020, arXiv:2003.10555: the discriminator.
-    "electra": Family(
-        prefix="electra.",
-        modules=_modules(
-            "electra.",
-            _BERT_ENCODER | {"encoder/embeddings/projection": "embeddings_project"},
-        ),
-        heads={
-            "sequence": _sequence_head(
-                "Electra",
-                Head("cls", activation="gelu", drops_input=True),
-                hidden="classifier.dense",
-                logits="classifier.out_proj",
-                dropouts=_BERT_HEAD_DROPOUTS,
-            ),
-            "tokens": _tokens_head("Electra", _BERT_HEAD_DROPOUTS),
-        },
-        dropouts=_BERT_DROPOUTS,
-        fixed={},
-        requires=_ENCODER,
-        tied=("generator_lm_head.weight",),
-    ),
-    # Lan et al., 2020, arXiv:1909.11942: one block for all layers.
-    "albert": Family(
-        prefix="albert.",
-        modules=_modules("albert.", _ALBERT_ENCODER),
-        heads={
-            "sequence": _sequence_head(
-                "Albert",
-                Head("cls", activation="tanh"),
-                hidden="albert.pooler",
-                logits="classifier",
-                dropouts=_ALBERT_HEAD_DROPOUTS,
-            ),
-            "tokens": _tokens_head("Albert", _ALBERT_HEAD_DROPOUTS),
-        },
-        dropouts=_BERT_DROPOUTS,
-        fixed={"shared": True, "output_dropouts": ("attention",)},
-        requires={**_ENCODER, "num_hidden_groups": 1, "inner_group_num": 1},
-        tied=("predictions.decoder.weight",),
-    ),
-    # Radford et al., 2019: a decoder; the last token has seen all others.
-    "gpt2": Family(
-        prefix="transformer.",
-        modules=_GPT2_MODULES,
-        heads={
-            "sequence": NativeHead(
-                "GPT2" + KINDS["sequence"],
-                {"head/logits": Place("score")},
-                Head("last", bias=False),
-            ),
-            # GPT2Config declares neither field, the class reads both.
-            "tokens": _tokens_head("GPT2", ("classifier_dropout", "hidden_dropout"), rate=0.1),
-        },
-        dropouts={
-            "dropout": ("resid_pdrop",),
-            "attention_dropout": ("attn_pdrop",),
-            "embedding_dropout": ("embd_pdrop",),
-        },
-        fixed={"norm": "pre", "causal": True, "embedding_norm": False},
-        requires={
-            "scale_attn_weights": True,
-            "scale_attn_by_inverse_layer_idx": False,
-            "add_cross_attention": False,
-        },
-        tied=("lm_head.weight",),
-    ),
-}
+MOST_POSITIONS = 2**16  # of a model without a table of them
+_FFN_WIDTHS = ("intermediate_size", "hidden_dim", "n_inner", "d_ff")
+_RATES = ("dropout", "attention_dropout", "embedding_dropout")
 
 
 def family_of(config: Mapping[str, Any], where: str) -> Family:
@@ -336,11 +56,16 @@ def family_of(config: Mapping[str, Any], where: str) -> Family:
             f"{where}: model type {shown(kind)} is not supported; supported are:"
             f" {', '.join(FAMILIES)}"
         )
-    return FAMILIES[kind]
+    gated = str(config.get("feed_forward_proj")).startswith("gated")
+    return GATED[kind] if gated and kind in GATED else FAMILIES[kind]
 
 
 def architecture(
-    config: Mapping[str, Any], settings: config_lib.Model, where: str, kind: str = "sequence"
+    config: Mapping[str, Any],
+    settings: config_lib.Model,
+    where: str,
+    kind: str = "sequence",
+    target_length: int = 0,
 ) -> Architecture:
     """The architecture of a pretrained model.
 
@@ -348,19 +73,31 @@ def architecture(
       config: what its config.json holds.
       settings: `config.model`: the head, where it is not "native", and dropout rates that are set.
       where: what to call the model in a message.
-      kind: of the head, one of KINDS.
+      kind: of the head, one of those that the family has; without effect where it has a decoder.
+      target_length: longest text that a decoder writes, in tokens; 0: the task has none.
 
     Raises:
-      UserError: a family or a variant of one that the encoder cannot compute, or a setting that
-        is wrong in itself.
+      UserError: a family or a variant of one that the encoder cannot compute, one that does not
+        fit the task, or a setting that is wrong in itself.
     """
     family = family_of(config, where)
+    if family.writes and not target_length:
+        raise UserError(
+            f"{where} is an encoder and a decoder, which only tasks that write a text train: set"
+            " config.task to TextToText(), or choose another pretrained model"
+        )
+    if target_length and not family.writes:
+        raise UserError(
+            f"{where} has no decoder, which the task writes texts with: choose one of"
+            f" {', '.join(name for name, each in FAMILIES.items() if each.writes)}"
+        )
+    kind = TEXT if family.writes else kind
     for field, only in family.requires.items():
         value = config.get(field, only)
         if type(value) is not type(only) or value != only:
             raise UserError(f"{where}: {field}={shown(value)} is not supported, only {only!r} is")
     theirs = model_config.checked(config, where)
-    activation = _first(theirs, "hidden_act", "activation_function", "activation")
+    activation = _first(theirs, "hidden_act", "activation_function", "activation", "dense_act_fn")
     if activation not in ACTIVATIONS:
         raise UserError(
             f"{where}: activation {shown(activation)} is not supported; supported"
@@ -371,10 +108,24 @@ def architecture(
         theirs.num_attention_heads,
         theirs.num_hidden_layers,
     )
-    if width % heads:
+    kv_heads, head_dim = _first(theirs, "num_key_value_heads"), _first(theirs, "head_dim")
+    if width % heads and family.fixed.get("positions") != "relative":
         raise UserError(
             f"{where}: config.json has a width of {width} with {heads} heads: these must divide it"
         )
+    if kv_heads and heads % kv_heads:
+        raise UserError(
+            f"{where}: config.json has num_key_value_heads={kv_heads} for {heads} heads: it must"
+            " divide them"
+        )
+    buckets = _first(theirs, "relative_attention_num_buckets") or Architecture.relative_buckets
+    distance = _first(theirs, "relative_attention_max_distance") or Architecture.relative_distance
+    if buckets % 2 or distance <= buckets // 2:
+        raise UserError(
+            f"{where}: config.json has relative_attention_num_buckets={buckets} for"
+            f" relative_attention_max_distance={distance}: it must be even, and less than twice it"
+        )
+    rotary = family.fixed.get("positions") == "rotary"
     if family.fixed.get("causal") and settings.head == "cls" and kind == "sequence":
         raise UserError(
             f"{where}: config.model.head='cls' takes the first token's vector, which sees nothing"
@@ -382,59 +133,92 @@ def architecture(
         )
     if family.prefix == "roberta." and theirs.pad_token_id is None:
         raise UserError(f"{where}: config.json has no pad_token_id, which positions begin after")
-    native = family.heads[kind]
-    head_rate = _first(theirs, *native.dropouts)
-    rates = dropout_rates(
-        settings,
-        {ours: _first(theirs, *fields) for ours, fields in family.dropouts.items()}
-        | {"head_dropout": native.head.dropout if head_rate is None else head_rate},
-    )
+    native = family.heads.get(kind)
+    if settings.head == "native" and native is None:
+        raise UserError(
+            f"{where}: it has no head of this kind: set config.model.head, to 'mean' for one"
+        )
+    said = {rate: _first(theirs, *family.dropouts.get(rate, ())) or 0.0 for rate in _RATES}
+    if native:
+        head_rate = _first(theirs, *native.dropouts)
+        said["head_dropout"] = native.head.dropout if head_rate is None else head_rate
+    rates = dropout_rates(settings, said)
     head_dropout = rates.pop("head_dropout")
-    if settings.head == "native":
+    if native and settings.head == "native":
         hidden = width if "head/hidden" in native.modules else 0
-        head = dataclasses.replace(native.head, width=hidden, dropout=head_dropout)
+        head = dataclasses.replace(
+            native.head,
+            width=hidden,
+            dropout=head_dropout,
+        )
     else:
         head = own_head(settings, kind, head_dropout)
     offset = theirs.pad_token_id + 1 if family.prefix == "roberta." else 0
-    if offset >= theirs.max_position_embeddings:
+    positions = _first(theirs, "max_position_embeddings") or MOST_POSITIONS
+    if offset >= positions:
         raise UserError(
-            f"{where}: config.json has {theirs.max_position_embeddings} positions, which begin"
+            f"{where}: config.json has {positions} positions, which begin"
             f" after pad_token_id={theirs.pad_token_id}: none is left"
         )
     values = {
         "vocab_size": theirs.vocab_size,
-        "max_length": theirs.max_position_embeddings - offset,
+        "max_length": positions - offset,
         "width": width,
         "depth": depth,
         "heads": heads,
-        "ffn_width": _first(theirs, "intermediate_size", "hidden_dim", "n_inner") or 4 * width,
+        "ffn_width": _first(theirs, *_FFN_WIDTHS) or 4 * width,
         "head": head,
         "activation": ACTIVATIONS[activation],
-        "epsilon": _first(theirs, "layer_norm_eps", "layer_norm_epsilon"),
+        "gated_ffn": bool(_first(theirs, "is_gated_act")),
+        "epsilon": _first(theirs, "layer_norm_eps", "layer_norm_epsilon", "rms_norm_eps"),
         "position_offset": offset,
         "token_types": _first(theirs, "type_vocab_size") or 0,
         "embedding_width": _embedding_width(theirs),
+        "rotary_theta": model_config.rotary_theta(config, where) if rotary else ROTARY_THETA,
+        "relative_buckets": buckets,
+        "relative_distance": distance,
+        "kv_heads": kv_heads or 0,
+        "head_dim": head_dim or 0,
+        "attention_biases": _first(theirs, "attention_bias") is not False,
+        "ffn_biases": _first(theirs, "mlp_bias") is not False,
+        "output_scale": bool(_first(theirs, "scale_decoder_outputs")),
+        "decoder_depth": theirs.num_decoder_layers if family.writes else 0,
+        "target_length": target_length,
         **rates,
         **family.fixed,
     }
     return Architecture(**values)
 
 
-def _embedding_width(config: PretrainedConfig) -> int:
+def _embedding_width(config: "PretrainedConfig") -> int:
     """0 where there is no projection; ALBERT has one even between equal widths."""
     width = _first(config, "embedding_size") or config.hidden_size
     return 0 if width == config.hidden_size and config.model_type != "albert" else width
 
 
-def _first(config: PretrainedConfig, *fields: str) -> Any:
+def _first(config: "PretrainedConfig", *fields: str) -> Any:
     """The first of the fields that the config has and sets."""
     values = (getattr(config, field, None) for field in fields)
     return next((value for value in values if value is not None), None)
 
 
 def tied_names(family: Family) -> list[str]:
-    """Names under which a file may hold the token table, besides its own."""
-    return [prefix + name for name in family.tied for prefix in ("", family.prefix)]
+    """Names under which a file may hold the token table, besides its own.
+
+    Tensors that share memory, as the table and the decoder of words do where they are tied, are
+    stored under one of their names.
+    """
+    decoders = [
+        head.modules[DECODER].name for head in family.heads.values() if DECODER in head.modules
+    ]
+    return [prefix + name for name in decoders for prefix in ("", family.prefix)]
+
+
+def head_of(family: Family, kind: str) -> NativeHead | None:
+    """The head of that kind, or the one for words of a family that has none for sentences too."""
+    return family.heads.get(
+        "masked" if kind == "pretraining" and kind not in family.heads else kind
+    )
 
 
 def stored(family: Family, parameters: Iterable[str], kind: str = "sequence") -> dict[str, Place]:
@@ -443,10 +227,14 @@ def stored(family: Family, parameters: Iterable[str], kind: str = "sequence") ->
     Args:
       family: whose names these are.
       parameters: our names.
-      kind: of the head, one of KINDS.
+      kind: of the head; of one that the family does not have, nothing is stored.
     """
-    modules, places = {**family.modules, **family.heads[kind].modules}, {}
+    head = head_of(family, kind)
+    modules, places = {**family.modules, **(head.modules if head else {})}, {}
     for name in parameters:
+        if name in modules:  # a tensor by itself
+            places[name] = modules[name]
+            continue
         module, _, leaf = name.rpartition("/")
         block = re.search(r"block_(\d+)", module)
         theirs = modules.get(re.sub(r"block_\d+", "block_{i}", module))

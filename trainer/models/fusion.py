@@ -120,11 +120,25 @@ def _compiled(chain: Callable[..., tf.Tensor], settings: tuple) -> Callable[...,
 # The chains. Statistics and sums are in float32 or wider, what is kept is in the type of the input.
 
 
-def activate(x_ND, bias_D, *, activation: str):
-    """`ACTIVATIONS[activation]` of the sum."""
-    wide = statistics_dtype(x_ND.dtype)
-    hidden = add_bias(tf.cast(x_ND, wide), tf.cast(bias_D, wide))
-    return tf.cast(ACTIVATIONS[activation](hidden), x_ND.dtype)
+def activate(x_ND, *more, activation: str, share: float = 0.0):
+    """`ACTIVATIONS[activation]` of x, or of the sum of x and a bias.
+
+    `more` are the bias [D], if any, and the numbers [N, D] that `drop` takes a share by, if any.
+    """
+    bias_D, random_ND = _parted(more)
+    hidden = ACTIVATIONS[activation](_wide(x_ND, *bias_D))
+    return tf.cast(_dropped(hidden, random_ND, share), x_ND.dtype)
+
+
+def gate(x_ND, gate_ND, *more, activation: str, share: float = 0.0):
+    """x times `ACTIVATIONS[activation]` of a gate (Shazeer, 2020), each plus its bias, if any.
+
+    `more` are these biases [D], and the numbers [N, D] that `drop` takes a share by, if any.
+    """
+    biases_D, random_ND = _parted(more)
+    opened = ACTIVATIONS[activation](_wide(gate_ND, *biases_D[1:]))
+    hidden = _wide(x_ND, *biases_D[:1]) * opened
+    return tf.cast(_dropped(hidden, random_ND, share), x_ND.dtype)
 
 
 def drop(x, random, *, share: float):
@@ -134,8 +148,12 @@ def drop(x, random, *, share: float):
     return tf.cast(kept, x.dtype)
 
 
-def residual(x_ND, y_ND, bias_D, *random_ND, share: float):
-    """x plus y + bias, of which `drop` took a share where `random` is given."""
+def residual(x_ND, y_ND, *more, share: float, biased: bool = True):
+    """x plus y (+ bias), of which `drop` took a share where there are random numbers.
+
+    `more` are the bias [D], where y is `biased`, and the numbers [N, D], where any are dropped.
+    """
+    bias_D, random_ND = (more[0], more[1:]) if biased else (None, more)
     wide = statistics_dtype(x_ND.dtype)
     return tf.cast(_residual(x_ND, y_ND, bias_D, *random_ND, share=share, dtype=wide), x_ND.dtype)
 
@@ -146,6 +164,12 @@ def norm(x_ND, gamma_D, beta_D, *, epsilon: float):
     return tf.cast(_norm(tf.cast(x_ND, wide), gamma_D, beta_D, epsilon), x_ND.dtype)
 
 
+def rms_norm(x_ND, gamma_D, *, epsilon: float):
+    """Division by the root of the mean square (Zhang & Sennrich, 2019)."""
+    wide = statistics_dtype(x_ND.dtype)
+    return tf.cast(_rms_norm(tf.cast(x_ND, wide), gamma_D, epsilon), x_ND.dtype)
+
+
 def residual_norm(x_ND, y_ND, bias_D, gamma_D, beta_D, *random_ND, share: float, epsilon: float):
     """`norm` of `residual`, without rounding between the two."""
     wide = statistics_dtype(x_ND.dtype)
@@ -153,8 +177,28 @@ def residual_norm(x_ND, y_ND, bias_D, gamma_D, beta_D, *random_ND, share: float,
     return tf.cast(_norm(x, gamma_D, beta_D, epsilon), x_ND.dtype)
 
 
+def _parted(more):
+    """The biases among them, and the random numbers."""
+    biases = [each for each in more if each.dtype.is_floating]
+    return biases, more[len(biases) :]
+
+
+def _dropped(x, random, share):
+    """x, of which `drop` took a share where there are random numbers."""
+    return drop(x, *random, share=share) if random else x
+
+
+def _wide(x, *bias):
+    """x, plus its bias if it has one, in the type of sums."""
+    wide = statistics_dtype(x.dtype)
+    x = tf.cast(x, wide)
+    return add_bias(x, tf.cast(bias[0], wide)) if bias else x
+
+
 def _residual(x, y, bias, random=None, *, share, dtype):
-    y = add_bias(tf.cast(y, dtype), tf.cast(bias, dtype))
+    y = tf.cast(y, dtype)
+    if bias is not None:
+        y = add_bias(y, tf.cast(bias, dtype))
     return tf.cast(x, dtype) + (y if random is None else drop(y, random, share=share))
 
 
@@ -183,6 +227,25 @@ def _norm(x, gamma, beta, epsilon):
         return normal * gamma + beta, gradient
 
     return apply(x, gamma, beta)
+
+
+def _rms_norm(x, gamma, epsilon):
+    gamma = tf.cast(gamma, x.dtype)
+    mean = tf.fill([x.shape[-1]], tf.constant(1 / x.shape[-1], x.dtype))
+
+    @tf.custom_gradient
+    def apply(x, gamma):
+        scale = tf.math.rsqrt(_row_dot(tf.square(x), mean) + tf.constant(epsilon, x.dtype))
+        normal = x * scale
+
+        def gradient(upstream):
+            of_gamma = upstream * normal
+            slope = _row_dot(of_gamma, gamma * mean)
+            return scale * (upstream * gamma - normal * slope), _column_sums(of_gamma)
+
+        return normal * gamma, gradient
+
+    return apply(x, gamma)
 
 
 @functools.cache

@@ -4,6 +4,8 @@ Shape suffixes: B rows of the batch, T positions, D width.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -62,6 +64,26 @@ class LayerNorm(keras.layers.Layer):
         return fuse(fusion.norm, inputs, *self.weights_now, epsilon=self.epsilon)
 
 
+class RMSNorm(keras.layers.Layer):
+    """Normalisation by the root mean square (Zhang & Sennrich, 2019): no mean, and no shift."""
+
+    def __init__(self, epsilon: float, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, shape):
+        self.gamma = self.add_weight(shape[-1:], "ones", name="gamma", autocast=False)
+        self.built = True
+
+    def call(self, inputs):
+        """[..., D] -> [..., D]."""
+        gamma = tf.convert_to_tensor(self.gamma)
+        return fuse(fusion.rms_norm, inputs, gamma, epsilon=self.epsilon)
+
+
+NORMS: dict[str, Callable[..., LayerNorm | RMSNorm]] = {"layer": LayerNorm, "rms": RMSNorm}
+
+
 def sinusoids(length: int, width: int) -> np.ndarray:
     """Sinusoidal positions [length, width], float64 (Vaswani et al., 2017, section 3.5).
 
@@ -75,14 +97,14 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
     """Token vectors plus position vectors, then dropout.
 
     Args:
-      vocab_size: rows of the token table.
+      vocab_size: rows of the token table; 0: there is none, and calls are given the vectors.
       max_length: longest input, in tokens.
       width: of a vector.
-      positions: "sinusoidal", "learned" or "none".
+      positions: "sinusoidal", "learned", or neither: "rotary" ones are in attention.
       position_offset: rows of the table of learned positions before that of the first token.
       position_scale: size of the sinusoids, against that of new token vectors.
       token_types: rows of the table of segment vectors; 0: none.
-      norm: layer norm after the sum, before dropout.
+      norm: a norm after the sum, before dropout: one of NORMS, or empty.
       projected_width: of a linear layer behind them (Lan et al., 2020); 0: none.
     """
 
@@ -95,7 +117,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         token_types: int = 0,
         position_offset: int = 0,
         position_scale: float = 1.0,
-        norm: bool = False,
+        norm: str = "",
         epsilon: float = 1e-12,
         dropout: float = 0.0,
         projected_width: int = 0,
@@ -113,7 +135,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
                 dtype=policy,
             )
 
-        self.tokens = table(vocab_size, "tokens")
+        self.tokens: Any = table(vocab_size, "tokens") if vocab_size else None
         self.position_offset = position_offset
         self.positions = (
             table(max_length + position_offset, "positions") if positions == "learned" else None
@@ -125,7 +147,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             if positions == "sinusoidal"
             else None
         )
-        self.norm = LayerNorm(epsilon, name="norm", dtype=policy) if norm else None
+        self.norm = NORMS[norm](epsilon, name="norm", dtype=policy) if norm else None
         self.dropout = Dropout(dropout, name="dropout", dtype=policy)
         self.width = width
         self.projection = (
@@ -142,19 +164,21 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             self.projection.build((*ids_BT_shape, self.width))
         self.built = True
 
-    def call(self, ids_BT, types_BT=None, training=False, vectors_BTD=None):
+    def call(self, ids_BT, types_BT=None, training=False, vectors_BTD=None, positions_BT=None):
         """int32 ids [B, T] (and segments [B, T]) -> [B, T, D].
 
-        `vectors_BTD` stand in for those of the ids, where they are given.
+        `vectors_BTD` stand in for those of the ids, where they are given. Positions, int32, count
+        from the row's first token; None: 0, 1, … in each row.
         """
-        length = tf.shape(ids_BT)[1]
+        if positions_BT is None:
+            positions_BT = tf.range(tf.shape(ids_BT)[1])[None]
         x_BTD = self.tokens(ids_BT) if vectors_BTD is None else vectors_BTD
         if self.types is not None:
             x_BTD += self.types(tf.zeros_like(ids_BT) if types_BT is None else types_BT)
         if self.positions is not None:
-            x_BTD += self.positions(tf.range(length) + self.position_offset)[None]
+            x_BTD += self.positions(positions_BT + self.position_offset)
         if self.sinusoids is not None:
-            x_BTD += tf.constant(self.sinusoids, x_BTD.dtype)[None, :length]
+            x_BTD += tf.gather(tf.constant(self.sinusoids, x_BTD.dtype), positions_BT)
         if self.norm is not None:
             x_BTD = self.norm(x_BTD)
         x_BTD = self.dropout(x_BTD, training=training)
@@ -203,6 +227,17 @@ class Pooling(keras.layers.Layer):
 def dense(width: int, **kwargs) -> keras.layers.Dense:
     """A linear layer with Glorot's initial weights (Glorot & Bengio, 2010)."""
     return keras.layers.Dense(width, **kwargs)
+
+
+def linear(x, layer: keras.layers.Dense):
+    """A linear layer as one product of all rows: [..., D] -> [..., E]."""
+    y = product(x, layer.kernel)
+    return y + layer.bias if layer.use_bias else y
+
+
+def biases(*layers: keras.layers.Dense) -> list[tf.Tensor]:
+    """The biases of those layers that have one."""
+    return [tf.convert_to_tensor(layer.bias) for layer in layers if layer.use_bias]
 
 
 def product(x, kernel):

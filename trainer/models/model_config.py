@@ -6,11 +6,13 @@ that class makes a dict of as many labels as `num_labels` says, and takes any fi
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
-
-from transformers import CONFIG_MAPPING, PretrainedConfig
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainer.errors import UserError, in_one_line, shown
+from trainer.models.architecture import ROTARY_THETA
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 MAX_LABELS = 100_000
 
@@ -43,6 +45,7 @@ class Allowed(NamedTuple):
 
 _RATE, _RATE_OR_NULL = Allowed(float, 0, 0.95), Allowed(float, 0, 0.95, null=True)
 _EPSILON = Allowed(float, 1e-20, 1)
+_THETA = Allowed(float, 2, 1e9)
 # By the name that most families give them. The largest of these models published have 48 layers of
 # width 2560 and 250,002 tokens.
 _SETTINGS = {
@@ -50,9 +53,17 @@ _SETTINGS = {
     "hidden_size": Allowed(int, 1, 2**16),
     "num_hidden_layers": Allowed(int, 1, 2**8),
     "num_attention_heads": Allowed(int, 1, 2**10),
+    "num_key_value_heads": Allowed(int, 1, 2**10, null=True),
+    "head_dim": Allowed(int, 1, 2**16, null=True),
     "intermediate_size": Allowed(int, 1, 2**18),
     "hidden_dim": Allowed(int, 1, 2**18),
     "n_inner": Allowed(int, 1, 2**18, null=True),
+    "d_ff": Allowed(int, 1, 2**18),
+    "feed_forward_proj": Allowed(str),
+    "scale_decoder_outputs": Allowed(bool),
+    "num_decoder_layers": Allowed(int, 1, 2**8, null=True),
+    "relative_attention_num_buckets": Allowed(int, 4, 2**12),
+    "relative_attention_max_distance": Allowed(int, 3, 2**16),
     "max_position_embeddings": Allowed(int, 1, 2**20),
     "type_vocab_size": Allowed(int, 0, 2**16),
     "embedding_size": Allowed(int, 1, 2**16),
@@ -62,6 +73,9 @@ _SETTINGS = {
     "activation": Allowed(str),
     "layer_norm_eps": _EPSILON,
     "layer_norm_epsilon": _EPSILON,
+    "rms_norm_eps": _EPSILON,
+    "attention_bias": Allowed(bool),
+    "mlp_bias": Allowed(bool),
     "tie_word_embeddings": Allowed(bool),
     "hidden_dropout_prob": _RATE,
     "attention_probs_dropout_prob": _RATE,
@@ -69,6 +83,7 @@ _SETTINGS = {
     "classifier_dropout_prob": _RATE_OR_NULL,
     "hidden_dropout": _RATE_OR_NULL,
     "dropout": _RATE,
+    "dropout_rate": _RATE,
     "attention_dropout": _RATE,
     "seq_classif_dropout": _RATE,
     "resid_pdrop": _RATE,
@@ -76,11 +91,12 @@ _SETTINGS = {
     "embd_pdrop": _RATE,
 }
 # Settings that a family's models read though its config class does not declare them.
-_UNDECLARED = {"gpt2": ("classifier_dropout", "hidden_dropout")}
+_UNDECLARED = dict.fromkeys(("gpt2", "llama"), ("classifier_dropout", "hidden_dropout"))
 _NUM_LABELS = Allowed(int, 1, MAX_LABELS)
+_START = Allowed(int, 0, 2**24, null=True)
 
 
-def checked(config: Mapping[str, Any], where: str) -> PretrainedConfig:
+def checked(config: Mapping[str, Any], where: str) -> "PretrainedConfig":
     """Those of its settings that this library uses, with transformers' defaults for others.
 
     Args:
@@ -90,6 +106,8 @@ def checked(config: Mapping[str, Any], where: str) -> PretrainedConfig:
     Raises:
       UserError: a value of another type or out of range, or two values of one setting.
     """
+    from transformers import CONFIG_MAPPING
+
     family = CONFIG_MAPPING[config["model_type"]]
     default, used = family(), {}
     undeclared = _UNDECLARED.get(config["model_type"], ())
@@ -111,10 +129,51 @@ def checked(config: Mapping[str, Any], where: str) -> PretrainedConfig:
         )
     labels(config, where)
     architectures(config, where)
+    # Not used, and beyond a small vocabulary by default, which transformers would remark on.
+    used |= {"bos_token_id": None, "eos_token_id": None}
     try:
         return family.from_dict(used)
     except Exception as error:  # its own checks raise errors of many kinds
         raise UserError(f"{where}: config.json: {in_one_line(error)}") from error
+
+
+def rotary_theta(config: Mapping[str, Any], where: str) -> float:
+    """The theta of rotary positions, from `rope_parameters` or, as before transformers 5, a field.
+
+    Raises:
+      UserError: positions are scaled (`rope_scaling`, or a `rope_type`), or a value is wrong.
+    """
+    theta = config.get("rope_theta", ROTARY_THETA)
+    for name in ("rope_scaling", "rope_parameters"):
+        said = config.get(name)
+        plain = {"rope_type": "default", "type": "default", "partial_rotary_factor": 1.0}
+        if said is None:
+            continue
+        if not isinstance(said, dict) or any(
+            plain.get(key) != value for key, value in said.items() if key != "rope_theta"
+        ):
+            raise UserError(
+                f"{where}: {name}={shown(said)} is not supported, only rotary positions without"
+                " scaling are"
+            )
+        theta = said.get("rope_theta", theta)
+    if not _THETA.holds(theta):
+        raise UserError(f"{where}: config.json has rope_theta={shown(theta)}, not {_THETA}")
+    return float(theta)
+
+
+def start_id(config: Mapping[str, Any], where: str) -> int | None:
+    """The token that a decoder begins with; None: it says none.
+
+    Raises:
+      UserError: it is no id.
+    """
+    start = config.get("decoder_start_token_id")
+    if not _START.holds(start):
+        raise UserError(
+            f"{where}: config.json has decoder_start_token_id={shown(start)}, not {_START}"
+        )
+    return start
 
 
 def labels(config: Mapping[str, Any], where: str) -> list[str]:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 import keras
 
 from trainer import config as config_lib
-from trainer.batch import IDS, MASK, TYPES
+from trainer.batch import IDS, MASK, SAMPLE, TYPES
 from trainer.models import layers
 from trainer.models.architecture import Architecture, Head, from_scratch
 from trainer.models.encoder import Encoder
+from trainer.models.encoder_decoder import EncoderDecoder
 from trainer.models.heads import OutputHead
 
 FACTORY = "trainer.models.network:build"
@@ -22,8 +23,9 @@ class Network(keras.Model):
     Args:
       architecture: shapes of the encoder and the head.
       outputs: of the head: for each row or, with the pooling "tokens", for each token.
-      head: a task's own, called with (vectors [B, T, D], inputs, training); its outputs are the
-        model's. None: the one that the architecture says.
+      head: a task's own, called with (vectors [B, T, D], inputs, training) and, where its attribute
+        `takes_table` is true, the table of token vectors; its outputs are the model's. None: the
+        one that the architecture says.
     """
 
     def __init__(
@@ -72,13 +74,27 @@ class Network(keras.Model):
     def call(self, inputs, training=False, frozen_levels=0, recompute=False):
         """{"input_ids", "attention_mask", "token_type_ids"}, int32 [B, T] -> [B, outputs].
 
-        [B, T, outputs] with the pooling "tokens".
+        [B, T, outputs] with the pooling "tokens". Where the inputs have "sample" the head writes
+        some of the ids first: {"words": its logits [B, K, V], "replaced": [B, T], "input_ids"}.
         See `Encoder.call` for `frozen_levels` and `recompute`.
         """
+        shared, written = self.shared, None
+        if SAMPLE in inputs:
+            inputs, written = self.head.write(inputs, training=training, **shared)
         encoded = self.encode(inputs, training, frozen_levels, recompute)
-        if self.own_head:
-            return self.head(encoded, inputs, training=training)
-        return self.head(encoded, training=training)
+        if not self.own_head:
+            return self.head(encoded, training=training)
+        outputs = self.head(encoded, inputs, training=training, **shared)
+        if written is None:
+            return outputs
+        return {"words": written, "replaced": outputs, IDS: inputs[IDS]}
+
+    @property
+    def shared(self):
+        """Arguments for a head of a task's own: the encoder's variables that it takes, by name."""
+        if not getattr(self.head, "takes_table", False):
+            return {}
+        return {"table": self.encoder.embeddings.tokens.embeddings}
 
     def logits_of_vectors(self, vectors_BTD, inputs):
         """The outputs as of `call`, with other token vectors than those of the ids."""
@@ -130,5 +146,16 @@ def build(
       `token_type_ids`) and returns logits [B, classes], for "tokens" [B, T, classes].
     """
     length, pairs = config.data.max_length, config.task.pairs
-    architecture = from_scratch(config.model, vocab_size, length, pairs, kind)
-    return Network(architecture, classes, make_head and make_head(architecture))
+    longest = config.task.longest_target
+    architecture = from_scratch(config.model, vocab_size, length, pairs, kind, longest)
+    return assembled(architecture, classes, make_head)
+
+
+def assembled(
+    architecture: Architecture, outputs: int, make_head: MakeHead | None = None
+) -> Network | EncoderDecoder:
+    """The model of an architecture, with a decoder where that has one; see `build`."""
+    head = make_head and make_head(architecture)
+    if architecture.target_length:
+        return EncoderDecoder(architecture, head)
+    return Network(architecture, outputs, head)

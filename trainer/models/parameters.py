@@ -6,11 +6,12 @@ import keras
 import tensorflow as tf
 
 from trainer import config as config_lib
-from trainer.batch import IDS, MASK, TYPES
+from trainer.batch import DECODER_IDS, IDS, MASK, TYPES
 from trainer.errors import UserError
 from trainer.imports import blamed_on, load
 from trainer.models import network, recurrent
 from trainer.models.architecture import Architecture, dropout_rates
+from trainer.models.encoder_decoder import EncoderDecoder
 from trainer.models.network import Network
 from trainer.models.random import random_scope
 from trainer.tasks.task import class_path
@@ -45,7 +46,7 @@ def build_model(
     factory = config.model.factory
     if pretrained:
         _check_fit(config, tokens, pretrained)
-        model: keras.Model = Network(pretrained, outputs, make_head and make_head(pretrained))
+        model: keras.Model = network.assembled(pretrained, outputs, make_head)
     else:
         vocab_size = config.model.vocab_size or tokens
         if vocab_size < tokens:
@@ -73,7 +74,7 @@ def build_model(
         raise UserError(
             f"config.model.factory={factory!r} returned {type(model).__name__}, not a keras.Model"
         )
-    if isinstance(model, Network) and model.own_head:
+    if isinstance(model, (Network, EncoderDecoder)) and model.own_head:
         model.build()
         _try(model, "config.task", class_path(config.task), None)
     elif not pretrained and factory != network.FACTORY:
@@ -93,7 +94,9 @@ def _try(model: keras.Model, field: str, path: str, wanted: tuple[int, ...] | No
       wanted: shape of the outputs; None: any with a row for each of the batch.
     """
     ones = tf.ones([_ROWS, _LENGTH], tf.int32)
-    inputs = {IDS: ones, MASK: ones, TYPES: tf.zeros_like(ones)}
+    inputs = {IDS: ones, MASK: ones, TYPES: tf.zeros_like(ones), DECODER_IDS: ones}
+    if not isinstance(model, EncoderDecoder):
+        del inputs[DECODER_IDS]
     shapes = {name: tf.TensorSpec([None, None], tf.int32) for name in inputs}
 
     @tf.function(input_signature=[shapes], autograph=False)  # as the step calls it

@@ -38,7 +38,7 @@ def shapes(
     if not shape:
         return None
     of_head = {} if config.task.own_head else shape.head.shapes(shape.width, outputs)
-    return shape.encoder_shapes() | of_head
+    return shape.shapes() | of_head
 
 
 def _from_scratch(config: config_lib.Experiment, tokens: int, kind: str) -> Architecture | None:
@@ -46,7 +46,8 @@ def _from_scratch(config: config_lib.Experiment, tokens: int, kind: str) -> Arch
     if model.factory != network.FACTORY:
         return None
     vocabulary = max(model.vocab_size, tokens)
-    return from_scratch(model, vocabulary, data.max_length, config.task.pairs, kind)
+    task = config.task
+    return from_scratch(model, vocabulary, data.max_length, task.pairs, kind, task.longest_target)
 
 
 def check(

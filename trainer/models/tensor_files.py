@@ -1,4 +1,4 @@
-"""Named tensors on disk: safetensors files, and Google's TensorFlow checkpoints.
+"""Named tensors on disk: safetensors files, and TensorFlow checkpoints of BERT and T5.
 
 Names and shapes are read first, and bounded by what is on disk; nothing is unpickled.
 """
@@ -8,7 +8,7 @@ import math
 import re
 import struct
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -123,18 +123,32 @@ class Safetensors:
         return {file.name: _checked_sha256(file, self._where) for file in self._files}
 
 
-class Google:
-    """A TensorFlow checkpoint as Google published BERT, under the names of transformers.
+# The name that transformers has for a tensor of a TensorFlow checkpoint, and whether the tensor is
+# stored transposed there.
+Renamed = Callable[[str], tuple[str, bool]]
+
+
+def renamed_of_bert(name: str) -> tuple[str, bool]:
+    """See `Renamed`; of a checkpoint as Google published BERT."""
+    transposed = name.endswith("/kernel")
+    name = re.sub(r"/layer_(\d+)/", r"/layer/\1/", name)
+    name = re.sub(r"/kernel$|/gamma$|_embeddings$", _to_weight, name)
+    return re.sub(r"/beta$", "/bias", name).replace("/", "."), transposed
+
+
+class Checkpoint:
+    """A TensorFlow checkpoint, under the names of transformers.
 
     Args:
       prefix: of the checkpoint's files.
       where: names the model in a message.
+      renamed: says what its tensors are called there.
 
     Raises:
       UserError: it cannot be read, or says that it holds more than its files do.
     """
 
-    def __init__(self, prefix: Path, where: str):
+    def __init__(self, prefix: Path, where: str, renamed: Renamed = renamed_of_bert):
         link = contextlib.ExitStack()
         weakref.finalize(self, link.close)  # the reader opens its files when they are read
         try:
@@ -155,17 +169,17 @@ class Google:
                 f"{where}: cannot read {prefix.name}: it says that it holds more than its"
                 f" {on_disk:,} bytes, the file is cut short or damaged: fetch it again"
             )
-        self._names: dict[str, str] = {}
+        self._names: dict[str, tuple[str, bool]] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         for name, shape in sorted(stored.items()):
-            now = self._in_transformers(name)
+            now, transposed = renamed(name)
             if now in self._names:
                 raise UserError(
                     f"{where}: the tensor {shown(now)} is stored twice, as"
-                    f" {shown(self._names[now])} and as {shown(name)}: keep one"
+                    f" {shown(self._names[now][0])} and as {shown(name)}: keep one"
                 )
-            self._names[now] = name
-            self._shapes[now] = tuple(shape[::-1] if name.endswith("/kernel") else shape)
+            self._names[now] = name, transposed
+            self._shapes[now] = tuple(shape[::-1] if transposed else shape)
 
     def _data_files(self) -> list[Path]:
         name = self._prefix.name
@@ -173,18 +187,13 @@ class Google:
             f for f in self._prefix.parent.iterdir() if f.name.startswith(f"{name}.data-")
         )
 
-    @staticmethod
-    def _in_transformers(name: str) -> str:
-        name = re.sub(r"/layer_(\d+)/", r"/layer/\1/", name)
-        name = re.sub(r"/kernel$|/gamma$|_embeddings$", _to_weight, name)
-        return re.sub(r"/beta$", "/bias", name).replace("/", ".")
-
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return self._shapes
 
     def read(self, name: str) -> np.ndarray:
+        stored, transposed = self._names[name]
         try:
-            value = self._reader.get_tensor(self._names[name])
+            value = self._reader.get_tensor(stored)
             value = np.asarray(value).astype(np.float32)
         # IndexError: it ends too early. The others: it holds texts, or ids of objects.
         except (tf.errors.OpError, IndexError, ValueError, TypeError) as error:
@@ -192,7 +201,7 @@ class Google:
                 f"{self._where}: cannot read {shown(name)} from {self._prefix.name}: the file is"
                 " cut short or damaged, fetch it again"
             ) from error
-        return value.T if self._names[name].endswith("/kernel") else value
+        return value.T if transposed else value
 
     def sha256(self) -> dict[str, str]:
         return {file.name: _checked_sha256(file, self._where) for file in self._data_files()}

@@ -4,14 +4,17 @@ import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
+import rich.box
 import rich.console
 from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
 EVALUATIONS_SHOWN = 6  # in the table after each of them
+_NARROW = 60  # columns of a terminal below which no bar is drawn, only numbers
+_BESIDE = 50  # columns that a bar needs beside its phase, its steps and the values after them
 
 
 class Evaluated(NamedTuple):
@@ -20,6 +23,19 @@ class Evaluated(NamedTuple):
     step: int
     split: str
     metrics: Mapping[str, float]
+
+
+class _Bar(tqdm):
+    """A bar whose estimate of the time left is that of steps alone, not of what it saw go by."""
+
+    pace: float | None = None  # seconds a step
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        shown = {**super().format_dict, "rate": 1 / self.pace if self.pace else 0}
+        if shown["ncols"] and shown["ncols"] < _NARROW:
+            shown["bar_format"] = "{desc} {n_fmt}/{total_fmt} {percentage:.0f}%, {remaining} left"
+        return shown
 
 
 class Console:
@@ -32,30 +48,61 @@ class Console:
         self._stream = stream or sys.stderr
         self._evaluations: list[Evaluated] = []
         self._total = total_steps
-        self._bar: tqdm | None = None
+        self._bar: _Bar | None = None
         if _shows_a_bar(self._stream):
-            self._bar = tqdm(
+            self._bar = _Bar(
                 total=total_steps,
                 initial=resume_step,
                 file=self._stream,
                 unit=" steps",
                 dynamic_ncols=True,
-                smoothing=0.1,
                 leave=True,
             )
 
-    def training(self, step: int, phase: str, values: Mapping[str, float]) -> None:
-        """Shows where training is; `values` are those of `Monitor.training`."""
-        parts = _parts(values)
+    def compiling(self, phase: str, what: str) -> None:
+        """Says that the step is being compiled, until `reached` is told of it."""
+        if self._bar is None:
+            self.message(f"Compiling {what}")
+        else:
+            self._bar.set_description_str(f"{phase}, compiling")
+
+    def reached(self, step: int, phase: str) -> None:
+        """Moves the bar to a step that is done."""
         if self._bar is not None:
             self._bar.set_description_str(phase, refresh=False)
-            self._bar.set_postfix_str(", ".join(parts), refresh=False)
             self._bar.update(step - self._bar.n)
+
+    def shortened(self, total_steps: int) -> None:
+        """The run will end at this step: a phase has ended early."""
+        self._total = total_steps
+        if self._bar is not None:
+            self._bar.total = total_steps
+            self._bar.refresh()
+
+    def training(
+        self, step: int, phase: str, values: Mapping[str, float], pace: float | None
+    ) -> None:
+        """Shows how training goes.
+
+        Args:
+          step: the last one.
+          phase: its name.
+          values: those of `Monitor.training`.
+          pace: seconds a step, for the time left; None: not known.
+        """
+        parts = _parts(values)
+        if self._bar is not None:
+            self._bar.pace = pace
+            digits = 2 * len(str(self._total))
+            free = self._width() - len(phase) - digits - _BESIDE
+            while parts and len(", ".join(parts)) > free:
+                parts.pop()
+            self._bar.set_postfix_str(", ".join(parts), refresh=False)
+            self.reached(step, phase)
             return
         share = step / self._total if self._total else 0
-        left = values.get("train/step_seconds", 0.0) * (self._total - step)
-        if left:
-            parts.append(f"{tqdm.format_interval(left)} left")
+        if pace and step < self._total:
+            parts.append(f"{tqdm.format_interval(pace * (self._total - step))} left")
         self.message(f"step {step}/{self._total} ({share:.0%}) {phase}: {', '.join(parts)}")
 
     def evaluation(
@@ -74,7 +121,7 @@ class Console:
             self.message(f"step {step}/{self._total} {name}: {shown}")
             return
         self._evaluations.append(Evaluated(step, name, values))
-        self._print(_table(self._evaluations[-EVALUATIONS_SHOWN:], best_step))
+        self._print(_table(self._evaluations, best_step, self._width()))
 
     def summary(self, lines: Sequence[tuple[str, str]]) -> None:
         """The end of a run: what there is to say, or to do next, each with a word before it."""
@@ -82,17 +129,20 @@ class Console:
             for name, text in lines:
                 self.message(f"{name}: {text}")
             return
-        grid = Table.grid(padding=(0, 2))
-        for name, text in lines:
-            grid.add_row(Text(name, "bold cyan"), Text(text, overflow="fold"))
-        self._print(grid)
+        self._bar.close()
+        width = max(len(name) for name, _ in lines) + 2
+        for name, text in lines:  # a command is one line, whatever the width, to be copied whole
+            self._print(Text.assemble((f"{name:<{width}}", "bold cyan"), text), soft_wrap=True)
 
-    def _print(self, shown: Table) -> None:
+    def _print(self, shown: Table | Text, soft_wrap: bool = False) -> None:
         """Above the bar."""
-        width = os.get_terminal_size(self._stream.fileno()).columns
         written = io.StringIO()
-        rich.console.Console(file=written, force_terminal=True, width=width).print(shown)
+        console = rich.console.Console(file=written, force_terminal=True, width=self._width())
+        console.print(shown, soft_wrap=soft_wrap)
         self.message(written.getvalue().rstrip())
+
+    def _width(self) -> int:
+        return os.get_terminal_size(self._stream.fileno()).columns
 
     def message(self, text: str) -> None:
         """A line of text, above the bar where there is one."""
@@ -107,16 +157,27 @@ class Console:
             self._bar.close()
 
 
-def _table(evaluations: Sequence[Evaluated], best_step: int | None) -> Table:
+def _table(evaluations: Sequence[Evaluated], best_step: int | None, width: int) -> Table:
+    """A row a metric and a column an evaluation: the last ones that fit, and the best one."""
     names = list(evaluations[-1].metrics)
-    table = Table(header_style="bold", expand=False)
-    for name in ("step", "split", *names):
-        table.add_column(name.replace("_", " "), justify="left" if name == "split" else "right")
-    for step, split, metrics in evaluations:
-        cells = [_number(metrics[name]) if name in metrics else "" for name in names]
-        best = split == "validation" and step == best_step
-        mark = " best" if best else ""
-        table.add_row(f"{step:,}", f"{split}{mark}", *cells, style="green" if best else None)
+    heads = [f"{each.split}\nstep {each.step:,}" for each in evaluations]
+    left = max(map(len, names)) + 2
+    column = max(len(line) for head in heads for line in head.split("\n")) + 2
+    count = max(1, min(EVALUATIONS_SHOWN, (width - left) // column))
+    best = [i for i, e in enumerate(evaluations) if e == (best_step, "validation", e.metrics)]
+    shown = sorted({*best[-1:], *range(len(evaluations))[-count:]})
+    if len(shown) > count > 1:
+        shown.pop(1)
+    table = Table(header_style="bold", box=rich.box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("")
+    for i in shown:
+        mark, style = ("best", "green") if i in best else (" ", None)
+        table.add_column(f"{heads[i]}\n{mark}", justify="right", style=style)
+    for name in names:
+        cells = [evaluations[i].metrics.get(name) for i in shown]
+        table.add_row(
+            name.replace("_", " "), *("" if cell is None else _number(cell) for cell in cells)
+        )
     return table
 
 
@@ -142,8 +203,8 @@ def _parts(values: Mapping[str, float]) -> list[str]:
     )
     shown = (
         ("train/loss", "loss {:.4f}"),
-        ("train/learning_rate", "rate {:.2e}"),
         *[rate for rate in rates if rate[0] in values][:1],
+        ("train/learning_rate", "rate {:.2e}"),
         ("train/padding", "{:.1%} padding"),
     )
     return [form.format(values[key]) for key, form in shown if key in values]

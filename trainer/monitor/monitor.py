@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import tensorflow as tf
 
@@ -22,6 +22,7 @@ from trainer.monitor.throughput import Throughput
 from trainer.monitor.versions import versions
 from trainer.storage import sealed
 from trainer.storage.contents import LOG
+from trainer.tasks.task import Task
 
 
 class Monitor:
@@ -34,20 +35,24 @@ class Monitor:
         self,
         workdir: Path,
         config: Experiment,
+        task: Task,
         resume_step: int,
         total_steps: int,
         began: float | None = None,
         writes: bool = True,
+        stream: TextIO | None = None,
     ):
         """Opens the logs of `workdir`, less what the resumed run will write again.
 
         Args:
           workdir: the run's folder; it exists.
           config: the settings.
+          task: bound to what it learned of the data.
           resume_step: the step of the checkpoint that the run goes on from; 0 for a new run.
           total_steps: of all phases, for the progress shown.
           began: time.perf_counter() when the program started; None: now.
           writes: False on all workers but the chief.
+          stream: where the console is; None: standard error.
         """
         self.throughput = Throughput()
         self.profile = Profile(
@@ -63,9 +68,9 @@ class Monitor:
             self._log = MetricsLog(workdir / LOG, resume_step)
             self._earlier_seconds = self._log.wall_seconds
             self._board = TensorBoard(workdir / "tensorboard", resume_step)
-            self._board.begin(to_dict(config), defining(config), config.task.metric_names())
+            self._board.begin(to_dict(config), defining(config), task)
         self._memory = Memory()
-        self._console = Console(total_steps, resume_step)
+        self._console = Console(total_steps, resume_step, stream)
 
     @property
     def wall_seconds(self) -> float:
@@ -85,7 +90,25 @@ class Monitor:
         with self.throughput.part("logging"):
             values = {**values, "train/phase": phase_index, **rates, **self._memory.read()}
             self._record(step, values)
-            self._console.training(step, phase_name, values)
+            self._console.training(step, phase_name, values, self.throughput.pace)
+
+    @contextlib.contextmanager
+    def compiling(self, phase_name: str, what: str) -> Iterator[None]:
+        """Charges the time in this context to the compilation of a step, and says so."""
+        with self.throughput.part("compile"):
+            if self._writes:
+                self._console.compiling(phase_name, what)
+            yield
+
+    def reached(self, step: int, phase_name: str) -> None:
+        """Shows that the steps up to this one are done."""
+        if self._writes:
+            self._console.reached(step, phase_name)
+
+    def shortened(self, total_steps: int) -> None:
+        """A phase has ended early: tells the step at which the run will end."""
+        if self._writes:
+            self._console.shortened(total_steps)
 
     def evaluation(
         self,
@@ -145,13 +168,15 @@ class Monitor:
         if self._writes:
             self._console.message(text)
 
-    def summary(self, lines: Sequence[tuple[str, str]]) -> None:
-        """Tells how the run ended, and the commands that can follow."""
+    def summary(self, ended: Sequence[tuple[str, str]], follows: Sequence[tuple[str, str]]) -> None:
+        """Tells how the run ended and where its time went, and the commands that can follow."""
+        self.throughput.read()  # what came after the last point of the log counts too
         if self._writes:
             spent = {name: seconds for name, seconds in self.throughput.totals.items() if seconds}
-            total = sum(spent.values())
+            total = time.perf_counter() - self._began
+            spent = {"start": total - sum(spent.values()), **spent}
             shares = ", ".join(f"{name} {each / total:.1%}" for name, each in spent.items())
-            self._console.summary([*lines[:1], ("Time", f"{total:.0f} s: {shares}"), *lines[1:]])
+            self._console.summary([*ended, ("Time", f"{total:.0f} s: {shares}"), *follows])
 
     def flush(self) -> None:
         """Forces the logs onto the disk; before a save, so that no checkpoint outlives its log."""
@@ -165,6 +190,7 @@ class Monitor:
 
         Wall time and versions are added to it, and to `result["sha256"]` that of metrics.jsonl.
         """
+        self.throughput.read()
         if self._writes:
             seconds = {name: round(each, 3) for name, each in self.throughput.totals.items()}
             whole = {**result, "wall_seconds": self.wall_seconds, "seconds": seconds}

@@ -17,7 +17,7 @@ from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.pr_curve import summary as pr_curve_summary
 from tensorboard.util import tensor_util
 
-from trainer.tasks.shown import Curve
+from trainer.tasks.shown import LARGE, Curve
 
 _SPLITS = ("train", "validation", "test")
 _BUCKETS = 30
@@ -36,11 +36,22 @@ _CHARTS = {
 }
 
 
-def layout(metrics: Sequence[str]) -> Summary:
-    """The custom scalars page: for each metric of the task training, validation and test."""
+def layout(metrics: Sequence[str], group: str = "", group_metrics: Sequence[str] = ()) -> Summary:
+    """The custom scalars page: for each metric of the task training, validation and test.
+
+    Args:
+      metrics: of the task.
+      group: a word for a group that is judged by itself, see `Task.judge_groups`.
+      group_metrics: of each group; a chart holds one metric of all groups on validation.
+    """
     quality = {name: [f"{split}/{re.escape(name)}" for split in _SPLITS] for name in metrics}
+    of_groups = {
+        f"validation {name}": [re.escape(group_tag("validation", name, "")) + ".*"]
+        for name in group_metrics
+    }
+    by = {f"by {group}, at most the {LARGE} most frequent": of_groups} if group else {}
     categories = []
-    for title, charts in {"quality": quality, **_CHARTS}.items():
+    for title, charts in {"quality": quality, **_CHARTS, **by}.items():  # the page opens three
         made = [
             layout_pb2.Chart(
                 title=name, multiline=layout_pb2.MultilineChartContent(tag=[f"^{t}$" for t in tags])
@@ -49,6 +60,11 @@ def layout(metrics: Sequence[str]) -> Summary:
         ]
         categories.append(layout_pb2.Category(title=title, chart=made))
     return custom_scalar.pb(layout_pb2.Layout(category=categories))
+
+
+def group_tag(split: str, metric: str, group: str) -> str:
+    """The tag of a metric of a group: behind final/…, as the HParams page shows the first tags."""
+    return f"groups/{split}/{metric}/{group}"
 
 
 def session_start(run: str, settings: Mapping[str, bool | float | str]) -> Summary:

@@ -2,9 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
-from trainer.drawing import LARGE
 from trainer.tasks.shown import Marked, Matrix, Span, Table
 
 _TEXT_LENGTH = 300  # characters of an example that are shown
@@ -21,22 +18,19 @@ def escape(text: str, length: int = _TEXT_LENGTH) -> str:
 
 
 def table(shown: Table) -> str:
-    """The table in Markdown."""
+    """The table in Markdown; a sentence for one without rows."""
+    if not shown.rows:
+        return "There are none."
     return _table([escape(each) for each in shown.head], [map(_cell, row) for row in shown.rows])
 
 
 def matrix(shown: Matrix) -> str:
     """The cells of the matrix; of a large one, the largest off the diagonal."""
-    names, counts = [escape(name) for name in shown.names], shown.counts
-    if len(names) <= LARGE:
-        cells: Iterable[Sequence[object]] = ((names[i], *row) for i, row in enumerate(counts))
-        return _table(("label \\ prediction", *names), cells)
-    mistakes = np.array(counts)
-    np.fill_diagonal(mistakes, 0)
-    order = np.argsort(-mistakes, axis=None, kind="stable")[:LARGE]
-    pairs = zip(*np.unravel_index(order, mistakes.shape), strict=True)
-    cells = ((names[i], names[j], mistakes[i, j]) for i, j in pairs if mistakes[i, j])
-    return _table(("label", "prediction", "times"), cells)
+    if shown.large:
+        return table(shown.mistakes())
+    names = [escape(name) for name in shown.names]
+    cells = ((names[i], *row) for i, row in enumerate(shown.counts))
+    return _table(("label \\ prediction", *names), cells)
 
 
 def marked(shown: Marked) -> str:

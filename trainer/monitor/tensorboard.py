@@ -28,7 +28,8 @@ from trainer.monitor.records import belongs, is_evaluation
 from trainer.storage.disk import sync
 from trainer.storage.paths import real
 from trainer.storage.plain import to_json
-from trainer.tasks.shown import Bars, Curve, Marked, Note, Points, Shown, Table
+from trainer.tasks.shown import LARGE, Bars, Curve, Marked, Note, Points, Shown, Table
+from trainer.tasks.task import Task
 
 _OURS = re.compile(r"events\.out\.tfevents\.\d{6}")  # a profiler may leave others beside them
 _LENGTH, _AROUND = 8, 16  # bytes of a record's length, and of all around it: two checksums too
@@ -86,19 +87,20 @@ class TensorBoard:
         self,
         config: Mapping[str, Any],
         settings: Mapping[str, bool | float | str],
-        metrics: Sequence[str],
+        task: Task,
     ) -> None:
         """Writes the run's settings, at step 0; call it once.
 
         Args:
           config: all settings as it runs now, for the text page.
           settings: those that define the run, by name, for the HParams page.
-          metrics: of the task, a chart each.
+          task: has the metrics, a chart each.
         """
         lines = to_json(config, indent=2).splitlines()
         run = "/".join(real(self._path).parts[-4:-2])  # its folder, and what that is in
         text = text_pb(_CONFIG, "\n".join(f"    {line}" for line in lines))
-        self._write(0, [text, plugins.session_start(run, settings), plugins.layout(metrics)])
+        layout = plugins.layout(task.metric_names(), task.group, task.group_metrics)
+        self._write(0, [text, plugins.session_start(run, settings), layout])
 
     def end(self, step: int, metrics: Mapping[str, float]) -> None:
         """The run has ended; `metrics` of its best weights are what the HParams page compares."""
@@ -111,10 +113,28 @@ class TensorBoard:
         """All that is shown of an evaluation besides its metrics."""
         title = f"{report.split} after step {step:,}"
         summaries = [each for shown in report.shown for each in _drawn(report.split, shown, title)]
+        summaries += self._of_groups(report)
         for i, seen in enumerate(attention):
             name = f"attention/{report.split} text {i}"
             summaries.append(plugins.image(name, figures.attention(seen)))
         self._write(step, summaries)
+
+    def _of_groups(self, report: Report) -> list[Summary]:
+        """Points of the curves of the most frequent groups, and a word on the others."""
+        split, groups = report.split, report.groups
+        shown = list(groups)[:LARGE]
+        found = [
+            scalar_pb(plugins.group_tag(split, name, group), groups[group][name])
+            for group in shown
+            for name in report.group_metrics
+        ]
+        if len(shown) < len(groups):
+            said = (
+                f"The {len(shown)} most frequent of {len(groups):,} have curves:"
+                f" {', '.join(shown)}. launch.evaluate prints the metrics of all."
+            )
+            found.append(text_pb(f"evaluation/{split} curves", tables.escape(said, 10_000)))
+        return found
 
     def projector(self, name: str, vectors: projector.Vectors) -> None:
         """Vectors of texts for the embedding projector; the last ones of a name are kept."""
@@ -161,7 +181,7 @@ def _drawn(split: str, shown: Shown, when: str) -> list[Summary]:
         if isinstance(shown, Points):
             return [plugins.image(name, drawing.png(drawing.points(shown, title)))]
         found = [text_pb(name, tables.matrix(shown))]
-        if len(shown.names) <= drawing.LARGE:
+        if not shown.large:
             picture = drawing.png(drawing.matrix(shown, title))
             found.append(plugins.image(f"{name} matrix", picture))
     return found

@@ -57,7 +57,10 @@ class Explainer:
         if trained.task.pairs:
             raise UserError("--explain takes single texts, the model pairs: leave it out")
         if not trained.task.explains or trained.task.own_head:
-            raise UserError("--explain needs one label a text, by a head of ours: leave it out")
+            raise UserError(
+                "--explain needs a task that gives a text one of several answers, by a head of"
+                " this library: leave it out"
+            )
         self._trained, self._steps = trained, steps
         tokenizer = trained.tokenizer
         self._special = set(tokenizer.all_special_ids)

@@ -1,6 +1,7 @@
 """Rows to predict, from lines of text, CSV, TSV or JSONL."""
 
 import io
+import math
 import os
 import select
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,17 +9,23 @@ from typing import Any, BinaryIO, NamedTuple
 
 from trainer.data import column_files, rows
 from trainer.data.columns import LISTS, TEXT, Column, Row, check_text, value_of
+from trainer.data.rows import MAX_CHARACTERS
 from trainer.errors import Interrupted, UserError, shown
 from trainer.tasks.task import Task
 
-MAX_CHARACTERS = 2**22  # of a text or pair: it is cut into tokens whole, at some 100 B each
-
 
 class Given(NamedTuple):
-    """A row to predict, and its id: its number from 0, or its own."""
+    """A row to predict.
+
+    Attributes:
+      id: its number from 0, or its own.
+      row: the cells that the task reads.
+      kept: cells that stand beside the prediction, by column.
+    """
 
     id: int | str
     row: Row
+    kept: Mapping[str, Any] = {}
 
     @property
     def characters(self) -> int:
@@ -27,10 +34,17 @@ class Given(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """Names of columns: those of the texts by the key of the task's column, and of the id."""
+    """Names of columns.
+
+    Attributes:
+      texts: by the key of the task's column.
+      id: empty: rows are numbered from 0.
+      kept: those that stand beside the prediction; of plain text "text" may be.
+    """
 
     texts: Mapping[str, str]
-    id: str = ""  # empty: rows are numbered from 0
+    id: str = ""
+    kept: Sequence[str] = ()
 
 
 class Input(NamedTuple):
@@ -100,7 +114,8 @@ def read(
         for number, line in enumerate(rows.bare_lines(file, title)):
             cells = task.cells_of(line)
             where = f"{title}, line {number + 1}"
-            yield _check_length(Given(number, Row(cells, number, title)), where)
+            kept: dict[str, Any] = {"text": line} if columns.kept else {}
+            yield _check_length(Given(number, Row(cells, number, title), kept), where)
         return
     kinds = {column.key: column for column in task.text_columns}
     if format_.kind == "columns":
@@ -108,7 +123,7 @@ def read(
             file, [kinds[k]._replace(name=n) for k, n in columns.texts.items()], title
         )
         return
-    names = list(columns.texts.values()) + ([columns.id] if columns.id else [])
+    names = [*columns.texts.values(), *([columns.id] if columns.id else []), *columns.kept]
     found = rows.read(file, format_, names, title, remarks=remarks, header=header)
     for number, read_ in found:
         where = f"{title}, row {number}"
@@ -118,15 +133,17 @@ def read(
                 values |= task.cells_of(check_text(cell, f"{where}: {columns.texts[key]!r}"))
             else:
                 column = kinds[key]._replace(name=columns.texts[key])
-                values[key] = value_of(column, cell, where, format_.kind in ("jsonl", "columns"))
-        own = read_[-1] if columns.id else number - 1
+                values[key] = value_of(column, cell, where, format_.kind not in rows.DELIMITERS)
+        own = read_[len(columns.texts)] if columns.id else number - 1
+        others = read_[len(names) - len(columns.kept) :]
+        kept = {name: _plain(cell) for name, cell in zip(columns.kept, others, strict=True)}
         if not isinstance(own, (int, str)) or isinstance(own, bool):
             raise UserError(
                 f"{where}: id {columns.id!r} must be text or a whole number, is {shown(own)}"
             )
         if isinstance(own, str):
             check_text(own, f"{where}: {columns.id!r}")
-        yield _check_length(Given(own, Row(values, number - 1, title)), where)
+        yield _check_length(Given(own, Row(values, number - 1, title), kept), where)
 
 
 def _sentences(file: BinaryIO, columns: Sequence[Column], title: str) -> Iterator[Given]:
@@ -148,6 +165,17 @@ def _check_length(given: Given, where: str) -> Given:
             f"{where}: a text of {given.characters:,} characters: cut it to {MAX_CHARACTERS:,}"
         )
     return given
+
+
+def _plain(cell: Any) -> Any:
+    """A cell as JSON can hold it: dates and such as text, NaN and infinities as None."""
+    if isinstance(cell, float):
+        return cell if math.isfinite(cell) else None
+    if isinstance(cell, list):
+        return [_plain(each) for each in cell]
+    if isinstance(cell, dict):
+        return {str(key): _plain(each) for key, each in cell.items()}
+    return cell if cell is None or isinstance(cell, (str, int)) else str(cell)
 
 
 def _parts(cell: Any) -> Sequence[str]:

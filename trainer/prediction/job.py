@@ -1,16 +1,17 @@
 """The rows of a file, predicted and written chunk by chunk."""
 
-import json
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from trainer.data.columns import Row
 from trainer.errors import Interrupted, UserError
 from trainer.imports import blamed_on
 from trainer.prediction.attribution import Explainer
 from trainer.prediction.inputs import Given
 from trainer.prediction.page import MOST, Explained
-from trainer.prediction.predictor import Answered, Predictor, chunks
-from trainer.tasks.task import class_path
+from trainer.prediction.predictor import Answered, chunks
+from trainer.tasks.task import Task, class_path
 
 
 class Sink(Protocol):
@@ -18,11 +19,24 @@ class Sink(Protocol):
 
     done: int
 
+    def render(self, values: Mapping[str, Any], kept: Mapping[str, Any]) -> str:
+        """The line of a prediction."""
+
     def check(self, line: str) -> None:
         """Refuses to go on unless it is the last line there."""
 
     def write(self, line: str) -> None:
         """Appends a line."""
+
+
+class Answering(Protocol):
+    """Gives the answers that `task` makes lines of, for so many rows at once."""
+
+    task: Task
+    at_once: int
+
+    def run(self, rows: Sequence[Row]) -> list[Answered]:
+        """The answers to rows, in their order. Raises Interrupted, UserError."""
 
 
 class Job:
@@ -36,19 +50,33 @@ class Job:
 
     Attributes:
       explained: the first MOST explanations, for a page.
+      written: how many predictions were.
     """
 
     def __init__(
         self,
-        predictor: Predictor,
+        predictor: Answering,
         rule: Any,
         explainer: Explainer | None,
         stop: Callable[[], bool],
     ):
         self._predictor, self._rule = predictor, rule
         self._explainer, self._stop = explainer, stop
-        self._task = predictor.trained.task
+        self._task = predictor.task
         self.explained: list[Explained] = []
+        self.written = 0
+        self._started: tuple[float, int] | None = None  # when `rate` begins, and what was written
+
+    @property
+    def rate(self) -> float | None:
+        """Predictions a second since the first chunk, which waits for a compilation.
+
+        None: there was one chunk only.
+        """
+        if self._started is None or self.written == self._started[1]:
+            return None
+        began, before = self._started
+        return (self.written - before) / (time.monotonic() - began)
 
     def run(self, given: Iterator[Given], sink: Sink, advance: Callable[[int], None]) -> None:
         """Predicts what `sink` has not got yet.
@@ -64,15 +92,18 @@ class Job:
             a line cannot be written.
         """
         number = 0
-        for chunk in chunks(given):
+        for chunk in chunks(given, self._predictor.at_once):
             done = max(sink.done - number, 0)
             if done <= len(chunk):  # all of it is scored: results depend slightly on the batch
                 answered = self._predictor.run([each.row for each in chunk])
                 pairs = list(zip(chunk, answered, strict=True))
                 if done:
-                    sink.check(self._line(*pairs[done - 1]))
+                    each, answers = pairs[done - 1]
+                    sink.check(sink.render(self._values(each, answers), each.kept))
                 for each, answers in pairs[done:]:
-                    sink.write(self._line(each, answers))
+                    sink.write(sink.render(self._values(each, answers), each.kept))
+                    self.written += 1
+                self._started = self._started or (time.monotonic(), self.written)
             number += len(chunk)
             advance(len(chunk))
         if sink.done > number:
@@ -81,10 +112,10 @@ class Job:
                 " the same texts as before"
             )
 
-    def _line(self, given: Given, answered: Answered) -> str:
+    def _values(self, given: Given, answered: Answered) -> dict[str, Any]:
         row = given.row
         with blamed_on(class_path(self._task), "config.task"):
-            line = {"id": given.id, **self._task.line(row, *answered, self._rule)}
+            line: dict[str, Any] = {"id": given.id, **self._task.line(row, *answered, self._rule)}
         if self._explainer and (what := self._task.explained(line)):
             if self._stop():
                 raise Interrupted
@@ -95,4 +126,4 @@ class Job:
             line["attributions"] = [[token, float(f"{value:.6g}")] for token, value in pairs]
             if len(self.explained) < MOST:
                 self.explained.append(Explained(given.id, text, name, share, found))
-        return json.dumps(line, ensure_ascii=False)
+        return line

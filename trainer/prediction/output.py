@@ -1,17 +1,34 @@
-"""Predictions as JSON lines, of which an interrupted program has written the first ones whole."""
+"""Predictions as JSON lines or a table, of which an interrupted program wrote the first whole."""
 
 import contextlib
+import csv
+import io
+import json
 import os
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
-from trainer.errors import UserError
+from trainer.data.rows import DELIMITERS
+from trainer.errors import UserError, shown
+from trainer.imports import blamed_on
 from trainer.storage import strict_json
+from trainer.tasks.task import Task, class_path
 
 _BLOCK = 2**20  # bytes
 _BEGIN = b'{"id": '  # of every line
+_LONGEST = 2**26  # bytes of a line of a table
+
+
+def is_table(path: Path | None) -> bool:
+    """True for a file that its ending makes a `TableOutput`."""
+    return path is not None and path.suffix.lower()[1:] in DELIMITERS
+
+
+def as_json(values: Mapping[str, Any], kept: Mapping[str, Any]) -> str:
+    """A prediction as a JSON object, with the cells that are kept of its row."""
+    return json.dumps({**values, **({"row": kept} if kept else {})}, ensure_ascii=False)
 
 
 class Output:
@@ -39,7 +56,8 @@ class Output:
         with _told(f"--output={path}"):
             if not self._is_new and not resume:
                 raise UserError(
-                    f"--output={path} is there already: choose another file, or go on with --resume"
+                    f"--output={path} is there already: choose another file, remove it, or go on"
+                    " with --resume"
                 )
             self._file = path.open("ab+")
             if resume:
@@ -70,6 +88,15 @@ class Output:
             self._file.close()
             raise UserError(f"--output={self._path} holds no predictions: choose another file")
         self._file.truncate(end)
+
+    def render(self, values: Mapping[str, Any], kept: Mapping[str, Any]) -> str:
+        """The line of a prediction.
+
+        Args:
+          values: "id", and what the task says of a row.
+          kept: cells of the row, by column.
+        """
+        return as_json(values, kept)
 
     def check(self, line: str) -> None:
         """Refuses to go on with other texts or another model: `line` must be the last one.
@@ -103,10 +130,119 @@ class Output:
                 self._path.unlink()
 
 
+class TableOutput(Output):
+    """A CSV or TSV file: the columns that are kept of the input, and those of the predictions."""
+
+    def __init__(
+        self,
+        path: Path,
+        resume: bool,
+        task: Task,
+        *,
+        kept: Sequence[str],
+        with_id: bool,
+    ):
+        """See `Output`.
+
+        Args:
+          path, resume: of the file.
+          task: says what the columns of a prediction are.
+          kept: columns of the input, in order.
+          with_id: whether the id has a column.
+
+        Raises:
+          UserError: as `Output` does; or a column would stand twice.
+        """
+        self._delimiter = DELIMITERS[path.suffix.lower()[1:]]
+        self._task, self._path_of_task = task, class_path(task)
+        self._head = (["id"] if with_id else []) + list(kept)
+        with blamed_on(self._path_of_task, "config.task"):
+            columns = [*self._head, *task.table_columns()]
+        self._count = len(columns)
+        for column in columns:
+            if columns.count(column) > 1:
+                raise UserError(
+                    f"--output={path} would have two columns {column!r}: name those to keep, as"
+                    " --keep=a,b"
+                )
+        self._header = self._row(columns)
+        super().__init__(path, resume, task.line_fields)
+
+    def _find_end(self) -> None:
+        """Counts the rows; one ends at a line end outside of quotes."""
+        self._file.seek(0)
+        quotes = position = end = rows = 0
+        row = b""
+        while line := self._file.readline(_LONGEST):
+            position += len(line)
+            row += line
+            quotes += line.count(b'"') if self._delimiter == "," else 0
+            if quotes % 2 == 0 and line.endswith(b"\n"):
+                if not rows and row != f"{self._header}\n".encode():
+                    self._refuse()
+                rows, end, quotes, self._last_line, row = rows + 1, position, 0, row, b""
+            if len(row) > _LONGEST:
+                self._refuse()
+        if not rows and not f"{self._header}\n".encode().startswith(row):
+            self._refuse()
+        self.done = max(rows - 1, 0)
+        self._file.truncate(end)
+        self._file.seek(end)
+
+    def _refuse(self) -> None:
+        self._file.close()
+        raise UserError(
+            f"--output={self._path} holds no predictions with these columns: choose another file"
+        )
+
+    def render(self, values: Mapping[str, Any], kept: Mapping[str, Any]) -> str:
+        line = {name: value for name, value in values.items() if name != "id"}
+        cells = [values["id"] if n == "id" and n not in kept else kept[n] for n in self._head]
+        with blamed_on(self._path_of_task, "config.task"):
+            cells += self._task.cells(line)
+            if len(cells) != self._count:
+                raise UserError(
+                    f"config.task={self._path_of_task!r}: cells and table_columns do not give as"
+                    " many values"
+                )
+            return self._row([_cell(each) for each in cells])
+
+    def write(self, line: str) -> None:
+        if (
+            not self._file.tell()
+        ):  # the header comes with the first row: without one no file is left
+            super().write(self._header)
+        super().write(line)
+
+    def _row(self, cells: Sequence[str]) -> str:
+        if self._delimiter == "\t":
+            for cell in cells:
+                if any(mark in cell for mark in "\t\n\r"):
+                    raise UserError(
+                        f"{shown(cell)} has a tab or a line end, which no cell of TSV can hold:"
+                        " write --output=….csv"
+                    )
+            return "\t".join(cells)
+        written = io.StringIO()
+        csv.writer(written, lineterminator="\r\n").writerow(cells)  # quotes cells with either
+        return written.getvalue().removesuffix("\r\n")
+
+
+def _cell(value: Any) -> str:
+    """The text of a cell: lists and objects as JSON, nothing for None."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
 class Pipe:
     """Standard output."""
 
     done = 0
+
+    def render(self, values: Mapping[str, Any], kept: Mapping[str, Any]) -> str:
+        """The line of a prediction, see `Output`."""
+        return as_json(values, kept)
 
     def check(self, line: str) -> None:
         """Never asked: nothing is done before."""

@@ -8,12 +8,13 @@ import tensorflow as tf
 
 from trainer.batch import INPUTS
 from trainer.data.columns import Row
+from trainer.data.rows import MAX_CHARACTERS
 from trainer.data.table import Table
 from trainer.errors import Interrupted
 from trainer.evaluation.evaluator import joined_batches
-from trainer.prediction.inputs import MAX_CHARACTERS, Given
+from trainer.prediction.inputs import Given
 from trainer.runtime.devices import local_replicas
-from trainer.tasks.task import Piece
+from trainer.tasks.task import Piece, Task
 from trainer.trained import TrainedModel
 
 # A chunk has at most so many: its texts are tokenised at once, and scored sorted by length.
@@ -24,12 +25,12 @@ BATCH_TOKENS = 2**13
 _MULTIPLE = 8  # of lengths
 
 
-def chunks(texts: Iterator[Given]) -> Iterator[list[Given]]:
+def chunks(texts: Iterator[Given], most: int = CHUNK_TEXTS) -> Iterator[list[Given]]:
     """Runs of texts. Where they end depends on the texts only, not on where one begins to score."""
     chunk: list[Given] = []
     characters = 0
     for text in texts:
-        full = len(chunk) == CHUNK_TEXTS or characters + text.characters > CHUNK_CHARACTERS
+        full = len(chunk) == most or characters + text.characters > CHUNK_CHARACTERS
         if chunk and full:
             yield chunk
             chunk, characters = [], 0
@@ -44,11 +45,11 @@ class Answered(NamedTuple):
 
     Attributes:
       pieces: the row as the model was given it.
-      answers: of its pieces, by name, see `Task.answers`.
+      answers: of its pieces, by name, see `Task.answers`; or of the row, see `Task.continuing`.
     """
 
     pieces: list[Piece]
-    answers: dict[str, np.ndarray]
+    answers: dict[str, Any]
 
 
 class Predictor:
@@ -57,10 +58,19 @@ class Predictor:
     Args:
       trained: the model.
       stop: asked between batches.
+      task: what makes answers of its outputs; None: the model's own.
     """
 
-    def __init__(self, trained: TrainedModel, stop: Callable[[], bool] = lambda: False):
+    at_once = CHUNK_TEXTS
+
+    def __init__(
+        self,
+        trained: TrainedModel,
+        stop: Callable[[], bool] = lambda: False,
+        task: Task | None = None,
+    ):
         self.trained, self._stop = trained, stop
+        self.task = (task or trained.task).alone()
         self._answers: Any = None  # compiled for the first batch
 
     def run(self, rows: Sequence[Row]) -> list[Answered]:
@@ -70,7 +80,7 @@ class Predictor:
           Interrupted: `stop` said so.
           UserError: a row that the task cannot take.
         """
-        task, encoder = self.trained.task, self.trained.encoder
+        task, encoder = self.task, self.trained.encoder
         pieces = task.pieces(rows, encoder)
         if not pieces:
             return [Answered([], {}) for _ in rows]
@@ -123,7 +133,7 @@ class Predictor:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         start = tf.cast(replica, tf.int32) * rows
         own = {name: tensor[start : start + rows] for name, tensor in batch.items()}
-        return self.trained.task.answers(own, self.trained.model(own, training=False))
+        return self.task.answers(own, self.trained.model(own, training=False))
 
 
 def _in_order(parts: list[np.ndarray], order: np.ndarray) -> np.ndarray:

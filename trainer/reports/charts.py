@@ -1,6 +1,7 @@
 """Charts of a report, as SVG in the colour of the text around them."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from trainer import drawing
 from trainer.reports.finished import Curve
@@ -32,21 +33,41 @@ def steps(
         return drawing.svg(figure, title)
 
 
-def chart(shown: Sequence[forms.Shown]) -> str:
-    """A figure of one form, or of several curves; "" for a matrix that is too large."""
-    first = shown[0]
+class Key(NamedTuple):
+    """A line of a chart: its colour, its style in CSS, and its name."""
+
+    colour: str
+    style: str
+    name: str
+
+
+class Chart(NamedTuple):
+    """A figure, and what stands below it: the names of its lines, and a remark."""
+
+    svg: str
+    keys: Sequence[Key] = ()
+    remark: str = ""
+
+
+def curves(shown: Sequence[forms.Curve]) -> Chart:
+    """One figure of all curves of something to find, or of the first ones of many."""
+    title, remark, held = "Precision and recall", "", [e for e in shown if e.relevant.any()]
+    some = held[: drawing.MOST_CURVES]
+    if not held:
+        remark = "No row of this set is one to find."
+    elif len(some) < len(held):
+        remark = f"The first {len(some)} of {len(held)} curves; TensorBoard has all of them."
     with drawing.styled():
-        if isinstance(first, forms.Curve):
-            title = "Precision and recall"
-            curves = [each for each in shown if isinstance(each, forms.Curve)]
-            return drawing.svg(drawing.curves(curves, title), title)
-        title = first.name.capitalize()
-        if isinstance(first, forms.Matrix):
-            if len(first.names) > drawing.LARGE:
-                return ""
-            return drawing.svg(drawing.matrix(first, title), title)
-        if isinstance(first, forms.Bars):
-            title = f"{title}: {first.title}"
-            return drawing.svg(drawing.bars(first, title), title)
-        assert isinstance(first, forms.Points)
-        return drawing.svg(drawing.points(first, title), title)
+        svg = drawing.svg(drawing.curves(some, title), title)
+    lines = zip(drawing.LINES, some, strict=False)
+    return Chart(svg, [Key(colour, style, each.name) for (colour, style), each in lines], remark)
+
+
+def chart(shown: forms.Bars | forms.Points) -> Chart:
+    """A figure of one form."""
+    title = shown.name.capitalize()
+    with drawing.styled():
+        if isinstance(shown, forms.Bars):
+            title = f"{title}: {shown.title}"
+            return Chart(drawing.svg(drawing.bars(shown, title), title))
+        return Chart(drawing.svg(drawing.points(shown, title), title))

@@ -92,7 +92,9 @@ def read_run(folder: Path, trusted: Collection[str] = ()) -> FinishedRun:
             f"--workdir={folder} holds a run that has not ended: let it end first, the command that"
             " began it goes on"
         )
-    task = _without_code(config.task).bound(derived["facts"])
+    task = _without_code(config.task)
+    tokenizer = workdir.load_tokenizer() if task.longest_target else None  # of written texts
+    task = task.bound(derived["facts"], tokenizer)
     fitted = task.load_fitted(workdir.calibration_file)
     if not fitted and (note := task.note(None, result)):
         raise UserError(f"--workdir={folder}: {note}: there is nothing to report")

@@ -10,12 +10,13 @@ import numpy as np
 
 from trainer import config as config_lib
 from trainer.errors import UserError
-from trainer.evaluation import statistics
+from trainer.evaluation import groups, statistics
 from trainer.reports import charts
 from trainer.reports.finished import FinishedRun
 from trainer.tasks import shown as forms
 
 _LONGEST = 400  # characters of a text
+_HEADS = 60  # characters of all names of a matrix that its columns can have as heads
 
 
 class Pair(NamedTuple):
@@ -58,7 +59,7 @@ def compare(runs: Sequence[FinishedRun]) -> list[Pair]:
         if not _same_test(one, two):
             raise UserError(
                 f"{one.name} and {two.name} were not scored on the same test examples: compare runs"
-                " on the same test split"
+                " whose test is read from the same file or split, with the same columns and labels"
             )
     found = [run.task.correct(run.test.gold, run.test.scores) for run in runs]
     right = [each for each in found if each is not None]
@@ -86,11 +87,16 @@ def _same_test(one: FinishedRun, two: FinishedRun) -> bool:
 
 
 def differing(runs: Sequence[FinishedRun]) -> dict[str, list[str]]:
-    """The settings in which runs differ, by name: what each has, "" where it has none."""
+    """The settings in which runs differ, by name: what each has, "" where it has no effect."""
     settings = [config_lib.defining(run.config) for run in runs]
-    names = sorted(set().union(*settings))
-    rows = {name: [str(each.get(name, "")) for each in settings] for name in names}
-    return {name: values for name, values in rows.items() if len(set(values)) > 1}
+    idle = [{f"{part}.{name}" for part, name in config_lib.idle(run.config)} for run in runs]
+    found = {}
+    for name in sorted(set().union(*settings)):
+        values = [str(each.get(name, "")) for each in settings]
+        if len(set(values)) > 1:
+            pairs = zip(values, idle, strict=True)
+            found[name] = ["" if name in without else value for value, without in pairs]
+    return {name: values for name, values in found.items() if any(values)}
 
 
 def _section(run: FinishedRun) -> dict[str, Any]:
@@ -102,7 +108,8 @@ def _section(run: FinishedRun) -> dict[str, Any]:
         interval = statistics.proportion(int(right.sum()), len(right))
         share = {"name": task.correct_name, "value": float(right.mean()), "interval": interval}
     hidden = ("examples", share["name"] if share else "")
-    shown = task.show(test.gold, test.scores, test.examples, run.fitted)
+    by_group = groups.tables(task, groups.judged(task, test.gold, test.scores))
+    shown = [*by_group, *task.show(test.gold, test.scores, test.examples, run.fitted)]
     environment = {key: run.result[key] for key in ("replicas", "parameters", "skipped_steps")}
     return {
         "name": run.name,
@@ -119,23 +126,44 @@ def _section(run: FinishedRun) -> dict[str, Any]:
 
 
 def _blocks(shown: Sequence[forms.Shown]) -> list[dict[str, Any]]:
-    """The forms that a task shows, in order: tables, notes, and charts side by side."""
+    """The forms that a task shows, in order: tables, matrices, notes, and charts side by side."""
     found: list[dict[str, Any]] = []
     for kind, group in itertools.groupby(shown, _kind):
         held = list(group)
         if kind == "table":
-            tables = [each for each in held if isinstance(each, forms.Table)]
-            found += [{"kind": kind, **t._asdict(), "texts": _texts(t)} for t in tables]
+            tables = [each.mistakes() if isinstance(each, forms.Matrix) else each for each in held]
+            found += [
+                {"kind": kind, **t._asdict(), "texts": _texts(t)}
+                for t in tables
+                if isinstance(t, forms.Table)
+            ]
+        elif kind == "matrix":
+            found += [_matrix(each) for each in held if isinstance(each, forms.Matrix)]
         elif kind in ("note", "marked"):
             found += [{"kind": kind, **each._asdict()} for each in held]
         else:
-            curves: list[forms.Shown] = [e for e in held if isinstance(e, forms.Curve)]
-            single: list[list[forms.Shown]] = [
-                [each] for each in held if not isinstance(each, forms.Curve)
-            ]
-            charts_ = [charts.chart(each) for each in [*single, *([curves] if curves else [])]]
-            found.append({"kind": kind, "charts": [svg for svg in charts_ if svg]})
+            curves = [each for each in held if isinstance(each, forms.Curve)]
+            drawn = [charts.curves(curves)] if curves else []
+            single = [each for each in held if isinstance(each, forms.Bars | forms.Points)]
+            found.append({"kind": kind, "charts": [*map(charts.chart, single), *drawn]})
     return found
+
+
+def _matrix(shown: forms.Matrix) -> dict[str, Any]:
+    """A matrix in full: each cell with its count and its share of the row."""
+    counts, names = shown.counts, [_cell(name) for name in shown.names]
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    short = sum(map(len, names)) <= _HEADS
+    return {
+        "kind": "matrix",
+        "name": shown.name,
+        "names": names,
+        "short": short,
+        "rows": [
+            [*zip(row, share, strict=True)]
+            for row, share in zip(counts.tolist(), shares.tolist(), strict=True)
+        ],
+    }
 
 
 def _texts(shown: forms.Table) -> list[bool]:
@@ -153,6 +181,8 @@ def _cell(value: str | int | float) -> str:
 
 
 def _kind(shown: forms.Shown) -> str:
+    if isinstance(shown, forms.Matrix):
+        return "table" if shown.large else "matrix"
     if isinstance(shown, forms.Table):
         return "table"
     if isinstance(shown, forms.Marked):

@@ -1,5 +1,6 @@
 """Devices, strategy, precision policy, determinism: set once, at the start."""
 
+import contextlib
 from collections.abc import Sequence
 from unittest import mock
 
@@ -34,17 +35,13 @@ def start(
     """
     if runtime.gpus and runtime.cpu_devices:
         raise UserError("config.runtime.gpus and cpu_devices exclude each other: give one of them")
-    if runtime.intra_op_threads:
-        tf.config.threading.set_intra_op_parallelism_threads(runtime.intra_op_threads)
-    if runtime.inter_op_threads:
-        tf.config.threading.set_inter_op_parallelism_threads(runtime.inter_op_threads)
-    keras.config.set_dtype_policy(runtime.precision)
-    keras.config.set_floatx("float64" if runtime.precision == "float64" else "float32")
-    keras.utils.set_random_seed(seed)
-    if runtime.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    tf.config.experimental.enable_tensor_float_32_execution(runtime.tf32)
-    devices = _devices(runtime)
+    try:
+        devices = _prepared(runtime, seed)
+    except RuntimeError as error:  # TensorFlow sets up its devices once
+        raise UserError(
+            "TensorFlow has begun with other devices or threads in this process: start another, in"
+            " a notebook restart the kernel"
+        ) from error
     count = workers.count if workers else 1
     if workers and count > 1:
         advice = "give every worker as many"
@@ -58,6 +55,21 @@ def start(
     if replicas != count * len(devices) or local_replicas(strategy) != len(devices):
         raise RuntimeError(f"{replicas} replicas, not {count} workers x {len(devices)} devices")
     return strategy
+
+
+def _prepared(runtime: config_lib.Runtime, seed: int) -> list[str]:
+    """Sets up everything but the strategy; returns the names of the devices to train on."""
+    if runtime.intra_op_threads:
+        tf.config.threading.set_intra_op_parallelism_threads(runtime.intra_op_threads)
+    if runtime.inter_op_threads:
+        tf.config.threading.set_inter_op_parallelism_threads(runtime.inter_op_threads)
+    keras.config.set_dtype_policy(runtime.precision)
+    keras.config.set_floatx("float64" if runtime.precision == "float64" else "float32")
+    keras.utils.set_random_seed(seed)
+    if runtime.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    tf.config.experimental.enable_tensor_float_32_execution(runtime.tf32)
+    return _devices(runtime)
 
 
 def local_replicas(strategy: tf.distribute.Strategy) -> int:
@@ -100,6 +112,10 @@ def _devices(runtime: config_lib.Runtime) -> list[str]:
     missing = [index for index in runtime.gpus if index not in range(len(gpus))]
     if missing:
         raise UserError(f"config.runtime.gpus names GPU {missing[0]}, this machine has {len(gpus)}")
+    if runtime.cpu_devices == 1:  # as TensorFlow has it, in a process that has begun too
+        with contextlib.suppress(RuntimeError):
+            tf.config.set_visible_devices([], "GPU")
+        return ["/cpu:0"]
     if runtime.cpu_devices:
         tf.config.set_visible_devices([], "GPU")
         cpu = tf.config.list_physical_devices("CPU")[0]

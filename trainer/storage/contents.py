@@ -34,27 +34,39 @@ def derived(values: Mapping[str, Any]) -> dict[str, Any]:
     fields.mapping(found, "facts")
     fields.text(found, "tokenizer")
     fingerprints = fields.mapping(found, "data_fingerprint")
-    for split in {"train", "validation", *fingerprints}:
+    for split in {"train", *fingerprints}:
         fields.text(fingerprints, split)
     buckets = fields.items(found, "buckets", 10_000)
-    if not buckets or not all(type(each) is int and each > 0 for each in buckets):
-        raise fields.Invalid("buckets must hold lengths")
-    if sorted(set(buckets)) != buckets:
-        raise fields.Invalid("buckets must ascend")
+    pairs = len(buckets) == 2 and all(isinstance(each, list) for each in buckets)
+    for each in buckets if pairs else [buckets]:
+        _check_lengths(each)
     _digests(found, TOKENIZER_FILES)
     return found
+
+
+def _check_lengths(found: list[Any]) -> None:
+    if not found or not all(type(each) is int and each > 0 for each in found):
+        raise fields.Invalid("buckets must hold lengths")
+    if sorted(set(found)) != found:
+        raise fields.Invalid("buckets must ascend")
 
 
 def result(values: dict[str, Any]) -> dict[str, Any]:
     """The contents of result.json."""
     more = fields.mapping(values, "more_tests") if "more_tests" in values else {}
-    sets = [("validation", values), *([("test", values)] if "test" in values else [])]
+    sets = [(split, values) for split in ("validation", "test") if split in values]
     for split, of in [*sets, *((name, more) for name in more)]:
         metrics = fields.mapping(of, split)
         for name in metrics:
             fields.number_or_nan(metrics, name)
         fields.integer(metrics, "examples", low=1)
         fields.number_or_nan(metrics, "loss")
+    if "groups" in values:
+        _groups(fields.mapping(values, "groups"))
+    if "groups_left_out" in values:
+        left = fields.mapping(values, "groups_left_out")
+        for split in left:
+            fields.integer(left, split, low=0)
     fields.integer(values, "steps")
     fields.integer(values, "best_step", high=values["steps"])
     for name, low in (("skipped_steps", 0), ("parameters", 0), ("replicas", 1)):
@@ -68,6 +80,16 @@ def result(values: dict[str, Any]) -> dict[str, Any]:
         fields.text(versions, name)
     fields.text(_digests(values, "sha256"), LOG)  # and those of SCORES that were kept
     return values
+
+
+def _groups(sets: Mapping[str, Any]) -> None:
+    """Checks the metrics of each group of each set."""
+    for split in sets:
+        groups = fields.mapping(sets, split)
+        for group in groups:
+            metrics = fields.mapping(groups, group)
+            for name in metrics:
+                fields.number_or_nan(metrics, name)
 
 
 def _digests(values: Mapping[str, Any], name: str) -> dict[str, Any]:

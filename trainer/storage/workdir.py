@@ -11,9 +11,10 @@ from typing import Any
 
 from absl import logging
 from filelock import FileLock, Timeout
-from transformers import PreTrainedTokenizerFast
 
 from trainer import config as config_lib
+from trainer import sizing
+from trainer.data.subwords import Subwords
 from trainer.data.tokenizers import load_tokenizer
 from trainer.errors import UserError
 from trainer.evaluation.scores import better
@@ -26,6 +27,7 @@ from trainer.storage.disk import check_place, replace, sha256_of
 from trainer.storage.paths import below
 from trainer.storage.writing import why_not_written
 from trainer.tasks.stored import StoredTask
+from trainer.tasks.task import unnamed
 from trainer.trust import OTHER_VERSION, check_trusted
 
 TOKEN = ".token"  # what the chief writes and every worker must read, for a moment
@@ -55,7 +57,7 @@ class Workdir:
         self.failure_file = self.path / "failure.txt"
         self.calibration_file = self.path / "calibration.json"
         self.scores = self.path / "scores"
-        self._lock = FileLock(self.path / ".lock")  # held until this process ends
+        self._lock = FileLock(self.path / ".lock")  # held until `release`, or this process ends
 
     @property
     def started(self) -> bool:
@@ -89,6 +91,10 @@ class Workdir:
                 " settings, or another --workdir"
             )
 
+    def as_begun(self, config: config_lib.Experiment) -> config_lib.Experiment:
+        """The settings, with what they leave to the rows as the run here has chosen it, if any."""
+        return sizing.as_begun(config, self.read(config)[0]) if self.started else config
+
     def read(
         self, like: config_lib.Experiment | None = None
     ) -> tuple[config_lib.Experiment, dict[str, Any]]:
@@ -106,6 +112,10 @@ class Workdir:
             del values[DERIVED]
             config = config_lib.from_dict(values, like)
             config_lib.validate(config)
+            for split in config_lib.set_names(config.data):
+                fields.text(derived["data_fingerprint"], split)
+            if left := [*sizing.unsized(config), *(c.field for c in unnamed(config.task))]:
+                raise ValueError(f"{left[0]} was never chosen")
             config.task.check_facts(derived["facts"])
             return config, derived
         except FileNotFoundError as error:
@@ -146,7 +156,7 @@ class Workdir:
     def _of_another_version(self, error: Exception) -> UserError:
         return UserError(f"cannot read {self.config_file}: {str(error)[:300]}; {OTHER_VERSION}")
 
-    def load_tokenizer(self) -> PreTrainedTokenizerFast:
+    def load_tokenizer(self) -> Subwords:
         """The run's tokenizer.
 
         Raises:
@@ -255,7 +265,7 @@ class Workdir:
         self,
         config: config_lib.Experiment,
         derived: dict[str, Any],
-        tokenizer: PreTrainedTokenizerFast,
+        tokenizer: Subwords,
         patience: float = 0.0,
     ) -> None:
         """Makes the folder; config.json comes last, so that a run that has one is complete.
@@ -289,6 +299,10 @@ class Workdir:
         except OSError as error:
             raise UserError(f"cannot write to --workdir={self.path}: {error.strerror}") from error
 
+    def release(self) -> None:
+        """Lets another run, of this process or another, train here."""
+        self._lock.release(force=True)
+
     def _check_places(self) -> None:
         """Refuses what stands in the way of files that a run writes, and links out of its folder.
 
@@ -312,7 +326,7 @@ class Workdir:
             except OSError as error:
                 raise UserError(f"{error.filename}: {error.strerror}: remove it") from error
 
-    def _save_tokenizer(self, tokenizer: PreTrainedTokenizerFast) -> None:
+    def _save_tokenizer(self, tokenizer: Subwords) -> None:
         try:
             tokenizer.save_pretrained(self.tokenizer)
         except Exception as error:  # the tokenizers library raises a plain one for a full disk
@@ -360,8 +374,8 @@ class Workdir:
         try:
             result = contents.result(sealed.read(self.result_file))
             config, derived = self.read()
-            if "test" in derived["data_fingerprint"]:
-                fields.mapping(result, "test")
+            for split in {"validation", "test"} & derived["data_fingerprint"].keys():
+                fields.mapping(result, split)
             config.task.check_results(result)
             return result
         except FileNotFoundError:

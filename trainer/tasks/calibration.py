@@ -23,6 +23,7 @@ BINS = 15  # of confidence, each of the same width, as Guo et al. have them
 _LOG_RANGE = (-4.0, 4.0)
 _LOG_TOLERANCE = 1e-3  # nearer to an end of the range than this, the search was stopped by it
 TEMPERATURES = math.exp(_LOG_RANGE[0]), math.exp(_LOG_RANGE[1])
+UNFITTED = 1.0  # of no minimum: it changes nothing, and no search ends there to the last bit
 
 
 class Reliability(NamedTuple):
@@ -65,8 +66,8 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray) -> Reliability:
 def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
     """The T > 0 for which softmax(logits / T) has the least cross-entropy.
 
-    It changes no prediction. 1.0 where a minimum does not exist: every prediction is right, any
-    smaller T would be better still.
+    It changes no prediction. UNFITTED where a minimum does not exist: every prediction is right,
+    any smaller T would be better still.
 
     Args:
       labels: int [N]. logits: float [N, C], all finite.
@@ -75,7 +76,7 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
 
     logits = np.asarray(logits, np.float64)
     if (logits.argmax(-1) == labels).all():
-        return 1.0
+        return UNFITTED
     rows = np.arange(len(labels))
 
     def cross_entropy(log_temperature: float) -> float:
@@ -152,7 +153,7 @@ class Calibration(Fitted):
 
     @property
     def note(self) -> str:
-        """Says that no temperature fitted, where the search ended at a bound; empty if one did."""
+        """Says why no temperature was fitted; empty if one was."""
         return temperature_note(self.temperature)
 
     @classmethod
@@ -216,13 +217,18 @@ class Calibration(Fitted):
 
 
 def temperature_note(temperature: float | None) -> str:
-    """Says that a temperature is a bound of the search for it; empty if it was found inside.
+    """Says why a temperature was not fitted to validation; empty if it was.
 
     Args:
       temperature: None where `Calibration.fit` gave nothing.
     """
     if temperature is None:
         return "not calibrated, as the model's outputs on validation are not all finite"
+    if temperature == UNFITTED:
+        return (
+            "no temperature could be fitted, as all of validation is right: probabilities are the"
+            " model's own"
+        )
     if abs(math.log(temperature)) < _LOG_RANGE[1] - _LOG_TOLERANCE:
         return ""
     return (

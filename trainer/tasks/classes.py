@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,12 +15,15 @@ from trainer.data.rows import listed
 from trainer.errors import UserError, shown
 from trainer.storage import fields
 from trainer.tasks import labels as classes
-from trainer.tasks.task import Gold
+from trainer.tasks import parts
+from trainer.tasks.task import Gold, Scores
 from trainer.tasks.texts import TextTask
 
 if TYPE_CHECKING:
     from trainer.lazy import tf
     from trainer.tasks.task import Batch
+
+_PROBABILITIES = "probabilities"  # of a prediction, in the order of the classes
 
 
 @dataclass
@@ -30,14 +34,20 @@ class ClassTask(TextTask):
     """
 
     metric: ClassVar[str] = "accuracy"
+    group: ClassVar[str] = "label"
+    group_metrics: ClassVar[tuple[str, ...]] = parts.METRICS
 
-    label: str = settings.column(LABEL, "label")
+    label: str = settings.column(LABEL, "label")  # its column; empty: found in a file
     labels: tuple[str, ...] = settings.texts(classes.MAX_CLASSES)  # by id; empty: sorted
     label_smoothing: float = settings.number(0.0, 0.0, 0.99)
 
     @property
     def several(self) -> bool:
         """True if a row has a list of labels."""
+        raise NotImplementedError
+
+    def decided(self, scores: Scores) -> np.ndarray:
+        """The predictions, in the form of the labels: int [N], or of lists of labels [N, C]."""
         raise NotImplementedError
 
     def counts(self, gold: Gold) -> np.ndarray:
@@ -58,6 +68,10 @@ class ClassTask(TextTask):
         kind = LABELS if self.several else LABEL
         return [c._replace(kind=kind) if c.key == "label" else c for c in super().columns()]
 
+    def stratum(self, row: Row) -> str:
+        label = row["label"]
+        return (label[0] if label else "") if self.several else label
+
     def learn(
         self, rows: Iterator[Row], title: str, known: Mapping[str, Sequence[str]]
     ) -> dict[str, Any]:
@@ -71,8 +85,15 @@ class ClassTask(TextTask):
             return {"labels": classes.reordered(names, self.labels, title)}
         distinct = classes.Distinct(title, self.label, self.labels)
         for row in rows:
-            distinct.add(row["label"] if self.several else [row["label"]], row)
+            distinct.add(self._of_row(row), row)
         return {"labels": distinct.names()}
+
+    def _of_row(self, row: Row) -> list[str]:
+        return row["label"] if self.several else [row["label"]]
+
+    def for_some(self, facts: Mapping[str, Any], rows: Sequence[Row]) -> ClassTask:
+        there = {label for row in rows for label in self._of_row(row)}
+        return dataclasses.replace(self, labels=tuple(n for n in facts["labels"] if n in there))
 
     def check_facts(self, facts: Mapping[str, Any]) -> None:
         names = fields.items(facts, "labels", classes.MAX_CLASSES)
@@ -111,10 +132,33 @@ class ClassTask(TextTask):
     # The judgement of a set
 
     def about(
-        self, sets: Mapping[str, Gold], cut: bool, fresh: bool = True
+        self, sets: Mapping[str, Gold], cut: Collection[str], fresh: bool = True
     ) -> tuple[list[str], list[str]]:
         counts = {name: self.counts(gold) for name, gold in sets.items()}
         if fresh:
             classes.check_learned(self.names, counts, cut)
         table = classes.table(self.names, counts)
         return [table], classes.notes(self.names, counts["train"], self.label)
+
+    def judge_groups(self, gold: Gold, scores: Scores) -> dict[str, dict[str, Any]]:
+        return parts.by_label(gold["label"], self.decided(scores), self.names)
+
+    # Predictions
+
+    def table_columns(self) -> list[str]:
+        """Like `Task.table_columns`, with a column of the probability of each class."""
+        if _PROBABILITIES not in self.line_fields:
+            return super().table_columns()
+        each = [f"probability of {name}" for name in self.names]
+        found: list[str] = []
+        for name, column in zip(self.line_fields, super().table_columns(), strict=True):
+            found += each if name == _PROBABILITIES else [column]
+        return found
+
+    def cells(self, line: Mapping[str, Any]) -> list[Any]:
+        if _PROBABILITIES not in self.line_fields:
+            return super().cells(line)
+        found: list[Any] = []
+        for name in self.line_fields:
+            found += line[name] if name == _PROBABILITIES else [line[name]]
+        return found

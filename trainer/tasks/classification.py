@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,19 +14,25 @@ import numpy as np
 from trainer import settings
 from trainer.batch import WEIGHT
 from trainer.data.columns import Row
-from trainer.errors import UserError
+from trainer.errors import UserError, shown
 from trainer.lazy import tf
 from trainer.storage import fields
 from trainer.tasks import parts
-from trainer.tasks.calibration import Calibration, Reliability, reliability, temperature_note
+from trainer.tasks.calibration import (
+    UNFITTED,
+    Calibration,
+    Reliability,
+    reliability,
+    temperature_note,
+)
 from trainer.tasks.classes import ClassTask
 from trainer.tasks.labels import MAX_CLASSES
 from trainer.tasks.losses import FOCAL_GAMMA, make_loss
 from trainer.tasks.metrics import (
-    METRICS,
     check_metrics,
     classification_metrics,
     confusion_matrix,
+    metric_names,
     own_metrics,
     softmax,
 )
@@ -34,12 +41,11 @@ from trainer.tasks.shown import Bars, Curve, Matrix, Note, Shown, Table
 from trainer.tasks.task import Array, Examples, Gold, Piece, Scores, Task, check_finite
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
+    from trainer.data.subwords import Subwords
     from trainer.tasks.task import Batch
 
-
-_MOST_LABELS = 50  # of the table by label
+BALANCED = "balanced"
+_NO_VALIDATION = "not calibrated, as there was no validation"
 _OF_ONE_LABEL = ("loss", "class_weights", "focal_gamma", "metrics", "precision_target")
 
 
@@ -51,12 +57,20 @@ class Classification(ClassTask):
     """
 
     lower: ClassVar[tuple[str, ...]] = ("loss", "calibration_error")
+    of_losses: ClassVar[tuple[str, ...]] = ("counts",)
     multi_label: bool = False  # rows have lists of labels: see `trainer.tasks.multi_label`
     loss: str = settings.code("cross_entropy")  # cross_entropy | focal | "package.module:function"
-    class_weights: tuple[float, ...] = settings.numbers(0.0, 1e6, MAX_CLASSES)  # or all 1
+    # One a class; empty: all 1; "balanced": each class counts as much as any other.
+    class_weights: tuple[float | str, ...] | str = settings.numbers(
+        0.0, 1e6, MAX_CLASSES, word=BALANCED
+    )
     focal_gamma: float = settings.number(FOCAL_GAMMA, 0.0, 1000.0)
     metrics: tuple[str, ...] = settings.code(())  # further ones, each "package.module:function"
     precision_target: float = settings.how(0.95, 0.0, 1.0)  # of a threshold; two classes only
+
+    @property
+    def _balanced(self) -> bool:
+        return self.class_weights in (BALANCED, (BALANCED,))
 
     @property
     def several(self) -> bool:
@@ -66,6 +80,8 @@ class Classification(ClassTask):
 
     def validate(self) -> None:
         super().validate()
+        if self._balanced:
+            self.class_weights = (BALANCED,)  # however it was written
         plain = Classification()
         set_ = [name for name in _OF_ONE_LABEL if getattr(self, name) != getattr(plain, name)]
         if self.multi_label and set_:
@@ -74,9 +90,7 @@ class Classification(ClassTask):
                 f" config.task.{set_[0]} out"
             )
 
-    def bound(
-        self, facts: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast | None = None
-    ) -> Task:
+    def bound(self, facts: Mapping[str, Any], tokenizer: Subwords | None = None) -> Task:
         if not self.multi_label:
             return super().bound(facts, tokenizer)
         if type(self) is not Classification:
@@ -86,9 +100,42 @@ class Classification(ClassTask):
             )
         return MultiLabel.of(self).bound(facts, tokenizer)
 
+    def learn(
+        self, rows: Iterator[Row], title: str, known: Mapping[str, Sequence[str]]
+    ) -> dict[str, Any]:
+        if not self._balanced:
+            return super().learn(rows, title, known)
+        counts = Counter[str]()
+
+        def counted() -> Iterator[Row]:
+            for row in rows:
+                counts[row["label"]] += 1
+                yield row
+
+        facts = super().learn(counted(), title, known)
+        deque(counted(), maxlen=0)  # what is not read yet
+        return {**facts, "counts": [counts[name] for name in facts["labels"]]}
+
+    def check_facts(self, facts: Mapping[str, Any]) -> None:
+        super().check_facts(facts)
+        if self._balanced:
+            counts = fields.items(facts, "counts", MAX_CLASSES)
+            if len(counts) != len(facts["labels"]) or not all(
+                type(count) is int and 0 <= count < 2**53 for count in counts
+            ):
+                raise fields.Invalid("counts must hold a number of rows for each label")
+
+    def _weights(self) -> tuple[float, ...]:
+        """The weight of each class: for "balanced", rows / (classes × rows of the class)."""
+        if not self._balanced:
+            return tuple(float(weight) for weight in self.class_weights)
+        counts = self.facts["counts"]
+        return tuple(sum(counts) / (len(counts) * max(count, 1)) for count in counts)
+
     def start(self) -> None:
         super().start()
-        self._loss = make_loss(self, len(self.names))
+        self._class_weights = self._weights()
+        self._loss = make_loss(self, len(self.names), self._class_weights)
         self._own = own_metrics(self.metrics)
 
     def arrays(self) -> dict[str, Array]:
@@ -120,7 +167,16 @@ class Classification(ClassTask):
     def metric_names(self) -> list[str]:
         if self.multi_label:
             return MultiLabel().metric_names()
-        return [*METRICS, "calibration_error", *own_metrics(self.metrics)]
+        count = len(self.facts.get("labels", self.labels))  # 0: they are found in the rows
+        return [*metric_names(count), "calibration_error", *own_metrics(self.metrics)]
+
+    def about(
+        self, sets: Mapping[str, Gold], cut: Collection[str], fresh: bool = True
+    ) -> tuple[list[str], list[str]]:
+        lines, notes = super().about(sets, cut, fresh)
+        if len(self.names) == 2:
+            lines.append(f"precision, recall, F1 and AUC are those of {shown(self.names[1])}")
+        return lines, notes
 
     def counts(self, gold: Gold) -> np.ndarray:
         return np.bincount(gold["label"], minlength=len(self.names))
@@ -133,7 +189,7 @@ class Classification(ClassTask):
             raise fields.Invalid(f"a label is not one of {count} classes")
 
     def check(self, gold: Gold, split: str, chosen: str) -> None:
-        weights, own = self.class_weights, self._own
+        weights, own = self._class_weights, self._own
         check_metrics(gold["label"], self.names, split, chosen, class_weights=weights, own=own)
 
     def judge(self, gold: Gold, scores: Scores) -> dict[str, Any]:
@@ -148,8 +204,12 @@ class Classification(ClassTask):
         )
         return {**found, "calibration_error": reliability(labels, softmax(logits)).error}
 
+    def decided(self, scores: Scores) -> np.ndarray:
+        found: np.ndarray = scores.answers["logits"].argmax(-1)
+        return found
+
     def correct(self, gold: Gold, scores: Scores) -> np.ndarray:
-        right: np.ndarray = scores.answers["logits"].argmax(-1) == gold["label"]
+        right: np.ndarray = self.decided(scores) == gold["label"]
         return right
 
     def mistakes(self, gold: Gold, scores: Scores) -> np.ndarray:
@@ -170,9 +230,10 @@ class Classification(ClassTask):
     ) -> list[Shown]:
         """The confusions, precision against recall, calibration, parts, and the mistakes.
 
-        The curve is that of class 1, or with more than two classes of each.
+        Of two classes the curve is that of class 1; see `parts.with_curves`.
         """
         names, labels, logits = self.names, gold["label"], scores.answers["logits"]
+        drawn, left_out = parts.with_curves(self.counts(gold), first=int(len(names) == 2))
         plain, predictions = softmax(logits), logits.argmax(-1)
         calibrated = softmax(logits / fitted.temperature) if fitted else plain
         wrong = [
@@ -182,14 +243,11 @@ class Classification(ClassTask):
         head = ("id", "label", "prediction", "probability", "text")
         return [
             Matrix("confusion", confusion_matrix(labels, predictions, len(names)), names),
-            *(
-                Curve(names[i], labels == i, calibrated[:, i])
-                for i in ([1] if len(names) == 2 else range(len(names)))
-            ),
+            *(Curve(names[i], labels == i, calibrated[:, i]) for i in drawn),
+            *left_out,
             _reliability("reliability", reliability(labels, plain)),
             *(self._calibrated(fitted, labels, plain, calibrated) if fitted else []),
             _by_length(gold["lengths"], labels, calibrated),
-            _by_label(labels, predictions, names),
             Table("wrong predictions", head, wrong),
         ]
 
@@ -204,14 +262,15 @@ class Classification(ClassTask):
         before, after = (reliability(labels, each) for each in (plain, calibrated))
         becomes = "becomes" if after.error <= before.error else "rises to"
         why = f". Yet {fitted.note}" if fitted.note else ", which was fitted on validation."
+        said = (
+            f"The expected calibration error here, {before.error:.4f}, {becomes} {after.error:.4f}"
+            f" when logits are divided by the temperature {fitted.temperature:.3f}{why}"
+        )
+        if fitted.temperature == UNFITTED:
+            said = f"The expected calibration error here is {before.error:.4f}; {fitted.note}."
         found: list[Shown] = [
             _reliability("reliability, calibrated", after),
-            Note(
-                "calibration",
-                f"The expected calibration error here, {before.error:.4f}, {becomes}"
-                f" {after.error:.4f} when logits are divided by the temperature"
-                f" {fitted.temperature:.3f}{why}",
-            ),
+            Note("calibration", said),
         ]
         if fitted.thresholds:
             rows: list[Any] = [
@@ -236,12 +295,14 @@ class Classification(ClassTask):
             return fitted.note
         if result is None:
             return "not calibrated, as the run has not ended"
+        if "validation" not in result:
+            return _NO_VALIDATION
         if result["temperature"] is None:
             return temperature_note(None)
         return "not calibrated, as calibration.json is missing"
 
     def check_results(self, values: Mapping[str, Any]) -> None:
-        if self.multi_label:  # nothing is fitted
+        if self.multi_label or not {"validation", "test"} & values.keys():  # nothing is fitted
             return
         errors = fields.mapping(values, "test_calibration_error")
         for name in ("before", "after"):
@@ -265,6 +326,8 @@ class Classification(ClassTask):
         test = result[title.lower()]
         error = result["test_calibration_error"]["after"]
         note = temperature_note(temperature)
+        if temperature is None and "validation" not in result:
+            note = _NO_VALIDATION
         at = ""
         if not note and math.isfinite(error):
             at = f", {error:.4f} at temperature {temperature:.3f}"
@@ -350,17 +413,6 @@ def _by_length(lengths: np.ndarray, labels: np.ndarray, probabilities: np.ndarra
         for each in parts.by_length(lengths, labels, probabilities)
     ]
     return Table("by length", head, rows)
-
-
-def _by_label(labels: np.ndarray, predictions: np.ndarray, names: Sequence[str]) -> Table:
-    """The scores of each class; of many classes, of those with the most examples."""
-    found = parts.by_label(labels, predictions, names)
-    title = "by label"
-    if len(found) > _MOST_LABELS:
-        found = sorted(found, key=lambda each: -each.examples)[:_MOST_LABELS]
-        title = f"by label, the {_MOST_LABELS} most frequent of {len(names):,}"
-    rows: list[Any] = [tuple(each) for each in found]
-    return Table(title, ("label", "examples", "precision", "recall", "F1"), rows)
 
 
 def _temperature(fitted: Calibration | None) -> float:

@@ -29,14 +29,13 @@ class Score(NamedTuple):
     """Precision, recall and F1 of entities, each in [0, 1]; 0 where nothing is to be divided by.
 
     Attributes:
-      support: how many entities there are; found: how many were predicted.
+      support: how many entities there are.
     """
 
     precision: float
     recall: float
     f1: float
     support: int
-    found: int
 
 
 class WrongTag(ValueError):
@@ -131,9 +130,11 @@ def tagged(found: Iterable[Entity], words: int) -> list[str]:
 
 
 def scores(
-    gold: Sequence[Iterable[Entity]], predicted: Sequence[Iterable[Entity]]
+    gold: Sequence[Iterable[Entity]],
+    predicted: Sequence[Iterable[Entity]],
+    types: Iterable[str] = (),
 ) -> tuple[Score, Mapping[str, Score]]:
-    """The score of all entities, and of each type, over sentences.
+    """The score of all entities, and of each type that occurs or is in `types`, over sentences.
 
     An entity counts as found if words and type are exactly right, as in the shared task of CoNLL
     (Tjong Kim Sang & De Meulder, 2003).
@@ -146,7 +147,7 @@ def scores(
         there.update(each.type for each in real)
         found.update(each.type for each in guessed)
         right.update(each.type for each in real & guessed)
-    kinds = sorted(there | found)
+    kinds = sorted({*there, *found, *types})
     return (
         _score(right.total(), there.total(), found.total()),
         {kind: _score(right[kind], there[kind], found[kind]) for kind in kinds},
@@ -156,4 +157,4 @@ def scores(
 def _score(right: int, there: int, found: int) -> Score:
     precision, recall = right / max(found, 1), right / max(there, 1)
     f1 = 2 * precision * recall / (precision + recall) if right else 0.0
-    return Score(precision, recall, f1, there, found)
+    return Score(precision, recall, f1, there)

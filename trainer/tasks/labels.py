@@ -12,9 +12,16 @@ from trainer.data.rows import listed
 from trainer.errors import UserError, shown
 
 MAX_CLASSES = 5_000  # of data, a run, a report: a confusion matrix has the square of it
+_MANY = 5  # classes that are few, whatever the rows
+_RATINGS = 20  # whole numbers that may well be classes
+_DATE = re.compile(r"\d{4}-\d\d?-\d\d?\b|\d\d?[./]\d\d?[./]\d{2,4}\b", re.ASCII)
 FEW = 3  # rows of train below which a class is named
 _SHARED = 50  # classes from which on most must have more than one row
 _MOST, _LAST = 20, 5  # classes that the table shows, and how many of them are the rarest
+_NUMBERS = (
+    "to learn how large numbers are, take a regression, --config=configs/files.py:regression"
+    " --config.task.score"
+)
 _NUMBER = re.compile(r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})(e[+-]?[0-9]{1,3})?", re.I)
 
 
@@ -47,7 +54,7 @@ class Distinct:
                 )
         self._found.update(labels)
         if len(self._found) > MAX_CLASSES:
-            raise self._too_many()
+            raise self._too_many(f"at most {MAX_CLASSES:,} classes")
 
     def names(self) -> list[str]:
         """The classes in the order of their ids, when all rows were added.
@@ -64,14 +71,15 @@ class Distinct:
         if count < 2:
             raise UserError(f"{self._title} has {count} distinct labels: at least 2 are needed")
         if not self._asked and count > max(_SHARED, self._rows / 2):
-            raise self._too_many()
+            raise self._too_many("most have one row only; config.task.labels may list them all")
         return list(self._asked) or in_order(self._found)
 
-    def _too_many(self) -> UserError:
+    def _too_many(self, limit: str) -> UserError:
+        column = shown(self._column)
+        numbers = f": {_NUMBERS}={column}" if all(map(_NUMBER.fullmatch, self._found)) else ""
         return UserError(
             f"{self._title} has {len(self._found):,} distinct labels in {self._rows:,} rows: is"
-            f" {shown(self._column)} the column of labels? (config.task.label; at most"
-            f" {MAX_CLASSES:,} classes)"
+            f" {column} the column of labels? (config.task.label; {limit}){numbers}"
         )
 
 
@@ -100,7 +108,7 @@ def reordered(names: Sequence[str], asked: Sequence[str], title: str) -> list[st
 def check_learned(
     names: Sequence[str],
     counts: Mapping[str, np.ndarray],
-    cut: bool,
+    cut: Collection[str],
     words: tuple[str, str] = ("label", "rows"),
 ) -> None:
     """Refuses a class that is scored and never learned.
@@ -108,7 +116,7 @@ def check_learned(
     Args:
       names: of the C classes.
       counts: how often each class is there, int [C], by split.
-      cut: whether validation is a part of train.
+      cut: those of the splits that were cut from train.
       words: for a class and for what is counted.
 
     Raises:
@@ -120,10 +128,10 @@ def check_learned(
             continue
         label, unit = words
         name, rows = shown(names[unseen[0]]), f"{counts[split][unseen[0]]:,}"
-        if cut and split == "validation":
+        if split in cut:
             raise UserError(
-                f"all {unit} of {label} {name} ({rows}) fell into the validation part of train:"
-                " give more examples of it, take it out, or name a file or split for validation"
+                f"all {unit} of {label} {name} ({rows}) fell into the {split} part of train:"
+                f" give more examples of it, take it out, or name a file or split for {split}"
             )
         raise UserError(
             f"{label} {name} has {rows} {unit} in {split} and none in train: nothing could learn it"
@@ -202,9 +210,40 @@ def notes(
             f"one of the {what} is called {shown(column)}, as its column: does a header stand"
             " among the rows?"
         )
+    found += [f"{what} that look like {kind}" for kind in _of_another_kind(names, column)]
+    rows = sum(train.tolist())
+    if len(names) > max(rows / 10, _MANY):
+        found.append(
+            f"{what} of few {unit} each, {len(names):,} of {rows:,} in train: is {shown(column)}"
+            f" the column of {what}?"
+        )
     few = [f"{shown(names[i], 40)} ({train[i]})" for i in np.flatnonzero(train < FEW).tolist()]
     if few:
         found.append(f"{what} of fewer than {FEW} {unit} in train: {_some(few)}")
+    return found
+
+
+def _of_another_kind(names: Sequence[str], column: str) -> list[str]:
+    """Names of the kinds that these look like, where they are no labels, with what to do."""
+    found, known = [], set(names)
+    for mark in "|;,":
+        lists = [
+            name for name in names if mark in name and {p.strip() for p in name.split(mark)} & known
+        ]
+        if lists:
+            found.append(
+                f"lists of others: {_some([shown(name, 40) for name in lists])}: for several"
+                " labels a row, write lists in JSONL or Parquet and set"
+                " config.task.multi_label=true"
+            )
+    dates = [name for name in names if _DATE.match(name)]
+    if len(dates) > len(names) / 2:
+        found.append(f"dates, such as {shown(dates[0], 40)}: is it the column of labels?")
+    decimals = [name for name in names if _NUMBER.fullmatch(name)]
+    if len(decimals) == len(names) and (
+        len(names) > _RATINGS or any(Decimal(name) % 1 for name in names)
+    ):
+        found.append(f"numbers, such as {shown(names[0], 40)}: {_NUMBERS}={shown(column)}")
     return found
 
 

@@ -25,7 +25,6 @@ class Settings(Protocol):
     loss: str
     label_smoothing: float
     focal_gamma: float
-    class_weights: tuple[float, ...]
 
 
 class Loss:
@@ -60,13 +59,18 @@ class Loss:
         return weights * tf.gather(tf.constant(self._class_weights, weights.dtype), labels)
 
 
-def make_loss(settings: Settings, classes: int) -> Loss:
-    """The loss that the settings name, for `classes` classes.
+def make_loss(settings: Settings, classes: int, class_weights: tuple[float, ...] = ()) -> Loss:
+    """The loss that the settings name.
+
+    Args:
+      settings: of the task.
+      classes: how many there are.
+      class_weights: one a class; empty: all 1.
 
     Raises:
       UserError: an unknown loss, class weights that do not fit, or a setting without effect.
     """
-    _check_class_weights(settings.class_weights, classes)
+    _check_class_weights(class_weights, classes)
     smoothing, gamma = settings.label_smoothing, settings.focal_gamma
     if settings.loss != "cross_entropy" and smoothing:
         raise UserError(
@@ -79,15 +83,15 @@ def make_loss(settings: Settings, classes: int) -> Loss:
             f" config.task.loss={settings.loss!r}: leave it out"
         )
     if settings.loss == "cross_entropy":
-        return Loss(_cross_entropy(smoothing), settings.class_weights)
+        return Loss(_cross_entropy(smoothing), class_weights)
     if settings.loss == "focal":
-        return Loss(_focal(gamma), settings.class_weights)
+        return Loss(_focal(gamma), class_weights)
     if ":" not in settings.loss:
         raise UserError(
             f"config.task.loss={settings.loss!r} is not one of: cross_entropy, focal,"
             ' or an import path "package.module:function"'
         )
-    loss = Loss(load(settings.loss, "config.task.loss"), settings.class_weights)
+    loss = Loss(load(settings.loss, "config.task.loss"), class_weights)
     with blamed_on(settings.loss, "config.task.loss"):  # before hours are spent on it
         shapes = (tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, classes], tf.float32))
         probe = tf.function(loss.example_losses, shapes, autograph=False)  # as the step calls it

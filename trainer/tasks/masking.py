@@ -10,8 +10,7 @@ from trainer.errors import UserError
 from trainer.lazy import tf
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
+    from trainer.data.subwords import Subwords
     from trainer.tasks.task import Batch
 
 
@@ -30,7 +29,7 @@ class Masking:
     special_ids: tuple[int, ...]
 
     @classmethod
-    def of(cls, share: float, tokenizer: PreTrainedTokenizerFast | None) -> Masking | None:
+    def of(cls, share: float, tokenizer: Subwords | None) -> Masking | None:
         """The masking of a share of the tokens; None for a share of 0, or without a tokenizer.
 
         Raises:

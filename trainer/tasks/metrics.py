@@ -14,10 +14,20 @@ from trainer.errors import UserError
 from trainer.imports import blamed_on, load
 from trainer.lazy import sklearn_metrics
 
-METRICS = ("loss", "accuracy", "precision", "recall", "f1", "matthews", "auc")
+# With more than two classes these are means over classes, and are called so: "f1_macro".
+_AVERAGED = ("precision", "recall", "f1", "auc")
+_OF_TWO = ("loss", "accuracy", "precision", "recall", "f1", "matthews", "auc")
+_OF_MORE = tuple(f"{name}_macro" if name in _AVERAGED else name for name in _OF_TWO)
 _NAMED = 10  # classes that a warning names
 
 Metric = Callable[[np.ndarray, np.ndarray], float]  # (labels [N], probabilities [N, C])
+
+
+def metric_names(classes: int) -> list[str]:
+    """Names of the metrics; `classes`: how many, 0 if not known yet (then all names)."""
+    if not classes:
+        return list(dict.fromkeys([*_OF_TWO, *_OF_MORE]))
+    return list(_OF_TWO if classes == 2 else _OF_MORE)
 
 
 def classification_metrics(
@@ -31,8 +41,9 @@ def classification_metrics(
 ) -> dict[str, float]:
     """Every metric of one evaluation.
 
-    With two classes precision, recall, F1 and AUC are those of class 1; with more they are the
-    plain mean over the classes that occur (macro), AUC one class against the rest. What divides
+    With two classes precision, recall, F1 and AUC are those of class 1. With more they are the
+    plain mean over the classes that occur, called "f1_macro" and so on: a class occurs in AUC, one
+    class against the rest, if it is a label, in the others also if it was predicted. What divides
     by zero counts as 0. AUC is left out, and the log says why, where it is not defined.
 
     Args:
@@ -45,8 +56,8 @@ def classification_metrics(
       names: of the C classes, for what the log says; their ids where there are none.
 
     Returns:
-      loss, accuracy, precision, recall, f1, matthews (Matthews, 1975; 0 where it divides by zero),
-      auc, examples (an int), and the extra ones.
+      Those of `metric_names`, matthews (Matthews, 1975) being 0 where it divides by zero; examples,
+      an int; and the extra ones.
 
     Raises:
       ValueError: there are no examples.
@@ -60,17 +71,17 @@ def classification_metrics(
     precision, recall, f1, _ = sklearn_metrics.precision_recall_fscore_support(
         labels, predictions, average="binary" if classes == 2 else "macro", zero_division=0
     )
-    metrics = {
-        "loss": float(np.sum(weights * np.asarray(losses, np.float64)) / np.sum(weights)),
-        "accuracy": float(np.mean(predictions == labels)),
-        "precision": float(precision),
-        "recall": float(recall),
-        "f1": float(f1),
-        "matthews": float(sklearn_metrics.matthews_corrcoef(labels, predictions)),
-    }
-    area = _auc(np.asarray(labels), logits, names or [str(i) for i in range(classes)])
-    if area is not None:
-        metrics["auc"] = area
+    values = (
+        float(np.sum(weights * np.asarray(losses, np.float64)) / np.sum(weights)),
+        float(np.mean(predictions == labels)),
+        float(precision),
+        float(recall),
+        float(f1),
+        float(sklearn_metrics.matthews_corrcoef(labels, predictions)),
+        _auc(np.asarray(labels), logits, names or [str(i) for i in range(classes)]),
+    )
+    pairs = zip(metric_names(classes), values, strict=True)
+    metrics = {name: value for name, value in pairs if value is not None}
     metrics["examples"] = count
     for name, function in (extra or {}).items():
         metrics[name] = float(function(labels, softmax(logits)))
@@ -99,7 +110,7 @@ def own_metrics(paths: Sequence[str]) -> dict[str, Metric]:
     found: dict[str, Metric] = {}
     for path in paths:
         name = path.rpartition(":")[2]
-        if name in (*METRICS, "examples", "calibration_error", *found):
+        if name in (*metric_names(0), "examples", "calibration_error", *found):
             raise UserError(f"config.task.metrics: {path!r}: the name {name!r} is taken")
         found[name] = _blamed(load(path, "config.task.metrics"), path)
     return found
@@ -138,7 +149,7 @@ def check_metrics(
     """
     why = ""
     present = np.unique(labels)
-    if chosen in ("auc", "matthews") and len(present) < 2:
+    if chosen in ("auc", "auc_macro", "matthews") and len(present) < 2:
         why = f"{split} has examples of {names[present[0]]!r} only"
     if chosen in ("precision", "recall", "f1") and len(names) == 2 and 1 not in present:
         why = f"it is that of {names[1]!r}, of which {split} has no example"

@@ -15,13 +15,12 @@ from trainer.errors import UserError
 from trainer.lazy import sklearn_metrics, tf
 from trainer.storage import fields
 from trainer.tasks.classes import ClassTask
+from trainer.tasks.parts import with_curves
 from trainer.tasks.shown import Curve, Shown, Table
 from trainer.tasks.task import Array, Examples, Gold, Piece, Scores, check_finite
 
 if TYPE_CHECKING:
     from trainer.tasks.task import Batch
-
-_CURVES = 6
 
 
 @dataclass
@@ -70,7 +69,8 @@ class MultiLabel(ClassTask):
     # The judgement of a set
 
     def metric_names(self) -> list[str]:
-        return ["loss", "accuracy", "precision", "recall", "f1", "macro_f1"]
+        micro = ("precision_micro", "recall_micro", "f1_micro")
+        return ["loss", "accuracy", *micro, "f1_macro"]
 
     def counts(self, gold: Gold) -> np.ndarray:
         return gold["label"].sum(0, np.int64)
@@ -96,8 +96,8 @@ class MultiLabel(ClassTask):
     def judge(self, gold: Gold, scores: Scores) -> dict[str, Any]:
         """Accuracy is the share of rows of which every label is right.
 
-        Precision, recall and F1 are of all labels together (micro), macro_f1 is the mean of the
-        classes; what divides by zero counts as 0.
+        Micro: of all labels together; macro: the plain mean of the classes. What divides by zero
+        counts as 0.
         """
         labels, found = gold["label"], given(scores.answers["logits"])
         precision, recall, f1, _ = sklearn_metrics.precision_recall_fscore_support(
@@ -107,15 +107,18 @@ class MultiLabel(ClassTask):
         return {
             "loss": scores.mean_loss(),
             "accuracy": float(self.correct(gold, scores).mean()),
-            "precision": float(precision),
-            "recall": float(recall),
-            "f1": float(f1),
-            "macro_f1": float(macro),
+            "precision_micro": float(precision),
+            "recall_micro": float(recall),
+            "f1_micro": float(f1),
+            "f1_macro": float(macro),
             "examples": len(labels),
         }
 
+    def decided(self, scores: Scores) -> np.ndarray:
+        return given(scores.answers["logits"])
+
     def correct(self, gold: Gold, scores: Scores) -> np.ndarray:
-        right: np.ndarray = (given(scores.answers["logits"]) == (gold["label"] > 0)).all(-1)
+        right: np.ndarray = (self.decided(scores) == (gold["label"] > 0)).all(-1)
         return right
 
     def captions(self, gold: Gold, answers: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
@@ -127,25 +130,17 @@ class MultiLabel(ClassTask):
     def show(
         self, gold: Gold, scores: Scores, mistakes: Examples, fitted: Any = None
     ) -> list[Shown]:
-        """Curves of the commonest classes, the scores of each, and the mistakes."""
+        """Precision against recall, see `with_curves`, and the mistakes."""
         labels, logits = gold["label"], scores.answers["logits"]
-        columns = sklearn_metrics.precision_recall_fscore_support(
-            labels, given(logits), average=None, zero_division=0
-        )
-        by_label: list[Any] = [
-            (name, int(count), p, r, f1)
-            for name, p, r, f1, count in zip(
-                self.names, *(c.tolist() for c in columns), strict=True
-            )
-        ]
         wrong = [
             (id_, self._named(labels[i]), self._named(given(logits[i])), text)
             for i, id_, text in zip(*mistakes[:3], strict=True)
         ]
-        common, shares = np.argsort(-self.counts(gold), kind="stable")[:_CURVES], sigmoid(logits)
+        drawn, left_out = with_curves(self.counts(gold))
+        shares = sigmoid(logits)
         return [
-            *(Curve(self.names[i], labels[:, i] > 0, shares[:, i]) for i in common.tolist()),
-            Table("by label", ("label", "examples", "precision", "recall", "F1"), by_label),
+            *(Curve(self.names[i], labels[:, i] > 0, shares[:, i]) for i in drawn),
+            *left_out,
             Table("wrong predictions", ("id", "labels", "predictions", "text"), wrong),
         ]
 

@@ -8,13 +8,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.batch import ID, INPUTS
+from trainer.batch import ID
 from trainer.data.table import Table
-from trainer.errors import UserError
+from trainer.errors import UserError, shown
 from trainer.imports import blamed_on
 from trainer.models.random import random_scope
-from trainer.tasks.task import ANSWERS, Scores, Task, class_path
+from trainer.tasks.task import ANSWERS, Gold, Scores, Task, class_path
 
+_NUMBERS = (int, float, np.integer, np.floating)
 _ROWS = 16  # so many that a metric such as an AUC is defined on them
 
 
@@ -36,17 +37,17 @@ def check(task: Task, model: keras.Model, table: Table, metric: str, most: int =
         return
     rows = np.linspace(0, len(table) - 1, min(_ROWS, most, len(table))).astype(np.int64)
     length = int(table.lengths[rows].max())
-    batch = table.gather(tf.constant(rows, tf.int64), length)
+    batch = table.gather(tf.constant(rows, tf.int64), table.longest(rows))
     del batch[ID]  # as the step has it
 
     @tf.function(autograph=False)  # as the step calls it
     def run(batch):
         zero = tf.zeros([], tf.int64)
         with random_scope(0, zero, zero):
-            prepared = task.prepare(dict(batch))
-        outputs = model({name: prepared[name] for name in INPUTS}, training=False)
+            prepared = task.prepare(dict(batch), training=True)
+        inputs = {name: prepared[name] for name in task.inputs}
+        outputs = model(inputs, training=False)
         losses, weights = task.losses(prepared, outputs), task.weights(prepared)
-        inputs = {name: batch[name] for name in INPUTS}
         return losses, weights, task.answers(inputs, outputs)
 
     with blamed_on(path, "config.task"):
@@ -91,7 +92,7 @@ def check(task: Task, model: keras.Model, table: Table, metric: str, most: int =
     _check_judgement(task, table.gold_of(rows), scores, metric)
 
 
-def _check_judgement(task: Task, gold: dict[str, np.ndarray], scores: Scores, metric: str) -> None:
+def _check_judgement(task: Task, gold: Gold, scores: Scores, metric: str) -> None:
     path, count = class_path(task), len(np.unique(gold["rows"]))
     with blamed_on(path, "config.task"):
         right = task.correct(gold, scores)
@@ -111,8 +112,30 @@ def _check_judgement(task: Task, gold: dict[str, np.ndarray], scores: Scores, me
             f"config.task={path!r}: judge gives {_names(metrics)}, not {metric!r}, which chooses"
             " the best weights: give NaN where a set does not define it"
         )
+    _check_groups(task, gold, scores)
     if not _is(worst, "i", np.shape(worst)[:1]):
         raise UserError(f"config.task={path!r}: mistakes must return places of rows, int [K]")
+
+
+def _check_groups(task: Task, gold: Gold, scores: Scores) -> None:
+    if not task.group:
+        return
+    path, names = class_path(task), {*task.group_metrics, "support"}
+    with blamed_on(path, "config.task"):
+        groups = task.judge_groups(gold, scores)
+
+    def fits(name: Any, metrics: Any) -> bool:
+        whole = isinstance(name, str) and isinstance(metrics, dict) and names <= metrics.keys()
+        return whole and all(isinstance(value, _NUMBERS) for value in metrics.values())
+
+    wrong = [_kind(groups)]
+    if isinstance(groups, dict):
+        wrong = [shown(name) for name, metrics in groups.items() if not fits(name, metrics)]
+    if wrong:
+        raise UserError(
+            f"config.task={path!r}: judge_groups must give {', '.join(sorted(names))} of each"
+            f" {task.group}: it gives {wrong[0]}"
+        )
 
 
 def _is(values: Any, kind: str, shape: tuple[int, ...]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,6 +23,8 @@ from trainer.tasks.texts import TextTask
 if TYPE_CHECKING:
     from trainer.tasks.task import Batch
 
+_LARGEST = 1e30  # a score, or a bound
+_FAR = 10  # from 0, for rates as they are usual
 _PARTS = 5  # of the labels, in the table of errors
 
 
@@ -31,15 +33,18 @@ class Regression(TextTask):
     """Learns the number of each row, by squared error.
 
     Gold has "score" float32 [N], answers have "score" float [N]. With `bounds`, labels outside are
-    refused and answers are cut to them.
+    refused and answers are cut to them. Where it is `standardized`, the facts are the "mean" and
+    "deviation" of train's scores.
     """
 
     metric: ClassVar[str] = "pearson"
     lower: ClassVar[tuple[str, ...]] = ("loss", "rmse", "mae")
+    of_losses: ClassVar[tuple[str, ...]] = ("mean", "deviation")
 
-    score: str = settings.column(NUMBER, "score")
+    score: str = settings.column(NUMBER, "score")  # its column; empty: found in a file
     # The lowest and the highest score; empty: there are none.
-    bounds: tuple[float, ...] = settings.numbers(-1e30, 1e30, 2, encodes=True)
+    bounds: tuple[float, ...] = settings.numbers(-_LARGEST, _LARGEST, 2, encodes=True)
+    standardized: bool = False  # outputs learn (score - mean) / deviation of train's scores
 
     def validate(self) -> None:
         super().validate()
@@ -50,6 +55,28 @@ class Regression(TextTask):
             )
 
     # The rows
+
+    def learn(
+        self, rows: Iterator[Row], title: str, known: Mapping[str, Sequence[str]]
+    ) -> dict[str, Any]:
+        if not self.standardized:
+            return super().learn(rows, title, known)
+        scores = np.fromiter((row["score"] for row in rows), np.float64)
+        if not scores.std() > 0:
+            raise UserError(
+                f"{title}: all of {self.score!r} are the same: nothing could be learned"
+            )
+        return {"mean": float(scores.mean()), "deviation": float(scores.std())}
+
+    def check_facts(self, facts: Mapping[str, Any]) -> None:
+        if self.standardized:
+            fields.number(facts, "mean", -_LARGEST, _LARGEST)
+            fields.number(facts, "deviation", math.ulp(0), _LARGEST)
+
+    def start(self) -> None:
+        super().start()
+        self._mean: float = self.facts.get("mean", 0.0)
+        self._deviation: float = self.facts.get("deviation", 1.0)
 
     def arrays(self) -> dict[str, Array]:
         return {"score": Array("float32")}
@@ -69,7 +96,15 @@ class Regression(TextTask):
     def outputs(self) -> int:
         return 1
 
-    def native_config(self) -> dict[str, Any]:
+    @property
+    def output_unit(self) -> str:
+        if not self.standardized:
+            return ""
+        return f"a score is an output times {self._deviation:.9g}, plus {self._mean:.9g}"
+
+    def native_config(self) -> dict[str, Any] | None:
+        if self.standardized:
+            return None
         return {**self.named_outputs(), "problem_type": "regression"}
 
     # In the graph
@@ -78,11 +113,12 @@ class Regression(TextTask):
         return {"loss": batch[WEIGHT]}
 
     def losses(self, batch: Batch, outputs: Any) -> dict[str, tf.Tensor]:
-        scores = outputs if outputs.dtype == tf.float64 else tf.cast(outputs, tf.float32)
-        return {"loss": tf.square(scores[:, 0] - tf.cast(batch["score"], scores.dtype))}
+        found = _exact(outputs)
+        wanted = (tf.cast(batch["score"], found.dtype) - self._mean) / self._deviation
+        return {"loss": tf.square(found[:, 0] - wanted)}
 
     def answers(self, batch: Batch, outputs: Any) -> dict[str, tf.Tensor]:
-        score = outputs[:, 0]
+        score = _exact(outputs)[:, 0] * self._deviation + self._mean
         return {"score": tf.clip_by_value(score, *self.bounds) if self.bounds else score}
 
     # The judgement of a set
@@ -91,7 +127,7 @@ class Regression(TextTask):
         return ["loss", "pearson", "spearman", "rmse", "mae"]
 
     def about(
-        self, sets: Mapping[str, Gold], cut: bool, fresh: bool = True
+        self, sets: Mapping[str, Gold], cut: Collection[str], fresh: bool = True
     ) -> tuple[list[str], list[str]]:
         lines = []
         for name, gold in sets.items():
@@ -100,7 +136,13 @@ class Regression(TextTask):
                 f"{name}: {self.score} from {score.min():g} to {score.max():g}, mean"
                 f" {score.mean():.4g}, standard deviation {score.std():.4g}"
             )
-        return lines, []
+        notes = []
+        if not self.standardized and np.abs(sets["train"]["score"]).mean() > _FAR:
+            notes.append(
+                f"{self.score} is far from 0, where outputs begin: config.task.standardized=true"
+                " learns it in standard deviations"
+            )
+        return lines, notes
 
     def check(self, gold: Gold, split: str, chosen: str) -> None:
         if chosen in ("pearson", "spearman") and len(np.unique(gold["score"])) < 2:
@@ -168,6 +210,11 @@ class Regression(TextTask):
         (score,) = answers["score"]
         check_finite(score, row)
         return {"score": float(f"{score:.9g}")}
+
+
+def _exact(outputs: tf.Tensor) -> tf.Tensor:
+    """The outputs in float32, or float64."""
+    return outputs if outputs.dtype == tf.float64 else tf.cast(outputs, tf.float32)
 
 
 def _by_label(labels: np.ndarray, found: np.ndarray) -> Table:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+LARGE = 30  # classes, or groups of a set: of more only the most frequent are shown
+
 
 class Table(NamedTuple):
     """Rows of texts and numbers under their heads. A number is shown with four decimals."""
@@ -24,6 +26,20 @@ class Matrix(NamedTuple):
     name: str
     counts: np.ndarray
     names: Sequence[str]
+
+    @property
+    def large(self) -> bool:
+        """True if it has too many classes to be shown as a whole."""
+        return len(self.names) > LARGE
+
+    def mistakes(self) -> "Table":
+        """The largest counts off the diagonal."""
+        wrong = np.array(self.counts)
+        np.fill_diagonal(wrong, 0)
+        order = np.argsort(-wrong, axis=None, kind="stable")[:LARGE]
+        pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
+        rows = [(self.names[i], self.names[j], int(wrong[i, j])) for i, j in pairs if wrong[i, j]]
+        return Table(f"{self.name}, the most frequent", ("label", "prediction", "times"), rows)
 
 
 class Curve(NamedTuple):

@@ -11,13 +11,20 @@ from typing import Any
 
 from trainer.errors import UserError
 from trainer.imports import load
+from trainer.settings import stored_type, types_of
 from trainer.tasks.task import Task, class_path
 
 # The tasks of this library that a config may name.
 OWN_TASKS = (
+    "trainer.tasks.causal:Causal",
     "trainer.tasks.classification:Classification",
+    "trainer.tasks.masked:MaskedWords",
     "trainer.tasks.regression:Regression",
+    "trainer.tasks.replaced:ReplacedTokens",
+    "trainer.tasks.several:SeveralTasks",
+    "trainer.tasks.span_corruption:SpanCorruption",
     "trainer.tasks.tagging:Tagging",
+    "trainer.tasks.text_to_text:TextToText",
 )
 CLASS = "class"  # the key of the import path
 
@@ -96,7 +103,7 @@ def _made(kind: Any, fields: Mapping[str, Any], path: str) -> Task:
         raise UserError(f"config.task has an unknown field: {unknown[0][:100]}")
     if missing := sorted(known - set(fields)):
         raise UserError(f"config.task.{missing[0]} is missing")
-    hints = typing.get_type_hints(kind)
+    hints = {name: stored_type(hint) for name, hint in types_of(kind).items()}
     values = {
         name: tuple(value)
         if isinstance(value, list) and typing.get_origin(hints[name]) is tuple

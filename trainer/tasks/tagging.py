@@ -7,8 +7,9 @@ judged once. Tags are learned in BIO, whatever scheme the data has (`trainer.tas
 from __future__ import annotations
 
 import collections
+import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -24,12 +25,14 @@ from trainer.lazy import tf
 from trainer.storage import fields
 from trainer.tasks import entities, labels
 from trainer.tasks.entities import OUTSIDE, Entity
-from trainer.tasks.shown import Marked, Matrix, Shown, Span, Table
+from trainer.tasks.parts import METRICS
+from trainer.tasks.shown import Marked, Matrix, Shown, Span
 from trainer.tasks.task import Array, Examples, Gold, Piece, Scores, Task, check_finite
 from trainer.tasks.windows import windows
 
 if TYPE_CHECKING:
     from trainer.data.encode import TextEncoder
+    from trainer.data.subwords import Subwords
     from trainer.tasks.task import Batch
 
 MAX_TYPES = 1_000
@@ -54,10 +57,12 @@ class Tagging(Task):
 
     metric: ClassVar[str] = "f1"
     kind: ClassVar[str] = "tokens"
+    group: ClassVar[str] = "type"
+    group_metrics: ClassVar[tuple[str, ...]] = METRICS
     correct_name: ClassVar[str] = "sentences right"
 
-    words: str = settings.column(WORDS, "tokens")
-    tags: str = settings.column(TAGS, "ner_tags")
+    words: str = settings.column(WORDS, "tokens")  # their column; empty: found in a file
+    tags: str = settings.column(TAGS, "ner_tags")  # their column; empty: found in a file
     scheme: str = settings.one_of("found", *_SCHEMES)  # of the data; found: as its tags show it
     # Tokens that two windows share, at most half of one.
     context: int = settings.number(32, 0, 10_000, encodes=True)
@@ -109,6 +114,9 @@ class Tagging(Task):
             raise UserError(f"{title} has no entity: is {self.tags!r} the column of tags?")
         return {"types": types, "scheme": scheme}
 
+    def for_some(self, facts: Mapping[str, Any], rows: Sequence[Row]) -> Tagging:
+        return dataclasses.replace(self, scheme=facts["scheme"])
+
     def check_facts(self, facts: Mapping[str, Any]) -> None:
         types = fields.items(facts, "types", MAX_TYPES)
         if not types or not all(isinstance(name, str) for name in types):
@@ -134,7 +142,8 @@ class Tagging(Task):
         """One of each sentence, or the windows of a long one."""
         sentences = [row["words"] for row in rows]
         found = []
-        unknown = getattr(self.tokenizer, "unk_token_id", None)
+        tokenizer: Subwords | None = self.tokenizer
+        unknown = tokenizer.unk_token_id if tokenizer else None
         context = min(self.context, encoder.room // 2)
         before = len(encoder.template[0])
         for i, (words, tokens) in enumerate(
@@ -259,7 +268,7 @@ class Tagging(Task):
         return ["loss", "f1", "precision", "recall", "accuracy"]
 
     def about(
-        self, sets: Mapping[str, Gold], cut: bool, fresh: bool = True
+        self, sets: Mapping[str, Gold], cut: Collection[str], fresh: bool = True
     ) -> tuple[list[str], list[str]]:
         lines, notes = [f"tags in {self.facts['scheme']}, learned in BIO"], []
         begins = [self._ids[f"B-{kind}"] for kind in self.types]
@@ -320,6 +329,13 @@ class Tagging(Task):
             "examples": len(sentences),
         }
 
+    def judge_groups(self, gold: Gold, scores: Scores) -> dict[str, dict[str, Any]]:
+        """The entities of each type."""
+        _, found = entities.scores(
+            *self._entities(self._sentences(gold, scores.answers["tag"])), self.types
+        )
+        return {kind: score._asdict() for kind, score in found.items()}
+
     def correct(self, gold: Gold, scores: Scores) -> np.ndarray:
         sentences = self._sentences(gold, scores.answers["tag"])
         return np.array([bool((each.gold == each.found).all()) for each in sentences])
@@ -339,14 +355,8 @@ class Tagging(Task):
     def show(
         self, gold: Gold, scores: Scores, mistakes: Examples, fitted: Any = None
     ) -> list[Shown]:
-        """The scores by type, confusions of types, and wrong sentences with their spans."""
+        """Confusions of types, and wrong sentences with their spans."""
         sentences = self._sentences(gold, scores.answers["tag"])
-        total, by_type = entities.scores(*self._entities(sentences))
-        rows: list[Any] = [
-            (name, each.support, each.found, each.precision, each.recall, each.f1)
-            for name, each in [*by_type.items(), ("all", total)]
-        ]
-        head = ("type", "entities", "predicted", "precision", "recall", "F1")
         starts = np.cumsum([0, *gold["lengths"]])
         marked = []
         for row, id_, _, tokens in zip(*mistakes, strict=True):
@@ -354,7 +364,6 @@ class Tagging(Task):
             found = scores.answers["tag"][row, : len(tags)]
             marked.append((id_, self._spans(tags, found, tokens)))
         return [
-            Table("by type", head, rows),
             Matrix("types of words", self._confusions(sentences), [*self.types, _NONE]),
             Marked("wrong sentences", marked),
         ]
@@ -399,7 +408,8 @@ class Tagging(Task):
     def _spans(self, tags: np.ndarray, found: np.ndarray, tokens: Sequence[str]) -> list[Span]:
         """A piece's text in runs of words with the same label and prediction."""
         spans: list[Span] = []
-        special = set(getattr(self.tokenizer, "all_special_tokens", ()))
+        tokenizer: Subwords | None = self.tokenizer
+        special = set(tokenizer.all_special_tokens if tokenizer else ())
         begins = any(token.startswith(_BEGINS) for token in tokens)  # else "##" is what goes on
         for i, token in enumerate(tokens[: len(tags)]):
             if token in special and tags[i] < 0:

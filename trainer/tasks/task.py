@@ -13,41 +13,57 @@ import copy
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from trainer.batch import FEATURES, ID, INPUTS, ROW_START, STEP, WEIGHT
+from trainer.batch import (
+    DECODER_IDS,
+    FEATURES,
+    ID,
+    INPUTS,
+    POSITIONS,
+    ROW_START,
+    SAMPLE,
+    SELECTED,
+    STEP,
+    TARGET,
+    TARGET_MASK,
+    WEIGHT,
+)
 from trainer.data.columns import KINDS, TEXT, WORDS, Column, Row
 from trainer.errors import UserError, shown
 from trainer.imports import blamed_on
 from trainer.lazy import tf
+from trainer.models.writing import Writing, writing_for
 from trainer.tasks.shown import Shown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import keras
-    from transformers import PreTrainedTokenizerFast
 
     from trainer.data.encode import Encoded, TextEncoder
+    from trainer.data.subwords import Subwords
     from trainer.models.architecture import Architecture
 
 Batch = dict[str, Any]
 """Tensors by name."""
-Gold = Mapping[str, np.ndarray]
+Gold = Mapping[str, Any]
 """Arrays of the N rows of a set on the host: those of `Task.arrays`, [N] or, with an axis of
-tokens, [sum of lengths], and a further axis where a value is several numbers; "rows" int64 [N], of
-the source; "lengths" int32 [N], in tokens."""
+tokens, [sum of lengths], and a further axis where a value is several numbers; of texts `Strings`;
+"rows" int64 [N], of the source; "lengths" int32 [N], in tokens, of a row without its target."""
 
 
 # Keys of batches, tables and Gold that are no task's own.
-_TAKEN = {*INPUTS, FEATURES, WEIGHT, ID, STEP, ROW_START}
+_TAKEN = {*INPUTS, TARGET, TARGET_MASK, DECODER_IDS, POSITIONS, SELECTED, SAMPLE, FEATURES}
+_TAKEN |= {WEIGHT, ID, STEP, ROW_START}
 _TAKEN |= {"tokens", "offsets", "second", "rows", "lengths"}
 _NAME = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
-DTYPES = ("int8", "uint8", "int32", "float32", "float64")  # of arrays
+DTYPES = ("int8", "uint8", "int32", "float32", "float64")  # of arrays of numbers
+TEXTS = "text"  # of an array of texts, which stay on the host
 ANSWERS = ("bool", "int8", "uint8", "int32", "int64")  # and floats: types of answers
 
 
@@ -55,7 +71,8 @@ class Array(NamedTuple):
     """A column that a task adds to the tokens of each row.
 
     Attributes:
-      dtype: one of DTYPES; in a batch whole numbers are int32.
+      dtype: one of DTYPES; in a batch whole numbers are int32. Or TEXTS, of which batches have
+        nothing.
       axis: "" for a value a row, "input" for one a token.
       pad: what stands at padding, of rows and of tokens.
       size: numbers of a value; 0: one number, which is no list.
@@ -68,10 +85,10 @@ class Array(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A row of the cache, made of a row of the data or of a part of one.
+    """A row of the cache, made of a row of the data, of a part of one, or of several.
 
     Attributes:
-      row: which of the given rows it is made of.
+      row: which of the given rows it is made of, or begins with.
       tokens: its tokens.
       values: by the name of an array: a number, or one for each token.
     """
@@ -90,11 +107,13 @@ class Scores:
       weights: by name, float [N], the sum of each row's weights.
       answers: by name, [N, ...]: see `Task.answers`. An axis of tokens is as long as in the longest
         batch; what is behind a row's end means nothing.
+      measures: by name, float [N]: sums of `Task.measures`.
     """
 
     losses: dict[str, np.ndarray]
     weights: dict[str, np.ndarray]
     answers: dict[str, np.ndarray]
+    measures: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def mean_losses(self, name: str) -> np.ndarray:
         """Each row's loss of that name, float [N]: 0 for a row without weight."""
@@ -136,15 +155,20 @@ class Task:
       lower: metrics of which a lower value is better.
       kind: what the model gives outputs for: "sequence", each row, [B, C], or "tokens", each token,
         [B, T, C].
+      causal: whether the encoder must see the tokens before a place only, or on both sides; None:
+        either will do.
       facts: what `learn` found, kept with the run; empty before `bound`.
+      of_losses: names of facts that change losses alone: rows are the same without them.
       tokenizer: the run's; None before `bound`.
     """
 
     metric: ClassVar[str] = "loss"
     lower: ClassVar[tuple[str, ...]] = ("loss",)
     kind: ClassVar[str] = "sequence"
+    causal: ClassVar[bool | None] = None
     facts: ClassVar[Any] = {}
-    tokenizer: ClassVar[Any] = None
+    of_losses: ClassVar[tuple[str, ...]] = ()
+    tokenizer: ClassVar[Any] = None  # a Subwords
 
     # Before a run: settings, and what they mean for the data.
 
@@ -183,9 +207,18 @@ class Task:
         return {columns[0].key: text}
 
     @property
+    def example(self) -> str:
+        """A text to try a prediction with, in the commands that a run ends with."""
+        return "a text of your own"
+
+    @property
     def pairs(self) -> bool:
         """True if a row has two texts, so that tokens have types."""
         return len(self.text_columns) > 1
+
+    def stratum(self, row: Row) -> str:
+        """The kind of row that validation and test should have their share of, such as a label."""
+        return ""
 
     def texts(self, row: Row) -> list[str]:
         """The texts of a row: a tokenizer is trained on them, and equal ones are one example."""
@@ -207,6 +240,15 @@ class Task:
         """
         return {}
 
+    def for_some(self, facts: Mapping[str, Any], rows: Sequence[Row]) -> Task:
+        """The task with settings for a few of its training rows, which may show less than all do.
+
+        Args:
+          facts: what it learned from all of them.
+          rows: those few.
+        """
+        return self
+
     def check_facts(self, facts: Mapping[str, Any]) -> None:
         """Checks facts that come from a file, and may be damaged.
 
@@ -214,9 +256,7 @@ class Task:
           trainer.storage.fields.Invalid: `learn` would give no such facts.
         """
 
-    def bound(
-        self, facts: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast | None = None
-    ) -> Task:
+    def bound(self, facts: Mapping[str, Any], tokenizer: Subwords | None = None) -> Task:
         """The task of one run. Raises UserError where `start` does."""
         made = copy.copy(self)
         vars(made).update(facts=facts, tokenizer=tokenizer)
@@ -230,6 +270,13 @@ class Task:
           UserError: they do not fit.
         """
 
+    def alone(self) -> Task:
+        """The bound task for rows that stand each by itself, as texts to predict do.
+
+        Its `pieces` may differ; its model is that of the task.
+        """
+        return self
+
     # The rows
 
     def arrays(self) -> dict[str, Array]:
@@ -239,6 +286,14 @@ class Task:
     cuts_in_windows: ClassVar[bool] = (
         False  # whether `pieces` does, so that config.data.cut is idle
     )
+
+    @property
+    def longest_target(self) -> int:
+        """Tokens of the longest text that a decoder writes; 0: the model has none.
+
+        If not 0, the second part of each piece's tokens is the target of the first.
+        """
+        return 0
 
     def pieces(self, rows: Sequence[Row], encoder: TextEncoder) -> list[Piece]:
         """Rows of the cache, in order, and what is known of them without labels.
@@ -251,6 +306,13 @@ class Task:
         firsts, *more = zip(*(self.texts(row) for row in rows), strict=True)
         encoded = encoder.encode(list(firsts), list(more[0]) if more else None)
         return [Piece(i, tokens, {}) for i, tokens in enumerate(encoded)]
+
+    def joined(self, pieces: Iterator[Piece], encoder: TextEncoder) -> Iterator[Piece]:
+        """The pieces of a whole set made into others, in order: texts into blocks of one length.
+
+        By default they stay as they are.
+        """
+        return pieces
 
     def gold(self, row: Row, piece: Piece) -> dict[str, Any]:
         """The values of the arrays that `pieces` did not give, of a piece of the row.
@@ -273,7 +335,7 @@ class Task:
         return self.outputs
 
     def head(self, architecture: Architecture) -> keras.layers.Layer | None:
-        """A head of the task's own, called with (vectors [B, T, D], inputs, training).
+        """A head of the task's own: see `trainer.models.network.Network`.
 
         None: the one that config.model.head says.
         """
@@ -288,6 +350,16 @@ class Task:
     def output_names(self) -> list[str]:
         """Names of the outputs, in order; empty where they have none."""
         return []
+
+    @property
+    def output_unit(self) -> str:
+        """How an answer is made of the model's outputs, for a card; empty: it is an output."""
+        return ""
+
+    @property
+    def native_kind(self) -> str:
+        """The kind of its head, see `trainer.models.families`; empty: transformers has none."""
+        return "" if self.own_head else self.kind
 
     def native_config(self) -> dict[str, Any] | None:
         """Fields of config.json of an export for transformers, besides those of the encoder.
@@ -306,11 +378,14 @@ class Task:
 
     # In the graph
 
-    def prepare(self, batch: Batch) -> Batch:
-        """The batch as it is trained on: with masked words or noise; evaluation takes it as it is.
+    inputs: ClassVar[tuple[str, ...]] = INPUTS  # arrays of a prepared batch that the model takes
 
-        Random numbers come from `models.random`, which draws by place in the global batch. The
-        batch may have no INPUTS, where a frozen encoder's features stand in their place.
+    def prepare(self, batch: Batch, training: bool) -> Batch:
+        """The batch as it is trained on: with masked words or noise; or as it is evaluated.
+
+        Random numbers come from `models.random`, which draws by place in the global batch, and in
+        evaluation by place in the set. The batch may have no INPUTS, where a frozen encoder's
+        features stand in their place.
         """
         return batch
 
@@ -326,20 +401,38 @@ class Task:
         """The losses, unweighted, with the names and shapes of `weights`.
 
         Args:
-          batch: prepared in training, as it is in evaluation.
-          outputs: what the model gives, first axis B; 0 in a row of weight 0.
+          batch: prepared.
+          outputs: what the model gives, first axis B; in training 0 in a row of weight 0.
         """
         raise NotImplementedError
+
+    def measures(self, batch: Batch, outputs: Any) -> dict[str, tf.Tensor]:
+        """Further numbers that evaluation sums over a row, [B] or [B, T]: words that are right.
+
+        Args: see `losses`.
+        """
+        return {}
 
     def answers(self, batch: Batch, outputs: Any) -> dict[str, tf.Tensor]:
         """The part of the outputs that evaluation and prediction keep: [B], [B, k], [B, T], small.
 
         Args:
-          batch: INPUTS alone, as of a text to predict.
+          batch: what the model was given: INPUTS alone of a text to predict, `inputs` of a set.
           outputs: what the model gives, first axis B.
         """
         raise NotImplementedError
 
+    def written(self, model: Any, batch: Batch) -> dict[str, tf.Tensor]:
+        """Further answers, for which the model writes texts: of evaluation alone, in the graph.
+
+        Args:
+          model: as it is evaluated.
+          batch: prepared.
+        """
+        return {}
+
+    # Whether `answers` says something of a text alone, so that a SavedModel can serve it.
+    serves: ClassVar[bool] = True
     word_pattern: ClassVar[str] = ""  # of a word in a plain text, where answers are of words: RE2's
 
     def serve(self, answers: Mapping[str, tf.Tensor], fitted: Any) -> dict[str, tf.Tensor]:
@@ -364,13 +457,13 @@ class Task:
         return list(dict.fromkeys([self.metric, "loss", *right]))
 
     def about(
-        self, sets: Mapping[str, Gold], cut: bool, fresh: bool = True
+        self, sets: Mapping[str, Gold], cut: Collection[str], fresh: bool = True
     ) -> tuple[list[str], list[str]]:
         """Says what the rows of train, validation and test hold.
 
         Args:
           sets: by name, "train" among them.
-          cut: whether validation is a part of train.
+          cut: those of the sets that were cut from train.
           fresh: whether the run begins: one that goes on is not refused any more.
 
         Returns:
@@ -410,6 +503,19 @@ class Task:
         if right is not None:
             metrics[self.correct_name] = float(right.mean())
         return {**metrics, "examples": len(np.unique(gold["rows"]))}
+
+    # Parts of a set that are judged each by itself, such as the rows of each label: a word for one,
+    # and the metrics of each. "": there are none.
+    group: ClassVar[str] = ""
+    group_metrics: ClassVar[tuple[str, ...]] = ()
+
+    def judge_groups(self, gold: Gold, scores: Scores) -> dict[str, dict[str, Any]]:
+        """Metrics of each group of a set by the group's name, in any order.
+
+        Returns:
+          For each group `group_metrics` and "support", how much of the set belongs to it.
+        """
+        return {}
 
     correct_name: ClassVar[str] = "accuracy"  # of the share of rows that are right
 
@@ -455,6 +561,24 @@ class Task:
         """
         return []
 
+    def sampled(self, model: Any, batch: Batch) -> dict[str, tf.Tensor]:
+        """Outputs of the model for a few rows of validation, in the graph, for `samples`.
+
+        Args:
+          model: called with the task's `inputs`, as in evaluation.
+          batch: of the rows, always the same ones; random numbers are those of evaluation.
+        """
+        return {}
+
+    def samples(self, batch: Batch, sampled: Mapping[str, tf.Tensor]) -> list[Shown]:
+        """Tables of what the model makes of a few rows of validation, while it trains.
+
+        Args:
+          batch: of the rows.
+          sampled: of them.
+        """
+        return []
+
     def fit(self, step: int, gold: Gold, scores: Scores) -> Fitted | None:
         """Fits on validation what predictions need besides the weights of `step`; or None."""
         return None
@@ -491,7 +615,7 @@ class Task:
         """Lines about a run that ended: titles, and a line each.
 
         Args:
-          result: what result.json holds.
+          result: what result.json holds; it has validation or test.
         """
         test, title = result.get("test"), "Test"
         if test is None:
@@ -534,6 +658,40 @@ class Task:
         """
         raise NotImplementedError
 
+    def table_columns(self) -> list[str]:
+        """The columns of a table of predictions: by default a field of `line_fields` each."""
+        return [f"predicted {name}" for name in self.line_fields] or ["prediction"]
+
+    def cells(self, line: Mapping[str, Any]) -> list[Any]:
+        """The cells of those columns: texts, or what JSON can hold; None is an empty one.
+
+        Args:
+          line: of `line`; without `line_fields` it is the one cell.
+        """
+        return [line[name] for name in self.line_fields] if self.line_fields else [dict(line)]
+
+    @property
+    def writes(self) -> bool:
+        """True if models of this task continue texts."""
+        return type(self).continuing is not Task.continuing
+
+    def continuing(self) -> Task | None:
+        """The use of a language model that continues texts; None: it does not."""
+        return None
+
+    def writing(self, positions: int, **given: Any) -> Writing:
+        """Settings of the texts that it writes, given some of them; see `writing_for`."""
+        return writing_for(positions, **given)
+
+    def scoring(self) -> Task | None:
+        """The use of a language model whose predictions are the probabilities of texts, or None."""
+        return None
+
+    @property
+    def scores_texts(self) -> bool:
+        """True if models of this task give texts a probability."""
+        return type(self).scoring is not Task.scoring
+
     calibrates: ClassVar[bool] = False  # whether `fit` gives a temperature
     explains: ClassVar[bool] = False  # whether `explained` gives something
 
@@ -573,6 +731,17 @@ def encoding_of(task: Task) -> list[Any]:
     return [path, code, held, task.facts]
 
 
+def unnamed(task: Task) -> list[Column]:
+    """The columns that the task needs and does not name: they are found in the file."""
+    specs = [spec for spec in dataclasses.fields(task) if spec.metadata.get("needed")]
+    keys = [spec.name for spec in specs if not getattr(task, spec.name)]
+    if not keys:
+        return []
+    named = copy.copy(task)
+    vars(named).update({key: key for key in keys})
+    return [column._replace(name="") for column in named.columns() if column.key in keys]
+
+
 def check_columns(task: Task) -> None:
     """Refuses outputs or a column of an unknown kind, or a column that is named twice.
 
@@ -591,7 +760,7 @@ def check_columns(task: Task) -> None:
             )
         names[column.name] = column.field
     count = len(task.text_columns)
-    if not count:
+    if not count and not unnamed(task):
         raise UserError(f"config.task of {class_path(task)} has no column of text or words")
     if count > 2 and type(task).pieces is Task.pieces:
         raise UserError(
@@ -619,10 +788,15 @@ def check_arrays(task: Task) -> None:
             raise UserError(f"{said}: this name is taken, as {', '.join(sorted(_TAKEN))} are")
         if not isinstance(array, Array):
             raise UserError(f"{said} must be a trainer.tasks.task.Array, is {shown(array)}")
-        if not isinstance(array.dtype, str) or array.dtype not in DTYPES:
-            raise UserError(f"{said}: dtype={shown(array.dtype)}: name one of {_names(DTYPES)}")
+        if not isinstance(array.dtype, str) or array.dtype not in (*DTYPES, TEXTS):
+            names = _names((*DTYPES, TEXTS))
+            raise UserError(f"{said}: dtype={shown(array.dtype)}: name one of {names}")
         if array.axis not in ("", "input"):
             raise UserError(f"{said}: axis={shown(array.axis)}: give '' or 'input'")
+        if array.dtype == TEXTS:
+            if array != Array(TEXTS):
+                raise UserError(f"{said} holds texts: it has no axis, pad or size")
+            continue
         if not _holds(array.dtype, array.pad):
             raise UserError(f"{said} is {array.dtype}, which cannot hold pad={shown(array.pad)}")
         if type(array.size) is not int or not 0 <= array.size <= 10**6:
@@ -677,7 +851,7 @@ def _without_padding(outputs: Any, weights: Sequence[tf.Tensor]) -> Any:
     counts = tf.reduce_any(tf.stack(counted), 0)
 
     def without(output: tf.Tensor) -> tf.Tensor:
-        where = tf.reshape(counts, [-1, *[1] * (output.shape.rank - 1)])
-        return tf.where(where, output, tf.zeros_like(output))
+        # Of version 1, which takes a condition for each row, and copies whole rows.
+        return tf.compat.v1.where(counts, output, tf.zeros_like(output))
 
     return tf.nest.map_structure(without, outputs)

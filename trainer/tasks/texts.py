@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class TextTask(Task):
     """A task of single texts or pairs, of whose words some may be masked in training."""
 
-    text: str = settings.column(TEXT, "text")
+    text: str = settings.column(TEXT, "text")  # column of the text; empty: found in a file
     text_pair: str = settings.column(TEXT)  # a second text, for sentence pairs
     mask_share: float = settings.number(0.0, 0.0, 0.95)  # of tokens masked in training, in 1/256
 
@@ -35,5 +35,5 @@ class TextTask(Task):
     def native_config(self) -> dict[str, Any] | None:
         return self.named_outputs()
 
-    def prepare(self, batch: Batch) -> Batch:
-        return self._masking(batch) if self._masking else batch
+    def prepare(self, batch: Batch, training: bool) -> Batch:
+        return self._masking(batch) if self._masking and training else batch

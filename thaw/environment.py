@@ -2,12 +2,15 @@
 
 import contextlib
 import gc
+import hashlib
 import locale
+import logging
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from trainer.runtime.processor import memory
 from trainer.storage import strict_json
 from trainer.storage.paths import local, temporary_folder
 
+_imported = False  # TensorFlow, by `import_tensorflow`
 NO_KERAS_FOLDER = f"{os.devnull}/keras"  # of which Keras reads nothing
 _KERAS_DEFAULTS = {
     "floatx": "float32",
@@ -46,7 +50,7 @@ def prepare() -> list[str]:
     for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):  # read as it is imported
         if not os.environ.get(name, "1").isdecimal():
             del os.environ[name]
-    os.environ["MPLBACKEND"] = "agg"  # figures go into files
+    warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, in a notebook
     return _only_tensorflow()
 
 
@@ -134,26 +138,38 @@ def import_tensorflow() -> None:
       UserError: there is no temporary folder, which TensorFlow needs too; or it ends the process
         for flags of its own that it does not know.
     """
+    global _imported
+    if _imported:
+        return
     for name in ("TF_XLA_FLAGS", "XLA_FLAGS"):
         if os.environ.get(name):
             _check_flags(name)
     with tempfile.TemporaryFile(dir=temporary_folder()) as said:
-        kept = os.dup(2)
+        kept, collects = os.dup(2), gc.isenabled()
         gc.disable()
         os.dup2(said.fileno(), 2)
         try:
             import tensorflow as tf
 
+            tf.get_logger().addFilter(_is_news)
             tf.config.list_physical_devices()
-        except BaseException:
+        except Exception:  # and not where a signal ends it meanwhile
             said.seek(0)
             os.write(kept, said.read())
             raise
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-            gc.enable()
+            if collects:
+                gc.enable()
     gc.freeze()
+    _imported = True
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for what TensorFlow says of each run of a process, or of each file that it writes."""
+    text = record.getMessage()
+    return not ("triggered tf.function retracing" in text or text.startswith("Assets written to"))
 
 
 def _check_flags(name: str) -> None:
@@ -163,3 +179,12 @@ def _check_flags(name: str) -> None:
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise UserError(f"TensorFlow takes no {name}={os.environ[name]!r}: {one_line(said, 300)}")
+
+
+def code() -> str:
+    """sha256 in hex of the code of this library: which version of it this is."""
+    root, digest = Path(__file__).parents[1], hashlib.sha256()
+    packages = ("trainer", "thaw", "launch")
+    for path in sorted(p for part in packages for p in (root / part).rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
