@@ -1,4 +1,4 @@
-"""Mixtures: shares of corpora, each gone through once before again, by seed and step alone."""
+"""Mixtures: shares of corpora, in batches of like lengths, by seed and step alone."""
 
 import collections
 
@@ -7,6 +7,7 @@ import pytest
 
 from tests.data.test_corpora import opened, write
 from trainer.data import mixture
+from trainer.data.plan import TrainPlan
 from trainer.errors import UserError
 
 SIZES, WEIGHTS = (7, 300, 4000), (1.0, 2.0, 0.5)
@@ -18,27 +19,37 @@ def made(size=48, seed=3, weights=WEIGHTS):
     return mixture.MixedPlan(LENGTHS, OF, weights, size, (8, 16, 32), seed)
 
 
-def places(plan, count, size):
-    return np.concatenate([plan.batch(step)[0] for step in range(-(-count // size))])[:count]
+def places(plan, steps):
+    return np.concatenate([plan.batch(step)[0] for step in steps])
 
 
 def test_each_corpus_has_its_share_and_is_gone_through_before_it_repeats():
-    count = 2 * mixture.BLOCK
-    rows = places(made(), count, 48)
-    for i, (size, weight) in enumerate(zip(SIZES, WEIGHTS, strict=True)):
-        own = rows[OF[rows] == i]
-        assert abs(len(own) - count * weight / sum(WEIGHTS)) <= 2
-        passes = [own[at : at + size] for at in range(0, len(own), size)]
-        for each in passes:
-            assert len(set(each)) == len(each)
-        if len(passes) > 2:
-            assert passes[0].tolist() != passes[1].tolist()
-    assert len(set(collections.Counter(OF[rows[:48]]).values())) > 1
+    plan, batches = made(), mixture.BLOCK // 48
+    for blocks in range(1, 6):  # the third corpus begins its second pass within the third block
+        rows = places(plan, range(blocks * batches))
+        for i, weight in enumerate(WEIGHTS):
+            own = rows[OF[rows] == i]
+            assert abs(len(own) - len(rows) * weight / sum(WEIGHTS)) <= blocks
+            times = [*collections.Counter(own.tolist()).values()]
+            assert max(times) <= min(times) + 1
+            assert len(times) == (OF == i).sum() or max(times) == 1
+    first, second = (places(plan, range(at, at + batches)) for at in (0, batches))
+    assert first.tolist() != second.tolist()
+    assert len(set(OF[plan.batch(0)[0]])) > 1
+
+
+def test_batches_are_of_like_lengths():
+    plan = made()
+    lengths = [plan.batch(step)[1] for step in range(mixture.BLOCK // 48)]
+    assert lengths != sorted(lengths)
+    assert set(lengths) == {8, 16, 32}
+    alone = TrainPlan(LENGTHS[OF == 2], 48, (8, 16, 32), 3)
+    assert plan.padding == pytest.approx(alone.padding, abs=0.02)
 
 
 def test_a_batch_is_a_function_of_seed_and_step():
     one, other = made(), made()
-    steps = [*range(20), 415, 416, 417, 5000]  # some over the end of a block
+    steps = [*range(20), 207, 208, 209, 5000]  # some of other blocks
     expected = [one.batch(step) for step in steps]
     for step, (rows, length) in reversed(list(zip(steps, expected, strict=True))):
         again, its_length = other.batch(step)
@@ -46,24 +57,23 @@ def test_a_batch_is_a_function_of_seed_and_step():
         assert length == its_length >= LENGTHS[rows].max()
         assert length - LENGTHS[rows].max() < 16
     assert made(seed=4).batch(0)[0].tolist() != expected[0][0].tolist()
-    # A place has the row that it has in batches of any size.
-    assert places(made(96), 30_000, 96).tolist() == places(one, 30_000, 48).tolist()
     assert one.steps_per_epoch == -(-sum(SIZES) // 48)
-    assert 0 < one.padding < 0.6
 
 
 def test_a_batch_may_be_larger_than_a_block():
-    rows, _ = made(25_000).batch(1)
-    assert rows.tolist() == places(made(), 50_000, 48)[25_000:].tolist()
+    plan = made(25_000)
+    rows = [plan.batch(step)[0] for step in range(2)]
+    assert [len(each) for each in rows] == [25_000] * 2
+    assert sorted(rows[0]) != sorted(rows[1])
 
 
 def test_what_it_says():
     said = made().about(["a", "b", "c"])
-    assert said[0] == "a: 7 rows, 28.57% of the batches, 176.32 times an epoch"
+    assert said[0] == "a: 7 rows, 28.58% of the batches, 176.35 times an epoch"
 
 
 def test_what_cannot_be_mixed():
-    with pytest.raises(UserError, match=r"0\.0001 is less than 1 in 10,000 of all"):
+    with pytest.raises(UserError, match=r"0\.0001 is less than 1 in 9,984 of all"):
         made(weights=(1.0, 2.0, 1e-4))
     with pytest.raises(UserError, match=r"corpus 4 of config\.data\.mixture has no example"):
         made(weights=(1.0, 2.0, 3.0, 4.0))

@@ -221,8 +221,9 @@ def test_a_mask_token_says_where_words_are_predicted():
     at_masks.kernel.assign(whole.kernel)
     found = at_masks(vectors, inputs).numpy()
     assert found.shape == (2, 2, 9)
-    np.testing.assert_array_equal(found[0], expected[0, 1:3])
-    np.testing.assert_array_equal(found[1, 0], expected[1, 0])
+    close = {"rtol": 1e-5, "atol": 1e-7}  # a product's last bit depends on its number of rows
+    np.testing.assert_allclose(found[0], expected[0, 1:3], **close)
+    np.testing.assert_allclose(found[1, 0], expected[1, 0], **close)
     named = at_masks(vectors, {**inputs, POSITIONS: tf.constant([[3], [2]])}).numpy()
-    np.testing.assert_array_equal(named[:, 0], expected[[0, 1], [3, 2]])
+    np.testing.assert_allclose(named[:, 0], expected[[0, 1], [3, 2]], **close)
     assert places_of(tf.constant([[False, False], [False, False]])).shape == (2, 1)

@@ -181,6 +181,7 @@ def test_draws_go_by_the_number_of_a_text_in_batches_of_any_size(monkeypatch, on
     assert "".join(writer.stream("a", 3)) == whole[3].text
 
 
+@pytest.mark.long
 def test_several_texts_of_each_are_given_the_best_first(one):
     how = {"max_new_tokens": 12, "beams": 3}
     alone = of(byte_toy(), one, 40, **how).continue_texts(TEXTS[:3])

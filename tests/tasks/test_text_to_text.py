@@ -161,6 +161,7 @@ def test_rows_of_one_source_are_its_references():
     assert (found["bleu"], found["examples"]) == (pytest.approx(100), 2)
 
 
+@pytest.mark.long
 def test_one_text_is_written_for_all_rows_of_a_source():
     made = task(several_references=True, beams=2, target_length=9)
     rows = [("a", "b"), ("b", "a"), ("a", "c"), ("b", "b"), ("c", "d")]

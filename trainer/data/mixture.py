@@ -14,7 +14,7 @@ from trainer.errors import UserError
 if TYPE_CHECKING:
     from trainer.data.sources import Records
 
-BLOCK = 10_000  # places in batches, in which each corpus has its share to a row
+BLOCK = 10_000  # places of batches, about, in which each corpus has its share to a row
 _ROWS = 10**12  # of a corpus at most: the ids of the next one begin there
 
 
@@ -63,12 +63,12 @@ def corpora(ids: np.ndarray) -> np.ndarray:
 
 
 class MixedPlan(Plan):
-    """The batches of a run on several corpora: each place of each takes its row by the weights.
+    """The batches of a run on several corpora, each of which has its share by the weights.
 
-    In the places of all batches, one after the other, the corpora take turns at random, so that
-    among any BLOCK of them, counted from the first, each has its share. A corpus is gone through
-    once, in a random order, before it is gone through again, in another. Which row stands in a
-    place is a function of the seed and the number of that place.
+    Batches are planned in blocks of some BLOCK places. In each block every corpus has its share,
+    to a row; the rows stand in batches of like lengths, and the batches in a random order. A
+    corpus is gone through once, in a random order, before a block takes a row of it again. A block
+    is a function of the seed and of its number.
 
     An epoch has as many rows as all corpora together.
     """
@@ -97,50 +97,51 @@ class MixedPlan(Plan):
         """
         self.buckets, self._padded = buckets, Padded(lengths, buckets)
         self._seed, self._size = seed, global_batch_size
+        self._batches = max(BLOCK // global_batch_size, 1)  # of a block
+        self._places = self._batches * global_batch_size
         self._rows = [np.flatnonzero(of == i) for i in range(len(weights))]
-        self._quotas = _quotas(weights)
+        self._quotas = _quotas(weights, self._places)
         for i, rows in enumerate(self._rows):
             if not len(rows):
                 raise UserError(f"corpus {i + 1} of config.data.mixture has no example")
             if not self._quotas[i]:
                 raise UserError(
-                    f"config.data.weights: {weights[i]:g} is less than 1 in {BLOCK:,} of all"
+                    f"config.data.weights: {weights[i]:g} is less than 1 in {self._places:,} of all"
                 )
         self._block = Kept(self._make_block, 2)
         self._order = Kept(self._make_order, len(weights) + 2)
         self.steps_per_epoch = -(-len(lengths) // global_batch_size)
-        steps = [self.batch(step) for step in range(min(self.steps_per_epoch, 1000))]
+        # Whole blocks, whose batches are of every length.
+        blocks = min(-(-self.steps_per_epoch // self._batches), 10)
+        steps = [self.batch(step) for step in range(blocks * self._batches)]
         slots = sum(len(rows) * int(np.sum(length)) for rows, length in steps)
         real = sum(int(lengths[rows].sum(dtype=np.int64)) for rows, _ in steps)
         self.padding = 1.0 - real / slots
 
     def batch(self, step: int) -> tuple[np.ndarray, Length]:
-        first, end = step * self._size, (step + 1) * self._size
-        numbers = range(first // BLOCK, (end - 1) // BLOCK + 1)
-        rows = np.concatenate([self._block(number) for number in numbers])
-        start = first - numbers[0] * BLOCK
-        rows = rows[start : start + self._size]
+        block, at = divmod(step, self._batches)
+        rows = self._block(block)[at]
         return rows, length_of(self._padded.of_batches(rows[None])[0])
 
     def about(self, names: Sequence[str]) -> list[str]:
         """A line on each corpus; `names` are theirs."""
-        places = self.steps_per_epoch * self._size / BLOCK
+        blocks = self.steps_per_epoch / self._batches
         return [
-            f"{name}: {len(rows):,} rows, {quota / BLOCK:.2%} of the batches,"
-            f" {quota * places / len(rows):.2f} times an epoch"
+            f"{name}: {len(rows):,} rows, {quota / self._places:.2%} of the batches,"
+            f" {quota * blocks / len(rows):.2f} times an epoch"
             for name, rows, quota in zip(names, self._rows, self._quotas, strict=True)
         ]
 
     def _make_block(self, block: int) -> np.ndarray:
-        """The rows in the places of a block, int64 [BLOCK]."""
-        turns = np.repeat(np.arange(len(self._quotas)), self._quotas)
-        turns = turns[drawn(BLOCK, self._seed, block)]
-        found = np.empty(BLOCK, np.int64)
+        """The rows in the batches of a block, int64 [batches, global_batch_size]."""
+        taken = []
         for i, (rows, quota) in enumerate(zip(self._rows, self._quotas, strict=True)):
             passes, at = np.divmod(block * quota + np.arange(quota), len(rows))
-            taken = [rows[self._order((i, n))[at[passes == n]]] for n in np.unique(passes).tolist()]
-            found[turns == i] = np.concatenate(taken)
-        return found
+            for n in np.unique(passes).tolist():
+                taken.append(rows[self._order((i, n))[at[passes == n]]])
+        found = np.concatenate(taken)[drawn(self._places, self._seed, block)]
+        batches = self._padded.by_bucket(found).reshape(self._batches, self._size)
+        return batches[drawn(self._batches, self._seed, block, len(self._rows) + 1)]
 
     def _make_order(self, key: tuple[int, int]) -> np.ndarray:
         """The order of the rows of corpus key[0] when it is gone through the key[1]-th time."""
@@ -160,10 +161,10 @@ def rates(counts: Sequence[int], limit: int, temperature: float) -> list[float]:
     return [min(n, limit or n) ** (1 / temperature) for n in counts]
 
 
-def _quotas(weights: Sequence[float]) -> list[int]:
-    """How many of BLOCK places each corpus has: those that are rounded down most have one more."""
-    exact = np.array(weights) / sum(weights) * BLOCK
+def _quotas(weights: Sequence[float], places: int) -> list[int]:
+    """How many of the places each corpus has: those that are rounded down most have one more."""
+    exact = np.array(weights) / sum(weights) * places
     whole = np.floor(exact).astype(np.int64)
-    more = np.argsort(whole - exact, kind="stable")[: BLOCK - int(whole.sum())]
+    more = np.argsort(whole - exact, kind="stable")[: places - int(whole.sum())]
     whole[more] += 1
     return whole.tolist()
