@@ -32,7 +32,7 @@ def test_each_corpus_has_its_share_and_is_gone_through_before_it_repeats():
             assert abs(len(own) - len(rows) * weight / sum(WEIGHTS)) <= blocks
             times = [*collections.Counter(own.tolist()).values()]
             assert max(times) <= min(times) + 1
-            assert len(times) == (OF == i).sum() or max(times) == 1
+            assert len(times) == SIZES[i] or max(times) == 1
     first, second = (places(plan, range(at, at + batches)) for at in (0, batches))
     assert first.tolist() != second.tolist()
     assert len(set(OF[plan.batch(0)[0]])) > 1

@@ -27,9 +27,9 @@ class Toy:
     def prefill(self, ids_RT, mask_RT, room):
         kept = tf.cast(mask_RT, tf.float64)[:, :, None]
         counts = tf.reduce_sum(tf.one_hot(ids_RT, self.vocabulary, dtype=tf.float64) * kept, 1)
-        return self._of(ids_RT[:, -1], tf.reduce_sum(mask_RT, 1) - 1, counts), counts
+        return self._of(ids_RT[:, -1], tf.reduce_sum(mask_RT, 1) - 1, counts), (), counts
 
-    def step(self, tokens_R, positions_R, cache):
+    def step(self, tokens_R, positions_R, memory, cache):
         counts = cache + tf.one_hot(tokens_R, self.vocabulary, dtype=tf.float64)
         return self._of(tokens_R, positions_R, counts), counts
 
@@ -49,9 +49,9 @@ class Script:
 
     def prefill(self, ids_RT, mask_RT, room):
         at_R = tf.zeros([tf.shape(ids_RT)[0]], tf.int32)
-        return self._of(at_R), at_R + 1
+        return self._of(at_R), (), at_R + 1
 
-    def step(self, tokens_R, positions_R, cache):
+    def step(self, tokens_R, positions_R, memory, cache):
         return self._of(cache), cache + 1
 
     def _of(self, at_R):

@@ -38,9 +38,9 @@ class Whole:
         self.network, self.start = network, tf.constant([text])
 
     def prefill(self, ids_RT, mask_RT, room):
-        return self._of(self.start), self.start
+        return self._of(self.start), (), self.start
 
-    def step(self, tokens_R, positions_R, cache):
+    def step(self, tokens_R, positions_R, memory, cache):
         ids = tf.concat([cache, tokens_R[:, None]], 1)
         return self._of(ids), ids
 
@@ -90,6 +90,6 @@ def uncached(network, text, writing, row):
     state = steps.begin(*padded_left([text], len(text)), row, draw_key(3))
     while not state.done_B[0] and state.count < writing.max_new_tokens:
         last = state.tokens_RN[:, state.count - 1]
-        logits, cache = steps.model.step(last, None, state.cache)
+        logits, cache = steps.model.step(last, None, state.memory, state.cache)
         state = steps._extended(state._replace(cache=cache), logits)
     return steps.written(state)

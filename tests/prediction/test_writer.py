@@ -125,9 +125,9 @@ class Chain(Script):
         super().__init__([following.get(token, END) for token in range(END + 1)], END + 1)
 
     def prefill(self, ids_RT, mask_RT, room):
-        return self._of(ids_RT[:, -1]), ids_RT[:, -1]
+        return self._of(ids_RT[:, -1]), (), ids_RT[:, -1]
 
-    def step(self, tokens_R, positions_R, cache):
+    def step(self, tokens_R, positions_R, memory, cache):
         return self._of(tokens_R), tokens_R
 
 

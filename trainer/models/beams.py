@@ -34,11 +34,11 @@ class Beams(NamedTuple):
 def begin(state, logits_BV, writing: Writing):
     """A state of B rows as one of B x K, and its logits; the first beam alone is there so far."""
     dtype, beams = logits_BV.dtype, writing.beams
+    names = ("tokens_RN", "log_probs_RN", "lengths_R", "seen_RV", "memory", "cache")
     repeated = tf.nest.map_structure(
         lambda x: tf.repeat(x, beams, axis=0) if x.shape.rank else x,
-        (state.tokens_RN, state.log_probs_RN, state.lengths_R, state.seen_RV, state.cache),
+        {name: getattr(state, name) for name in names},
     )
-    tokens_RN, log_probs_RN, lengths_R, seen_RV, cache = repeated
     first_K = tf.constant([0.0] + [-float("inf")] * (beams - 1), dtype)
     rows = tf.shape(logits_BV)[0]
     none_S = tf.constant([-float("inf")] * writing.n_best, dtype)
@@ -49,14 +49,7 @@ def begin(state, logits_BV, writing: Writing):
         log_probs_BSN=tf.repeat(state.log_probs_RN[:, None], writing.n_best, axis=1),
         lengths_BS=tf.zeros([rows, writing.n_best], tf.int32),
     )
-    state = state._replace(
-        tokens_RN=tokens_RN,
-        log_probs_RN=log_probs_RN,
-        lengths_R=lengths_R,
-        seen_RV=seen_RV,
-        cache=cache,
-        beams=made,
-    )
+    state = state._replace(**repeated, beams=made)
     return state, tf.repeat(logits_BV, beams, axis=0)
 
 

@@ -89,15 +89,17 @@ class CachedDecoder:
         memory_RTD = model.encoder(ids_RT, mask_RT, positions_BT=positions_RT)
         empty = model.decoder.new_cache(rows, room)
         memory = model.decoder.remember(memory_RTD), mask_RT
-        return self._extended(tf.fill([rows], self._start), (empty, memory, tf.constant(0)))
+        start_R, cache = tf.fill([rows], self._start), (empty, tf.constant(0))
+        logits_RV, cache = self._extended(start_R, memory, cache)
+        return logits_RV, memory, cache
 
-    def step(self, tokens_R, positions_R, cache):
+    def step(self, tokens_R, positions_R, memory, cache):
         """See `LanguageModel.step`."""
-        return self._extended(tokens_R, cache)
+        return self._extended(tokens_R, memory, cache)
 
-    def _extended(self, tokens_R, cache: tuple[tuple[Cache, ...], Any, tf.Tensor]):
+    def _extended(self, tokens_R, memory, cache: tuple[tuple[Cache, ...], tf.Tensor]):
         """Logits of the token after these, and the cache with them."""
-        keys_and_values, (memory, mask_RS), at = cache
+        (memory, mask_RS), (keys_and_values, at) = memory, cache
         ids_R1, model = tokens_R[:, None], self.model
         x_R1D, keys_and_values = model.decoder(
             ids_R1,
@@ -111,4 +113,4 @@ class CachedDecoder:
         )
         inputs = {IDS: ids_R1, MASK: tf.ones_like(ids_R1)}
         logits_R1V = model.head(x_R1D, inputs, training=False, **model.shared)
-        return logits_R1V[:, 0], (keys_and_values, (memory, mask_RS), at + 1)
+        return logits_R1V[:, 0], (keys_and_values, at + 1)

@@ -23,8 +23,9 @@ NO_END = -1  # the id of the end token where there is none
 class LanguageModel(Protocol):
     """Gives the logits of the next token.
 
-    A cache is a nest of tensors; each that has axes has a row of the batch for each entry of the
-    first.
+    A memory and a cache are nests of tensors, () where there is nothing; each tensor that has axes
+    has a row of the batch for each entry of the first. A memory is fixed by the prompt, so it is
+    that of all beams of a row; a cache grows with what is written.
 
     Attributes:
       continues: its new tokens stand behind a prompt; else they are a text of their own.
@@ -32,7 +33,7 @@ class LanguageModel(Protocol):
 
     continues: bool
 
-    def prefill(self, ids_RT, mask_RT, room) -> tuple[tf.Tensor, Any]:
+    def prefill(self, ids_RT, mask_RT, room) -> tuple[tf.Tensor, Any, Any]:
         """Reads prompts.
 
         Args:
@@ -41,10 +42,10 @@ class LanguageModel(Protocol):
           room: int32, number of tokens that the cache must have room for besides.
 
         Returns:
-          Logits [R, V] of the first new token, and the cache.
+          Logits [R, V] of the first new token, the memory, and the cache.
         """
 
-    def step(self, tokens_R, positions_R, cache) -> tuple[tf.Tensor, Any]:
+    def step(self, tokens_R, positions_R, memory, cache) -> tuple[tf.Tensor, Any]:
         """Reads the next token of each row, int32: its logits [R, V], and the cache with it."""
 
 
@@ -61,7 +62,7 @@ class State(NamedTuple):
       rows_B: int64, the number of each text among all texts.
       key: of `trainer.models.random.draw_key`.
       seen_RV: bool, tokens that stand in the text; () where nothing asks for it.
-      cache: the model's.
+      memory, cache: the model's.
       beams: hypotheses of beam search; () without.
     """
 
@@ -74,6 +75,7 @@ class State(NamedTuple):
     rows_B: Any
     key: Any
     seen_RV: Any
+    memory: Any
     cache: Any
     beams: Any = ()
 
@@ -114,7 +116,7 @@ class Generation:
           rows_B, key: see `State`; the key is not used without sampling.
         """
         writing = self.writing
-        logits_RV, cache = self.model.prefill(ids_BT, mask_BT, writing.max_new_tokens)
+        logits_RV, memory, cache = self.model.prefill(ids_BT, mask_BT, writing.max_new_tokens)
         logits_RV = _wide(logits_RV)
         seen_RV: Any = ()
         if writing.repetition_penalty != 1:
@@ -131,6 +133,7 @@ class Generation:
             rows_B=rows_B,
             key=key,
             seen_RV=seen_RV,
+            memory=memory,
             cache=cache,
         )
         if writing.beams > 1:
@@ -152,7 +155,7 @@ class Generation:
         def body(state: State) -> tuple[State]:
             tokens_R = tf.gather(state.tokens_RN, state.count - 1, axis=1)
             positions_R = state.lengths_R + state.count - 1
-            logits_RV, cache = self.model.step(tokens_R, positions_R, state.cache)
+            logits_RV, cache = self.model.step(tokens_R, positions_R, state.memory, state.cache)
             new = self._extended(state._replace(cache=cache), _wide(logits_RV))
             return (
                 tf.nest.map_structure(lambda x, old: tf.ensure_shape(x, old.shape), new, state),
