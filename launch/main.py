@@ -120,6 +120,8 @@ def run(main: Callable[..., int | None], usage: str, texts: bool = False) -> Non
                 return (main(arguments[1:]) if texts else main()) or 0
         except UserError as error:
             return fail(str(error))
+        finally:  # Python's end gives signals their default action, and Slurm may send two of them
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     app.run(guarded, flags_parser=_parse)
 

@@ -48,6 +48,7 @@ def main(arguments: list[str]) -> int:
                 if first is None or (first == LOST and status not in (LOST, INTERRUPTED)):
                     first = status
     status = status_of(process.wait())
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # see launch.main.run
     return (first or status) if status else 0
 
 
