@@ -86,7 +86,7 @@ def test_a_worker_killed_20_times(tmp_path, smoke, capsys):
     assert places == {"saving", "evaluating", "between"}
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_stopped_worker_is_named_in_bounded_time(tmp_path, smoke, victim):
     with Group(tmp_path, 2) as group:
         workers = group.start_all(*smoke, f"--workdir={tmp_path / 'run'}")

@@ -14,6 +14,7 @@ from task_runs import Job, job, metrics, ok, refused
 from test_kills import killed_at
 
 pytestmark = pytest.mark.end_to_end
+OTHERS = ("regression", "labels", "two_losses")
 
 
 @pytest.fixture(scope="module")
@@ -254,11 +255,7 @@ def test_a_cut_tagger_goes_on_as_the_uncut(launch, tagging, tagged, tmp_path):
 @pytest.mark.promises
 @pytest.mark.parametrize(
     "name",
-    [
-        "tagging",
-        "regression",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in ("labels", "two_losses")),
-    ],
+    ["tagging", *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS)],
 )
 def test_a_run_killed_in_four_places_ends_as_the_undisturbed(request, name, tmp_path):
     flags = (
@@ -276,7 +273,10 @@ def test_a_run_killed_in_four_places_ends_as_the_undisturbed(request, name, tmp_
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("name", ["tagging", "regression", "labels", "two_losses"])
+@pytest.mark.parametrize(
+    "name",
+    ["tagging", "two_losses", *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS[:2])],
+)
 def test_two_workers_train_the_run_of_one(request, name, tmp_path):
     """Sentences of unequal numbers of words on each; the last batch is not full."""
     trained, flags = request.getfixturevalue(name), ("--config.log_every_steps=1",)

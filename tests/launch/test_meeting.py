@@ -166,7 +166,7 @@ def test_an_index_taken_twice(few, tmp_path):
     assert "another process is worker 1" in ended.stderr
 
 
-@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("index", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_port_in_use(few, tmp_path, index):
     with Group(tmp_path / "said", 2) as group:
         host, port = group.addresses[index].split(":")
@@ -221,7 +221,7 @@ def started(few, folder, secret: str, strangers: int) -> tuple[float, str]:
     return seconds, ended[0].stderr
 
 
-@pytest.mark.parametrize("secret", [SECRET, ""])
+@pytest.mark.parametrize("secret", [SECRET, pytest.param("", marks=pytest.mark.slow)])
 def test_under_attack(few, tmp_path, secret):
     """100 foreign connections of 21 kinds: the run starts as soon, and ends bit for bit as one."""
     with concurrent.futures.ThreadPoolExecutor(2) as pool:  # at once: as slow, on a busy machine

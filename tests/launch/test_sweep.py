@@ -336,7 +336,7 @@ def test_paths_are_those_of_the_folder_that_one_is_in(tmp_path, cache):
     assert "config.phases[1].warmup_steps" in (tmp_path / "out/trial-000.failed.txt").read_text()
 
 
-@pytest.mark.cluster
+@pytest.mark.slow
 @pytest.mark.end_to_end
 def test_killed_and_started_again_trains_each_trial_once(tmp_path, cache):
     few = ["--config.phases[0].steps=11", "--config.phases[1].steps=300", cache]

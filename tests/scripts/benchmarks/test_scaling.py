@@ -37,7 +37,7 @@ def test_the_median_of_the_rounds_decides(capsys, two, status, said):
     assert lines[-1].startswith(f"{said}: ")
 
 
-@pytest.mark.cluster
+@pytest.mark.slow
 def test_two_real_workers(tmp_path, capsys):
     output = tmp_path / "scaling.json"
     status = scaling.measure(TINY, 2, 2, "float32", 0, GPUS, 100.0, output)
