@@ -17,7 +17,7 @@ import tokenizers
 from tokenizers import Tokenizer
 
 from trainer import config, hub
-from trainer.batch import INPUTS
+from trainer.batch import INPUTS, TYPES
 from trainer.data import probe, store
 from trainer.data.encode import in_words, is_native
 from trainer.data.progress import Progress
@@ -181,7 +181,7 @@ def _input_names(backend: Tokenizer, folder: Folder) -> list[str]:
     """Names of the model's inputs: token types where the template numbers the texts of a pair."""
     ones = 1 in backend.encode("a", "a").type_ids and backend.num_special_tokens_to_add(True) > 0
     types = ones and folder.family_name != "DistilBertTokenizer"
-    return [name for name in INPUTS if types or name != "token_type_ids"]
+    return [name for name in INPUTS if types or name != TYPES]
 
 
 def _notes(tokenizer: Subwords, folder: Folder) -> list[str]:
