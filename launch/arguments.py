@@ -78,6 +78,7 @@ def parse(arguments: Sequence[str]) -> list[str]:
       SystemExit: of --help, with status 0.
     """
     given, arguments = arguments, with_flag_files(arguments)
+    arguments = ["--help" if each == "-h" else each for each in arguments]
     for argument in arguments[1:]:
         _check_text(argument)
     if "config" in flags.FLAGS:

@@ -23,6 +23,7 @@ from launch.arguments import CPU_DEVICES
 from launch.cluster_common import HERE
 from thaw import training
 from thaw.environment import without_cpp
+from trainer.data.sources import look
 from trainer.errors import Interrupted, UserError, in_one_line
 from trainer.runtime.workers import LOST, SILENCE_SECONDS, Lost, Workers
 
@@ -119,7 +120,8 @@ def _train(workers: Workers, secret: str, signals: program.Signals, lock_seconds
         config.runtime.cpu_devices = _CPU_DEVICES.value
     with without_cpp():  # a metric of the user's own may import TensorFlow
         sent.check_values(config)
-    # Imported here: --help and wrong flags or settings need not wait for TensorFlow.
+        look(config.data, config.task)
+    # Imported here: --help, wrong flags, settings or files need not wait for TensorFlow.
     program.import_tensorflow()
     from launch import hints
     from trainer.loop import NotFinite

@@ -346,13 +346,13 @@ def test_an_earlier_run_that_is_not_there(launch, few):
 
 def test_a_workdir_that_is_a_file(launch, few):
     few.workdir.write_text("mine")
-    assert f"--workdir={few.workdir} is not writable" in refused(launch, few)
+    assert f"--workdir={few.workdir}: {few.workdir} is a file" in refused(launch, few)
     assert few.workdir.read_text() == "mine"
 
 
 def test_a_workdir_below_a_file(launch, few):
     few.workdir = few.train / "run"
-    assert f"--workdir={few.workdir} is not writable" in refused(launch, few)
+    assert f"--workdir={few.workdir}: {few.train} is a file" in refused(launch, few)
 
 
 def test_a_workdir_with_other_files(launch, few):

@@ -17,6 +17,7 @@ def test_help_of_train():
         assert f"\n  {flag}: " in ended.stdout
     assert "python -m launch.train --config=configs/quickstart.py" in ended.stdout
     assert len(ended.stdout.splitlines()) < 40
+    assert run("-h").stdout == ended.stdout
 
 
 def test_help_of_evaluate():

@@ -56,6 +56,7 @@ TRAIN = [
     ((*QUICK, "--wrokdir=a"), "is it --workdir?"),
     ((*QUICK, "--cpu_devices=0"), "; --help lists the flags"),
     ((*QUICK, "stray"), "unknown argument 'stray': flags begin with --"),
+    ((*FILES, "--config.data.train=REDME.csv"), "no such file or folder: is it 'README.md'?"),
     (("--config=configs/files.py:tags", "--workdir=no"), "is none of classification, labels,"),
 ]
 OTHERS = [

@@ -92,8 +92,8 @@ def test_other_data_is_refused(begun):
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
     assert "is not empty and holds no run" in _refused(Workdir(tmp_path))
-    assert "is not writable" in _refused(Workdir(tmp_path / "thesis.tex"))
-    assert "is not writable" in _refused(Workdir(tmp_path / "thesis.tex" / "run"))
+    assert "thesis.tex is a file: choose" in _refused(Workdir(tmp_path / "thesis.tex"))
+    assert "thesis.tex is a file: choose" in _refused(Workdir(tmp_path / "thesis.tex" / "run"))
 
 
 @contextlib.contextmanager

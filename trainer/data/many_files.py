@@ -1,5 +1,6 @@
 """Files that settings name: one, those of a folder, or those that match a pattern."""
 
+import difflib
 import functools
 import glob
 import hashlib
@@ -104,7 +105,8 @@ def _opened(
         if not isinstance(found, Path) or found.is_dir() or not share[0] < share[1] <= 100:
             raise UserError(f"{said} must be a part of one file, such as 'all.txt[:90%]'")
     if isinstance(found, Path) and not os.path.lexists(found):
-        raise UserError(_missing(field, said, found, where))
+        beside = [path.name for path in found.parent.glob("*")]
+        raise UserError(_missing(field, said, found, where, beside))
     if isinstance(found, Path) and not found.is_dir():
         return FileRecords(field, found, columns, data, share)
     paths = _below(found, said) if isinstance(found, Path) else found
@@ -154,10 +156,11 @@ def _parallel(
     return ParallelFiles(paths, columns, share)
 
 
-def _missing(field: str, said: str, path: Path, where: str) -> str:
-    """A line on a name of which there is no file."""
+def _missing(field: str, said: str, path: Path, where: str, beside: Sequence[str] = ()) -> str:
+    """A line on a name of which there is no file; `beside` are names that may be meant."""
     at = f" at {path}" if str(path) != where else ""
-    mends = ["correct the name"]
+    near = difflib.get_close_matches(path.name, beside, 1)
+    mends = [f"is it {shown(near[0], 100)}? Correct the name" if near else "correct the name"]
     if not Path(where).is_absolute():
         mends.append("say where it lies as config.data.data_dir (--data_dir after training)")
     if not field.endswith("train"):

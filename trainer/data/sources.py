@@ -12,6 +12,7 @@ import importlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 from trainer import config
@@ -163,10 +164,44 @@ def open_source(data: config.Data, task: Task, facts: Mapping[str, Any] | None =
       UserError: data that is missing, cannot be read, has not the features or columns named, or
         whose validation split is the one that is reported.
     """
+    task, records, known = _opened(data, task)
+    _check_apart(data, records)
+    if data.exclude:
+        later = []
+        for where, name in config.excluded(data):
+            column = Column("text", name, TEXT, "config.data.exclude")
+            of_later = _kind(data).open_records(data, [column], {"exclude": where})
+            later.append(of_later[0]["exclude"])
+        records["train"] = Without(records["train"], later, task)
+    if facts is None:
+        with blamed_on(class_path(task), "config.task"):
+            facts = task.learn(records["train"].rows(), records["train"].title, known)
+    return Source(data, task, records, facts)
+
+
+def look(data: config.Data, task: Task) -> None:
+    """Opens the files that the settings name, and reads a row of each; nothing of TFDS.
+
+    Raises:
+      UserError: one is missing, cannot be read, or has not the columns named.
+    """
+    if data.source == "files":
+        _opened(data, task)
+
+
+def _kind(data: config.Data) -> ModuleType:
+    """The module that opens the data."""
     # Imported here: both need this module, and TFDS takes seconds that files need not wait for.
-    kind = importlib.import_module(
+    return importlib.import_module(
         "trainer.data.many_files" if data.source == "files" else "trainer.data.tfds_records"
     )
+
+
+def _opened(
+    data: config.Data, task: Task
+) -> tuple[Task, dict[str, Records], dict[str, Sequence[str]]]:
+    """The task with the columns that were found, the records, and the names of labels known."""
+    kind = _kind(data)
     records: dict[str, Records]
     known: dict[str, Sequence[str]]
     wanted = unnamed(task)
@@ -183,17 +218,7 @@ def open_source(data: config.Data, task: Task, facts: Mapping[str, Any] | None =
         names = {column.key: column.name for column in records["train"].columns}
         task = dataclasses.replace(task, **{column.key: names[column.key] for column in wanted})
         check_columns(task)
-    _check_apart(data, records)
-    if data.exclude:
-        later = []
-        for where, name in config.excluded(data):
-            column = Column("text", name, TEXT, "config.data.exclude")
-            later.append(kind.open_records(data, [column], {"exclude": where})[0]["exclude"])
-        records["train"] = Without(records["train"], later, task)
-    if facts is None:
-        with blamed_on(class_path(task), "config.task"):
-            facts = task.learn(records["train"].rows(), records["train"].title, known)
-    return Source(data, task, records, facts)
+    return task, records, known
 
 
 def _check_apart(data: config.Data, records: dict[str, Records]) -> None:

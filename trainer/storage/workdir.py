@@ -72,6 +72,8 @@ class Workdir:
         """
         places = (self.path, *self.path.absolute().parents)
         existing = next(p for p in places if os.path.lexists(p))  # a link to nowhere is in the way
+        if existing.is_file():
+            raise UserError(f"--workdir={self.path}: {existing} is a file: choose another folder")
         if not existing.is_dir() or not os.access(existing, os.R_OK | os.W_OK | os.X_OK):
             raise UserError(f"--workdir={self.path} is not writable: choose another folder")
         if not self.started:
