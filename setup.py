@@ -24,6 +24,7 @@ REQUIRES = [
     "safetensors",
     "scikit-learn",
     "scipy",
+    "sentencepiece",
     "setuptools",  # tensorflow and tensorboard ask for it; a venv of Python 3.12+ comes without
     "tensorboard",
     "tensorflow==2.21.*",
@@ -52,7 +53,6 @@ EXTRAS = {
         "pytest-timeout",
         "pytest-xdist",
         "ruff",
-        "sentencepiece",
         "tensorflow-text==2.21.*",
         "types-PyYAML",
         "types-tqdm",

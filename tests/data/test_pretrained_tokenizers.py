@@ -5,12 +5,12 @@ The vocabularies are tiny and made here; the files are those of each family's re
 
 import io
 import json
-import sys
 import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import sentencepiece
 from tokenizers import BertWordPieceTokenizer, ByteLevelBPETokenizer, Tokenizer, models, trainers
 from transformers import (
     AlbertTokenizer,
@@ -269,7 +269,6 @@ def test_vocab_json_and_merges_alone(make, family, tmp_path):
 
 def spiece(folder: Path, **settings) -> Path:
     """A folder with spiece.model."""
-    sentencepiece = pytest.importorskip("sentencepiece")
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(LEARNED),
@@ -320,8 +319,6 @@ def test_a_sentencepiece_model_alone_cuts_as_sentencepiece_does(
     folder = make(tmp_path / "published")
     if named:
         write(folder, config={"model_type": model_type})
-    import sentencepiece
-
     own = sentencepiece.SentencePieceProcessor(str(folder / "spiece.model"))
     tokenizer = load_tokenizer(folder)
     tokenizer.save_pretrained(tmp_path / "kept")
@@ -333,13 +330,6 @@ def test_a_sentencepiece_model_alone_cuts_as_sentencepiece_does(
     texts += ['well-known (bad), "so-so" - for £5.00 a day.', "–a", "-", "a.b", "``quoted''"]
     for text, made in zip(texts, encoder.encode(texts), strict=True):
         assert made.ids.tolist() == before + own.encode(prepare(text)) + after, text
-
-
-def test_a_sentencepiece_model_without_sentencepiece(tmp_path, monkeypatch):
-    (tmp_path / "spiece.model").write_bytes(b"any")
-    monkeypatch.setitem(sys.modules, "sentencepiece", None)
-    with pytest.raises(UserError, match="`pip install sentencepiece` to read its spiece"):
-        load_tokenizer(tmp_path)
 
 
 def test_minilms_own_vocabulary(tmp_path):

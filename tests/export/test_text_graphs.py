@@ -1,18 +1,19 @@
 """Unigram pieces and texts of ids, made in a graph, are those of the tokenizer in training."""
 
 import gzip
-import sys
 
 import numpy as np
 import odd_texts
 import pytest
+import sentencepiece
 import tensorflow as tf
 from programs import ROOT
-from tokenizers import decoders
+from tokenizers import decoders, models
 
+from tests.data.test_pretrained_tokenizers import t5_spiece
 from trainer.config import Tokenizer
 from trainer.data.encode import TextEncoder
-from trainer.data.tokenizers import train_tokenizer
+from trainer.data.tokenizers import load_tokenizer, train_tokenizer
 from trainer.export import decoding, tokenizing, unigram
 from trainer.export.decoding import GraphDecoder
 from trainer.export.unigram import UnigramTokenizer
@@ -54,6 +55,27 @@ def test_odd_texts_have_the_same_pieces_in_the_graph(lowercase):
         assert len(found) <= lowercase, found  # U+2028 and its like beside lower case
 
 
+def test_the_pieces_of_t5_are_those_of_its_table(tmp_path):
+    pytest.importorskip("tensorflow_text")
+    t5 = load_tokenizer(t5_spiece(tmp_path / "t5"))
+    encoder, texts = TextEncoder(t5, 24, "head"), [*odd_texts.TEXTS, " a", "", " "]
+    (found,) = different(encoder, UnigramTokenizer(t5, encoder), texts)
+    assert "\x85" in found  # a blank to transformers, and not to SentencePiece
+
+
+@pytest.mark.parametrize("family", ["own", "t5"])
+def test_the_model_that_is_kept_is_sentencepieces(tmp_path, family):
+    tokenizer = trained("unigram") if family == "own" else load_tokenizer(t5_spiece(tmp_path / "t"))
+    tokenizer.save_pretrained(tmp_path / "kept")
+    kept = sentencepiece.SentencePieceProcessor(str(tmp_path / "kept" / "spiece.model"))
+    encoder = TextEncoder(load_tokenizer(tmp_path / "kept"), 10**6, "head")
+    texts = [text for text in [*odd_texts.TEXTS, " a", "", " "] if text != SPECIAL]
+    around = slice(1, -1) if family == "own" else slice(0, -1)
+    pairs = zip(texts, encoder.encode(texts), strict=True)
+    (found,) = (text for text, made in pairs if made.ids[around].tolist() != kept.encode(text))
+    assert ("\u200d" if family == "own" else "\x85") in found  # see docs/use/tokenizers.md
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not MULTI30K.is_dir(), reason="there is no Multi30k beside this checkout")
 def test_sentences_of_multi30k_have_the_same_pieces():
@@ -86,19 +108,18 @@ def test_texts_of_ids_are_those_of_the_tokenizer(kind):
     assert [text.decode() for text in found.numpy()] == [backend.decode(r[:n]) for r, n in rows]
 
 
-def test_what_the_graph_cannot_do_is_named(monkeypatch):
+def test_what_the_graph_cannot_do_is_named():
     plain, own, bpe = Classification(), trained("unigram"), trained("bpe")
     assert tokenizing.why_no_texts(plain, own) == ""
     said = tokenizing.why_no_texts(plain, bpe)
     assert "of the kind BPE" in said
     assert "config.tokenizer.kind='unigram'" in said
     assert "it answers words" in tokenizing.why_no_texts(Tagging(), own)
-    assert "the character NUL" in unigram.why_not(trained("unigram", ["a\0b c\0d"]))
+    other = trained("unigram")
+    other.backend_tokenizer.model = models.Unigram([("[UNK]", 0.0), ("a\0", -1.0)], unk_id=0)
+    assert "the character NUL" in unigram.why_not(other)
     other = trained("unigram")
     other.backend_tokenizer.normalizer = None
     assert "prepares texts otherwise" in unigram.why_not(other)
     other.backend_tokenizer.decoder = decoders.CTC()
     assert decoding.why_not(other) == "its tokenizer makes texts of tokens by CTC"
-    monkeypatch.setitem(sys.modules, "sentencepiece.sentencepiece_model_pb2", None)
-    with pytest.raises(unigram.UserError, match="pip install sentencepiece"):
-        UnigramTokenizer(own, TextEncoder(own, 16, "head"))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tokenizers import AddedToken, Tokenizer
-from tokenizers.models import WordLevel
+from tokenizers.models import Unigram, WordLevel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -102,6 +102,9 @@ class Subwords:
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Writes the two files of PreTrainedTokenizerFast.save_pretrained, byte for byte.
 
+        Of a Unigram tokenizer there is a third, spiece.model, where SentencePiece can do what it
+        does: see `trainer.data.spiece.rule_of`.
+
         Raises:
           OSError, or a plain Exception of the `tokenizers` library: they cannot be written.
         """
@@ -117,6 +120,12 @@ class Subwords:
         text = json.dumps(said, indent=2, sort_keys=True, ensure_ascii=False)
         (folder / "tokenizer_config.json").write_text(f"{text}\n", encoding="utf-8")
         self.backend_tokenizer.save(str(folder / "tokenizer.json"))
+        if isinstance(self.backend_tokenizer.model, Unigram):
+            from trainer.data import spiece
+
+            made = json.loads(self.backend_tokenizer.to_str())
+            if rule := spiece.rule_of(made):
+                (folder / "spiece.model").write_bytes(spiece.model_of(made, *rule))
 
     def for_transformers(self) -> "PreTrainedTokenizerFast":
         """Makes a tokenizer of transformers, with the same ids, around the same backend."""

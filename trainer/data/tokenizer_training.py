@@ -14,7 +14,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, pro
 
 from trainer import config
 from trainer.batch import IDS, MASK, TYPES
-from trainer.data import unigram
+from trainer.data import spiece
 from trainer.data.progress import Advance, Progress, quiet
 from trainer.data.subwords import Subwords
 from trainer.data.tokenizer_folder import MAX_TOKEN
@@ -123,15 +123,17 @@ def _byte_level_bpe(settings: config.Tokenizer, texts: Iterable[str]) -> tokeniz
 
 
 def _unigram(settings: config.Tokenizer, texts: Iterable[str]) -> tokenizers.Tokenizer:
-    """A unigram language model of pieces, as SentencePiece makes it (Kudo, 2018)."""
+    """A unigram language model of pieces, trained by the sentencepiece library (Kudo, 2018)."""
     steps = [normalizers.Nmt(), normalizers.NFKC()]
     if settings.lowercase:
         steps.append(normalizers.Lowercase())
-    normalizer = normalizers.Sequence([*steps, normalizers.Replace(Regex(" {2,}"), " ")])
+    blanks = [(" {2,}", " "), ("^ | $", "")]  # as SentencePiece does
+    steps += [normalizers.Replace(Regex(pattern), put) for pattern, put in blanks]
+    normalizer = normalizers.Sequence(steps)
     pre_tokenizer = pre_tokenizers.Metaspace()
     words = count_words(texts, normalizer, pre_tokenizer)
     alphabet = _alphabet(words, min(MAX_ALPHABET, (settings.vocab_size - len(SPECIAL)) // 2))
-    pieces = unigram.train(words, settings.vocab_size - len(SPECIAL), alphabet)
+    pieces = spiece.train(words, settings.vocab_size - len(SPECIAL), alphabet)
     special = [(token, 0.0) for token in SPECIAL]
     backend = tokenizers.Tokenizer(models.Unigram([*special, *pieces], unk_id=1))
     backend.normalizer, backend.pre_tokenizer = normalizer, pre_tokenizer

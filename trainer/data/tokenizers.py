@@ -6,7 +6,6 @@ classes read only folders without one. Each tokenizer becomes a `Subwords`, and 
 folder opens with transformers.AutoTokenizer with the same ids.
 """
 
-import importlib.util
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +34,7 @@ from trainer.data.tokenizer_training import train_tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-FORMAT = 2  # raise it when training changes
+FORMAT = 3  # raise it when training changes
 GAPS = 2**17  # ids without a token that are borne; an embedding has a row for each
 COMPARED = (  # texts that two tokenizers are compared by
     *("Film café", "It's a FILM,  number 3 (of 10): don't!", " The\tend \n", "日本 🙂 ½ ﬁne İ ﷺ"),
@@ -231,8 +230,6 @@ def _convert(folder: Folder) -> "PreTrainedTokenizerFast":
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     spiece = folder.there[0] == "spiece.model"
-    if spiece and not importlib.util.find_spec("sentencepiece"):
-        folder.refuse("`pip install sentencepiece` to read its spiece.model")
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             str(folder.path), trust_remote_code=False, **_options(folder)
