@@ -666,6 +666,12 @@ def idle(config: Experiment, workers: int = 1) -> dict[tuple[str, str], str]:
         ),
         ("model", DECIDED_BY_PRETRAINED, bool(model.pretrained), "model.pretrained"),
         ("model", ("head_width",), model.head == "native", "model.head='native'"),
+        (
+            "model",
+            ("head", "head_width"),
+            model.head != "native" and (config.task.own_head or config.task.kind == "tokens"),
+            "a task that has an output for each token, or a head of its own",
+        ),
         ("data", ("cut",), config.task.cuts_in_windows, "a task that cuts long rows in windows"),
         (
             "data",

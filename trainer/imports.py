@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from trainer.errors import UserError, in_one_line
+from trainer.errors import Interrupted, UserError, in_one_line
+from trainer.storage.fields import Invalid
 
 # The functions of this library that a config may name.
 OWN = (
@@ -80,7 +81,7 @@ def blamed_on(path: str, what: str) -> Iterator[None]:
     """Around a call of the function at `path`: what it raises is a UserError, if it is not ours."""
     try:
         yield
-    except UserError:
+    except (UserError, Interrupted, Invalid):  # ours, whoever raises them
         raise
     except Exception as error:
         if path.startswith("trainer."):

@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from trainer import config
-from trainer.data.columns import TEXT, Column
+from trainer.data.columns import LABEL, TEXT, Column
 from trainer.data.many_files import open_records
 from trainer.errors import UserError
 
@@ -69,3 +69,22 @@ def test_what_is_nowhere_is_looked_for_where_it_should_be(tmp_path):
     said = rf"no such file or folder at {tmp_path}/train\.csv: correct"
     with pytest.raises(UserError, match=said):
         _read(data_dir=str(tmp_path), name="glue/CoLA")
+
+
+def test_labels_are_of_one_type_in_all_files(tmp_path):
+    (tmp_path / "train").mkdir()
+    for name, label in (("train/a", "1"), ("train/b", "2"), ("test", '"1"')):
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"text": "a", "label": {label}}}\n' * 2)
+    data = config.Data(source="files", train="train", test="test.jsonl", data_dir=str(tmp_path))
+    columns = [*COLUMNS, Column("label", "label", LABEL)]
+    said = r"test\.jsonl, row 1: 'label' is a text, '1', and in row 1 of file .*a\.jsonl a number"
+    with pytest.raises(UserError, match=said):
+        open_records(data, columns, config.sets(data))
+    (tmp_path / "train" / "b.jsonl").write_text(
+        '{"text": "a", "label": 1}\n{"text": "a", "label": "2"}'
+    )
+    records, _ = open_records(data, columns, {"train": "train"})
+    with pytest.raises(
+        UserError, match=r"b\.jsonl, row 2: 'label' is a text, '2', and in row 1 of"
+    ):
+        list(records["train"].rows())

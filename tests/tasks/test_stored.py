@@ -7,6 +7,7 @@ import linecache
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import tiny
@@ -365,3 +366,13 @@ def test_a_class_of_ones_own_with_several_labels_comes_back():
 def test_a_class_has_its_import_path():
     assert class_path(Classification()) == OWN
     assert class_path(Margin()) == MINE
+
+
+class Undecorated(Margin):
+    share: float = 0.5
+    least: ClassVar[float] = 0.1
+
+
+def test_a_class_that_is_no_dataclass_of_its_own_is_named():
+    with pytest.raises(UserError, match="share is no setting: write @dataclass above the class"):
+        check_class(Undecorated())

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tiny
 from sklearn.metrics import roc_auc_score
 
-from trainer.batch import ID, WEIGHT
+from trainer.batch import ID, MASK, WEIGHT
 from trainer.data.encode import Encoded
 from trainer.data.table import Table
 from trainer.errors import UserError
@@ -36,7 +36,8 @@ class Right(Task):
         return {**batch, "kept": tf.cast(kept, tf.float32)}
 
     def weights(self, batch):
-        return {"row": batch[WEIGHT], "token": batch[WEIGHT][:, None] * batch["kept"]}
+        real = tf.cast(batch[MASK], tf.float32)
+        return {"row": batch[WEIGHT], "token": batch[WEIGHT][:, None] * real * batch["kept"]}
 
     def losses(self, batch, outputs):
         first = outputs[:, 0, 0]
@@ -272,6 +273,31 @@ class FloatPlaces(Right):
         return np.zeros(1)
 
 
+class OfPaddingRows(Right):
+    def weights(self, batch):
+        return {**super().weights(batch), "row": tf.ones_like(batch[WEIGHT])}
+
+
+class OfPadding(Right):
+    def weights(self, batch):
+        return {**super().weights(batch), "token": batch[WEIGHT][:, None] * batch["kept"]}
+
+
+class BoolWeights(Right):
+    def weights(self, batch):
+        return {**super().weights(batch), "row": batch[WEIGHT] > 0}
+
+
+class ArrayMetric(Right):
+    def judge(self, gold, scores):
+        return {**super().judge(gold, scores), "accuracy": np.ones(2)}
+
+
+class HalfAnExample(Right):
+    def judge(self, gold, scores):
+        return {**super().judge(gold, scores), "examples": 2.0}
+
+
 class WithoutExamples(Right):
     def judge(self, gold, scores):
         return {"loss": 1.0, "accuracy": 1.0}
@@ -287,11 +313,11 @@ class WithoutLoss(Right):
     [
         (Nameless, "losses has the names none, weights none: give both the same names"),
         (OtherNames, "losses has the names 'row', 'token', weights 'row'"),
-        (Scalar, r"losses['row'] has shape (), weights['row'] (3,), for 3 rows of 6 tokens: both"),
-        (OtherWeights, r"losses['row'] has shape (3,), weights['row'] (3, 1), for 3 rows"),
-        (TooWide, r"losses['token'] has shape (3, 6, 1), weights['token'] (3, 6)"),
-        (Transposed, r"answers['first'] has shape (6, 3) for 3 rows: its first axis must be 3"),
-        (OneAnswer, r"answers['first'] has shape () for 3 rows"),
+        (Scalar, r"losses['row'] has shape (), weights['row'] (4,), for 4 rows of 7 tokens: both"),
+        (OtherWeights, r"losses['row'] has shape (4,), weights['row'] (4, 1), for 4 rows"),
+        (TooWide, r"losses['token'] has shape (4, 7, 1), weights['token'] (4, 7)"),
+        (Transposed, r"answers['first'] has shape (7, 4) for 4 rows: its first axis must be 4"),
+        (OneAnswer, r"answers['first'] has shape () for 4 rows"),
         (RaisesInTheGraph, "raised KeyError"),
         (AsksATensor, "raised OperatorNotAllowedInGraphError"),
         (RaisesInJudgement, "raised KeyError"),
@@ -300,10 +326,15 @@ class WithoutLoss(Right):
         (LooksAtIds, "raised KeyError: 'id'"),
         (Words, "answers['first'] is string: make it a float, or bool, int8, uint8, int32, int64"),
         (Wide, "answers['first'] is uint16: make it a float, or bool"),
-        (Cubes, "answers['first'] has shape (3, 6, 1, 1): at most 3 axes"),
+        (Cubes, "answers['first'] has shape (4, 7, 1, 1): at most 3 axes"),
         (Floats, "correct returned float32 of shape (3,): it must be bool [3]"),
         (OneForAll, "correct returned bool of shape (1,): it must be bool [3]"),
         (FloatPlaces, "mistakes must return places of rows, int [K]"),
+        (OfPaddingRows, "weights['row'] is not 0 at padding: multiply it by batch['weight']"),
+        (OfPadding, "weights['token'] is not 0 at padding"),
+        (BoolWeights, "weights['row'] is bool: make it a float"),
+        (ArrayMetric, "judge gives float64 of shape (2,) as 'accuracy': give a number"),
+        (HalfAnExample, "judge gives a float as 'examples': give a whole number"),
         (WithoutExamples, "judge gives no 'examples', which is always shown"),
         (WithoutLoss, "judge gives no 'loss', which is always shown"),
     ],

@@ -95,10 +95,11 @@ def value_of(column: Column, cell: object, where: str, typed: bool) -> Any:
 
 
 class LabelTypes:
-    """Sees that a file has either texts or numbers as labels: 1 and "1" would be one class."""
+    """Sees that files have either texts or numbers as labels: 1 and "1" would be one class."""
 
     def __init__(self) -> None:
-        self._first: dict[str, tuple[type, int]] = {}  # by column: a type, and the row it is of
+        # By column: a type, and the row and the file that it is of.
+        self._first: dict[str, tuple[type, int, str]] = {}
 
     def check(self, column: Column, cell: object, number: int, title: str) -> None:
         """Takes the cell of the next row.
@@ -109,12 +110,14 @@ class LabelTypes:
         if column.kind not in (LABEL, LABELS, TAGS):
             return
         for label in cell if isinstance(cell, list) else [cell]:
-            first, row = self._first.setdefault(column.key, (type(label), number))
+            found = (type(label), number, title)
+            first, row, other = self._first.setdefault(column.key, found)
             if type(label) is not first:
                 words = {str: "a text", int: "a number"}
+                there = f"row {row}" + (f" of {other}" if other != title else "")
                 raise UserError(
                     f"{title}, row {number}: {column.name!r} is {words[type(label)]},"
-                    f" {shown(label)}, and in row {row} {words[first]}: write all as texts, or all"
+                    f" {shown(label)}, and in {there} {words[first]}: write all as texts, or all"
                     " as numbers"
                 )
 

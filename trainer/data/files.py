@@ -82,6 +82,7 @@ class FileRecords(OfFiles):
       data: says how it is written, where the ending does not.
       share: where the rows that are read begin and end, in percent of all; of a file that is one
         document, the characters.
+      label_types: what the labels of other files are; None: there are no others.
     """
 
     def __init__(
@@ -91,9 +92,10 @@ class FileRecords(OfFiles):
         columns: Sequence[Column],
         data: config.Data,
         share: tuple[int, int] = WHOLE,
+        label_types: LabelTypes | None = None,
     ):
         self._path, self._header, self._documents = path, data.header, data.documents
-        self._share = share
+        self._share, self._label_types = share, label_types or LabelTypes()
         self.title = f"file {path}" + ("" if share == WHOLE else f" [{share[0]}%:{share[1]}%]")
         self._remarks = Remarks()
         self._one_text = one_text(columns)
@@ -200,7 +202,8 @@ class FileRecords(OfFiles):
     def _rows(self, first: int, end: int | None) -> Iterator[Row]:
         """The rows or characters from `first` to before `end`, or to the last."""
         self._remarks = Remarks()
-        typed, types = self._format.kind not in DELIMITERS, LabelTypes()
+        typed = self._format.kind not in DELIMITERS
+        types = self._label_types if typed else LabelTypes()  # a table's cells are texts
         with self._open() as file:
             for number, cells in self._cells(file, first, end):
                 if not self._is_document and not first < number <= (number if end is None else end):

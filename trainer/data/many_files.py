@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from trainer import config
-from trainer.data.columns import Column, Row
+from trainer.data.columns import Column, LabelTypes, Row
 from trainer.data.files import WHOLE, FileRecords, OfFiles, Share, format_for
 from trainer.data.parallel_files import ParallelFiles
 from trainer.data.rows import listed
@@ -83,8 +83,9 @@ def open_records(
       UserError: there is no such file, or it has not these columns.
     """
     opened: dict[str, FileRecords | ManyFiles | ParallelFiles] = {}
+    types = LabelTypes()
     for name, where in sets.items():
-        made = _opened(config.field_of(name), data, where, columns)
+        made = _opened(config.field_of(name), data, where, columns, types)
         opened[name], columns = made, made.columns  # as found in the first of them, train
     for each in opened.values():
         each.look()
@@ -92,7 +93,7 @@ def open_records(
 
 
 def _opened(
-    field: str, data: config.Data, where: str, columns: Sequence[Column]
+    field: str, data: config.Data, where: str, columns: Sequence[Column], types: LabelTypes
 ) -> FileRecords | ManyFiles | ParallelFiles:
     """The file, a part of it, the folder or the pattern that a field names."""
     if data.format == "parallel":
@@ -108,7 +109,7 @@ def _opened(
         beside = [path.name for path in found.parent.glob("*")]
         raise UserError(_missing(field, said, found, where, beside))
     if isinstance(found, Path) and not found.is_dir():
-        return FileRecords(field, found, columns, data, share)
+        return FileRecords(field, found, columns, data, share, types)
     paths = _below(found, said) if isinstance(found, Path) else found
     read = [path for path in paths if format_for(path.name, columns, data)]
     if not paths and isinstance(found, Path):
@@ -123,7 +124,7 @@ def _opened(
         )
     files: list[FileRecords] = []
     for path in read:
-        files.append(FileRecords(field, path, columns, data))
+        files.append(FileRecords(field, path, columns, data, WHOLE, types))
         columns = files[-1].columns
     what = "files" if isinstance(found, list) else "folder"
     return ManyFiles(f"{what} {where}", files, [p.name for p in paths if p not in set(read)])

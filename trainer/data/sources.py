@@ -176,7 +176,19 @@ def open_source(data: config.Data, task: Task, facts: Mapping[str, Any] | None =
     if facts is None:
         with blamed_on(class_path(task), "config.task"):
             facts = task.learn(records["train"].rows(), records["train"].title, known)
+        _check_facts(task, facts)
     return Source(data, task, records, facts)
+
+
+def _check_facts(task: Task, facts: Any) -> None:
+    """Refuses facts that would be others when config.json is read. Raises UserError."""
+    with contextlib.suppress(TypeError, ValueError):
+        if isinstance(facts, dict) and json.loads(json.dumps(facts)) == facts:
+            return
+    raise UserError(
+        f"config.task={class_path(task)!r}: learn must return a dict that JSON can hold: texts as"
+        " names, and texts, numbers of Python's, lists and dicts as values"
+    )
 
 
 def look(data: config.Data, task: Task) -> None:

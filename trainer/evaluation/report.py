@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from trainer.evaluation import groups
 from trainer.evaluation.groups import Groups
 from trainer.evaluation.scores import Kept, Mistake
@@ -44,9 +46,13 @@ def make_report(run: Run, split: str, scores: Scores) -> Report:
         texts, tokens = run.texts(split, worst), run.tokens(split, worst)
         mistakes = Examples(worst, table.rows[worst].tolist(), texts, tokens)
         of_groups = groups.judged(task, gold, scores)
+        metrics = {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in task.judge(gold, scores).items()
+        }
         return Report(
             split,
-            task.judge(gold, scores),
+            metrics,
             mistakes,
             [*groups.tables(task, of_groups), *task.show(gold, scores, mistakes)],
             of_groups,

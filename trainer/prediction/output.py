@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import io
-import json
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from trainer.data.rows import DELIMITERS
 from trainer.errors import UserError, shown
 from trainer.imports import blamed_on
 from trainer.storage import strict_json
+from trainer.storage.plain import to_json
 from trainer.tasks.task import Task, class_path
 
 _BLOCK = 2**20  # bytes
@@ -28,7 +28,7 @@ def is_table(path: Path | None) -> bool:
 
 def as_json(values: Mapping[str, Any], kept: Mapping[str, Any]) -> str:
     """A prediction as a JSON object, with the cells that are kept of its row."""
-    return json.dumps({**values, **({"row": kept} if kept else {})}, ensure_ascii=False)
+    return to_json({**values, **({"row": kept} if kept else {})})
 
 
 class Output:
@@ -232,7 +232,7 @@ def _cell(value: Any) -> str:
     """The text of a cell: lists and objects as JSON, nothing for None."""
     if isinstance(value, str):
         return value
-    return "" if value is None else json.dumps(value, ensure_ascii=False)
+    return "" if value is None else to_json(value)
 
 
 class Pipe:

@@ -22,6 +22,8 @@ _ROWS = 16  # so many that a metric such as an AUC is defined on them
 def check(task: Task, model: keras.Model, table: Table, metric: str, most: int = _ROWS) -> None:
     """Tries a task of the user's own on rows from all over a table; this library's are known.
 
+    Behind these rows stands one of padding, and behind their tokens a place of padding.
+
     Args:
       task: of a run.
       model: gives its outputs.
@@ -36,8 +38,10 @@ def check(task: Task, model: keras.Model, table: Table, metric: str, most: int =
     if path.partition(".")[0] == __name__.partition(".")[0]:
         return
     rows = np.linspace(0, len(table) - 1, min(_ROWS, most, len(table))).astype(np.int64)
-    length = int(table.lengths[rows].max())
-    batch = table.gather(tf.constant(rows, tf.int64), table.longest(rows))
+    count, length = len(rows), int(table.lengths[rows].max()) + 1
+    longest = table.longest(rows)
+    longer = longest + 1 if isinstance(longest, int) else (longest[0] + 1, longest[1])
+    batch = table.gather(tf.constant([*rows, -1], tf.int64), longer)
     del batch[ID]  # as the step has it
 
     @tf.function(autograph=False)  # as the step calls it
@@ -61,21 +65,31 @@ def check(task: Task, model: keras.Model, table: Table, metric: str, most: int =
             f"{where}: losses has the names {_names(losses)}, weights {_names(weights)}: give both"
             " the same names"
         )
-    count = len(rows)
+    given, real = count + 1, np.arange(length) < table.lengths[rows][:, None]
     for name, loss in losses.items():
-        if loss.shape not in ([count], [count, length]) or weights[name].shape != loss.shape:
+        weight = weights[name]
+        if loss.shape not in ([given], [given, length]) or weight.shape != loss.shape:
             raise UserError(
                 f"{where}: losses[{name!r}] has shape {loss.shape}, weights[{name!r}]"
-                f" {weights[name].shape}, for {count} rows of {length} tokens: both must be"
-                f" [{count}] or [{count}, {length}]"
+                f" {weight.shape}, for {given} rows of {length} tokens: both must be"
+                f" [{given}] or [{given}, {length}]"
             )
         if not loss.dtype.is_floating:
             raise UserError(f"{where}: losses[{name!r}] is {loss.dtype.name}: it must be a float")
-    for name, answer in answers.items():
-        if answer.shape[:1] != [count]:
+        if weight.dtype == tf.bool:
+            raise UserError(f"{where}: weights[{name!r}] is bool: make it a float")
+        padding = np.ones(weight.shape, bool)
+        padding[:count] = ~real if weight.shape.rank > 1 else False
+        if weight.numpy()[padding].any():
             raise UserError(
-                f"{where}: answers[{name!r}] has shape {answer.shape} for {count} rows: its first"
-                f" axis must be {count}"
+                f"{where}: weights[{name!r}] is not 0 at padding: multiply it by batch['weight'],"
+                " which is 0 in rows of padding, and by the attention mask where it is of tokens"
+            )
+    for name, answer in answers.items():
+        if answer.shape[:1] != [given]:
+            raise UserError(
+                f"{where}: answers[{name!r}] has shape {answer.shape} for {given} rows: its first"
+                f" axis must be {given}"
             )
         if answer.shape.rank > 3:
             raise UserError(f"{where}: answers[{name!r}] has shape {answer.shape}: at most 3 axes")
@@ -85,9 +99,9 @@ def check(task: Task, model: keras.Model, table: Table, metric: str, most: int =
                 f" {', '.join(ANSWERS)}"
             )
     scores = Scores(
-        {n: _sums(tf.cast(weights[n], loss.dtype) * loss) for n, loss in losses.items()},
-        {name: _sums(weight) for name, weight in weights.items()},
-        {name: answer.numpy() for name, answer in answers.items()},
+        {n: _sums(tf.cast(weights[n], loss.dtype) * loss)[:count] for n, loss in losses.items()},
+        {name: _sums(weight)[:count] for name, weight in weights.items()},
+        {name: answer.numpy()[:count] for name, answer in answers.items()},
     )
     _check_judgement(task, table.gold_of(rows), scores, metric)
 
@@ -112,6 +126,13 @@ def _check_judgement(task: Task, gold: Gold, scores: Scores, metric: str) -> Non
             f"config.task={path!r}: judge gives {_names(metrics)}, not {metric!r}, which chooses"
             " the best weights: give NaN where a set does not define it"
         )
+    wrong = [name for name, value in metrics.items() if not _is_number(value)]
+    if wrong or not isinstance(metrics["examples"], (int, np.integer)):
+        name = wrong[0] if wrong else "examples"
+        kind = "a whole number" if name == "examples" else "a number"
+        raise UserError(
+            f"config.task={path!r}: judge gives {_kind(metrics[name])} as {name!r}: give {kind}"
+        )
     _check_groups(task, gold, scores)
     if not _is(worst, "i", np.shape(worst)[:1]):
         raise UserError(f"config.task={path!r}: mistakes must return places of rows, int [K]")
@@ -126,7 +147,7 @@ def _check_groups(task: Task, gold: Gold, scores: Scores) -> None:
 
     def fits(name: Any, metrics: Any) -> bool:
         whole = isinstance(name, str) and isinstance(metrics, dict) and names <= metrics.keys()
-        return whole and all(isinstance(value, _NUMBERS) for value in metrics.values())
+        return whole and all(map(_is_number, metrics.values()))
 
     wrong = [_kind(groups)]
     if isinstance(groups, dict):
@@ -136,6 +157,10 @@ def _check_groups(task: Task, gold: Gold, scores: Scores) -> None:
             f"config.task={path!r}: judge_groups must give {', '.join(sorted(names))} of each"
             f" {task.group}: it gives {wrong[0]}"
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool)
 
 
 def _is(values: Any, kind: str, shape: tuple[int, ...]) -> bool:

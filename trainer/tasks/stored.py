@@ -93,6 +93,14 @@ def check_class(task: Task) -> None:
             f"config.task={path[:100]!r}: define the class at the top of a module of its own, not"
             " in the config file, so that it can be imported when the run is used"
         )
+    settings = {spec.name for spec in dataclasses.fields(task)}
+    for kind in type(task).__mro__[: type(task).__mro__.index(Task)]:
+        for name, hint in vars(kind).get("__annotations__", {}).items():
+            if name not in settings and "ClassVar" not in str(hint):
+                raise UserError(
+                    f"config.task={path[:100]!r}: {name} is no setting: write @dataclass above the"
+                    " class, or ClassVar where it is none"
+                )
 
 
 def _made(kind: Any, fields: Mapping[str, Any], path: str) -> Task:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import functools
 import inspect
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -169,6 +170,15 @@ class Task:
     facts: ClassVar[Any] = {}
     of_losses: ClassVar[tuple[str, ...]] = ()
     tokenizer: ClassVar[Any] = None  # a Subwords
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Blames what methods of a class of the user's own raise on `config.task`."""
+        super().__init_subclass__(**kwargs)
+        path = f"{cls.__module__}:{cls.__qualname__}"
+        if not _is_own(path):
+            for name, method in [*vars(cls).items()]:
+                if inspect.isfunction(method) and not name.startswith("_") and hasattr(Task, name):
+                    setattr(cls, name, _blamed(method, path))
 
     # Before a run: settings, and what they mean for the data.
 
@@ -701,11 +711,38 @@ class Task:
 
 
 class Fitted:
-    """Values that a task fits on validation when the run is over: a temperature, thresholds."""
+    """Values that a task fits on validation when the run is over: a temperature, thresholds.
+
+    Attributes:
+      step: the step of the weights that they fit, which `fit` was told.
+    """
+
+    step: int
 
     def save(self, path: Path) -> None:
         """Writes it as sealed JSON, whole or not at all."""
         raise NotImplementedError
+
+
+def _is_own(path: str) -> bool:
+    """True for the import path of a class of this library."""
+    return path.partition(".")[0] == __name__.partition(".")[0]
+
+
+def _blamed(method: Callable[..., Any], path: str) -> Callable[..., Any]:
+    """The method of a class at `path`; what it raises is said of that class."""
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with blamed_on(path, "config.task"):
+            return method(*args, **kwargs)
+
+    @functools.wraps(method)
+    def each(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        with blamed_on(path, "config.task"):
+            yield from method(*args, **kwargs)
+
+    return each if inspect.isgeneratorfunction(method) else call
 
 
 def class_path(task: Task) -> str:
@@ -719,7 +756,7 @@ def encoding_of(task: Task) -> list[Any]:
     A class of the user's own counts by its source: who changes it gets other rows.
     """
     path, code = class_path(task), ""
-    foreign = path.partition(".")[0] != __name__.partition(".")[0]
+    foreign = not _is_own(path)
     if foreign:
         with contextlib.suppress(OSError, TypeError):
             code = inspect.getsource(inspect.getmodule(type(task)) or type(task))
