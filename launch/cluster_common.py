@@ -31,7 +31,7 @@ class Cluster:
 
     @property
     def count(self) -> int:
-        """How many workers there are."""
+        """The number of workers."""
         return max(len(self.addresses), 1)
 
     def describe(self) -> list[str]:

@@ -143,12 +143,12 @@ def expand_nodes(text: str) -> list[str]:
 
 
 def _counts(parts: Sequence[str]) -> list[int]:
-    """How many choices each part of a name has; 0 for ranges that are none."""
+    """The number of choices of each part of a name; 0 for ranges that are none."""
     return [_count(part) if i % 2 else 1 for i, part in enumerate(parts)]
 
 
 def _count(ranges: str) -> int:
-    """How many numbers "08-11,20" has; 0 where one of its ranges is empty or has many digits."""
+    """The count of numbers in "08-11,20"; 0 where a range is empty or has many digits."""
     pairs = [each.partition("-")[::2] for each in ranges.split(",")]
     if any(len(number) > DIGITS for pair in pairs for number in pair):
         return 0
@@ -166,7 +166,7 @@ def _numbers(ranges: str) -> list[str]:
 
 
 def _tasks_per_node(text: str) -> list[int]:
-    """How many tasks each node has: "2(x3),1" is 2, 2, 2, 1."""
+    """The tasks of each node: "2(x3),1" is 2, 2, 2, 1."""
     counts: list[int] = []
     for each in text.split(","):
         match = re.fullmatch(r"([0-9]{1,9})(?:\(x([0-9]{1,9})\))?", each)
@@ -180,7 +180,7 @@ def _tasks_per_node(text: str) -> list[int]:
 
 
 def _chunk(environment: Environment, counts: Sequence[int], source: str) -> int:
-    """How many consecutive ranks a node takes at its turn."""
+    """The number of consecutive ranks that a node takes at its turn."""
     text = text_of(environment, "SLURM_DISTRIBUTION").lower()
     kind, _, size = re.split("[:,]", text)[0].partition("=")  # what follows is about sockets
     if kind in ("", "*", "block") or len(counts) == 1:

@@ -55,12 +55,12 @@ class Run:
 
     @property
     def job(self) -> str:
-        """Of the Job: its pods have the host names JOB-0, JOB-1 and so on."""
+        """Name of the Job: its pods have the host names JOB-0, JOB-1 and so on."""
         return f"{self.name}-workers-0" if self.kind == "jobset" else self.name
 
     @property
     def secret(self) -> str:
-        """Of the Secret by which the workers know each other."""
+        """Name of the Secret by which the workers know each other."""
         return f"{self.name}-meeting"
 
     @property

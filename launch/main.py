@@ -127,7 +127,7 @@ def run(main: Callable[..., int | None], usage: str, texts: bool = False) -> Non
 
 
 def cache_dir() -> Path:
-    """Where token caches live: the --cache_dir flag, else the user's cache folder."""
+    """The folder of token caches: the --cache_dir flag, else the user's cache folder."""
     return flags.FLAGS.cache_dir or environment.cache_dir()
 
 
@@ -175,7 +175,7 @@ def config():
 
 
 def _parse(arguments: list[str]) -> list[str]:
-    """Like absl's own, but a mistake is one line and exit status 2, and --help is status 0."""
+    """Parses as absl does, but a mistake is one line and exit status 2, and --help is status 0."""
     try:
         return parse(arguments)
     except UserError as error:

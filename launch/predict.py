@@ -204,7 +204,7 @@ def _stream(writer: "Writer") -> int:
 
 
 def _format(data: "Data", task: "Task") -> "Format":
-    """How the texts are given; quotes as in the training data, unless a flag says otherwise."""
+    """The form of the texts; quotes as in the training data, unless a flag says otherwise."""
     from trainer.data.columns import WORDS
     from trainer.data.rows import DELIMITERS, KINDS, format_of
 
@@ -232,7 +232,7 @@ def _format(data: "Data", task: "Task") -> "Format":
 
 
 def _has_header(data: "Data", texts: Mapping[str, str]) -> bool:
-    """As in the training data, unless a column has a name that is no number."""
+    """True if there is a header: as in the training data, unless a column is named by text."""
     return data.header or not all(map(str.isdigit, texts.values()))
 
 
@@ -387,7 +387,7 @@ def _check_flags() -> None:
 
 
 def _page_file() -> Path:
-    """Where the page of --explain goes."""
+    """The file of the page of --explain."""
     if _PAGE.value or not _OUTPUT.value:
         return _PAGE.value or Path("explained.html")
     return _OUTPUT.value.with_suffix(".html")

@@ -35,7 +35,7 @@ KILLED = 128 + signal.SIGKILL
 
 
 class End(NamedTuple):
-    """How all processes of a run ended, once."""
+    """An end of all processes of a run."""
 
     who: str  # whose end it is, such as "worker 1"
     status: int  # as a shell tells it: 128 + n for signal n

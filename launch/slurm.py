@@ -81,7 +81,7 @@ class Job:
 
     @property
     def gpus(self) -> int:
-        """How many there are on each node."""
+        """The number of them on each node."""
         return int(self.gpus_per_node.rpartition(":")[2] or 0)
 
     def check(self) -> None:
@@ -240,7 +240,7 @@ def batch(
 
 
 def _options(job: Job) -> list[str]:
-    """Of sbatch, as they stand in the script."""
+    """Options of sbatch, as they stand in the script."""
     folder = str(job.workdir.parent).replace("%", "%%")  # %j is the number of the job
     name = job.workdir.name.replace("%", "%%")
     chosen = {

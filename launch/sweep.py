@@ -62,7 +62,7 @@ class Sweep:
         self._stopped = False
 
     def workdir(self, number: int) -> Path:
-        """Where a trial lives."""
+        """The workdir of a trial."""
         return self.folder / f"trial-{number:03}"
 
     def note(self, number: int) -> Path:
@@ -77,7 +77,7 @@ class Sweep:
         return None
 
     def failed(self, number: int) -> str:
-        """How a trial failed; empty: it did not, or has ended since."""
+        """The failure of a trial; empty: it did not fail, or has ended since."""
         note = self.note(number)
         if self.finished(number) or not note.is_file():
             return ""

@@ -67,7 +67,7 @@ def is_n_best() -> bool:
 
 
 def seed() -> int:
-    """Of the draws."""
+    """Seed of the draws."""
     return _SEED.value or 0
 
 

@@ -1,4 +1,4 @@
-"""Finds docstrings that begin with a question word, for `make lint`.
+"""Finds docstrings that begin with neither a noun nor a verb, for `make lint`.
 
     .venv/bin/python scripts/docstrings.py trainer thaw launch scripts configs tests
 
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-_BEGINS = re.compile(r"(What|Whether|Which|Who|Whom|Whose|The same|So many|So much)\b")
+_BEGINS = re.compile(r"(What|Whether|Which|Who|Whom|Whose|How|The same|So many|So much)\b")
 _HOLDERS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -25,7 +25,7 @@ def found(source: str) -> list[tuple[int, str]]:
 def main(folders: Sequence[str]) -> int:
     """Prints those of all Python files in the folders; returns 1 if there are any."""
     lines = [
-        f"{path}:{line}: begins with a question word: {text}"
+        f"{path}:{line}: begins with neither a noun nor a verb: {text}"
         for folder in folders
         for path in sorted(Path(folder).rglob("*.py"))
         for line, text in found(path.read_text(encoding="utf-8"))

@@ -110,7 +110,7 @@ def learn(train: Split, validation: Split, test: Split) -> dict[str, Any]:
 
 
 def log_count_ratio(counts: Any, labels: np.ndarray) -> np.ndarray:
-    """How much likelier each feature is in class 1 than in class 0, as a logarithm (their r).
+    """The log of how much likelier each feature is in class 1 than in class 0 (their r).
 
     Args:
       counts: sparse matrix [N, features], 1 where a text holds a feature.

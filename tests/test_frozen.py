@@ -162,7 +162,7 @@ RANDOM = "StatelessRandomUniformFullIntV2"
 
 
 def count(graph: tf.Graph) -> tuple[int, int]:
-    """How many matrix products and how many draws of random numbers it holds, in all branches."""
+    """The matrix products and the draws of random numbers it holds, in all branches."""
     defined = graph.as_graph_def()
     nodes = [*defined.node, *(n for f in defined.library.function for n in f.node_def)]
     products = [node.op for node in nodes if not re.search(r"\bsums(_\d+)?/", node.name)]

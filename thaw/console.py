@@ -15,7 +15,7 @@ def in_notebook() -> bool:
 
 
 def stream() -> TextIO:
-    """Where words go: standard error, or standard output in a notebook."""
+    """The stream that words go to: standard error, or standard output in a notebook."""
     return sys.stdout if in_notebook() else sys.stderr
 
 

@@ -89,7 +89,7 @@ def speak_any_text() -> None:
 
 
 def cache_dir() -> Path:
-    """Where token caches live by default: $XDG_CACHE_HOME/thaw, or ~/.cache/thaw.
+    """The default folder of token caches: $XDG_CACHE_HOME/thaw, or ~/.cache/thaw.
 
     Raises:
       UserError: this user has no home.

@@ -352,6 +352,6 @@ def _cut(loop: "Loop") -> list[tuple[str, str]]:
 
 
 def _last(workdir: "Workdir") -> str:
-    """Where the last checkpoint is."""
+    """The place of the last checkpoint."""
     saved = workdir.checkpoints.steps()
     return str(workdir.checkpoints.path(saved[-1])) if saved else "none"

@@ -70,7 +70,7 @@ class Corpus:
 
 @dataclass
 class Data:
-    """Where the rows are, and how their texts are cut; `task` says which columns it reads."""
+    """The place of the rows, and how their texts are cut; `task` says which columns it reads."""
 
     source: str = settings.one_of("tfds", "files")
     name: str = "imdb_reviews"  # TFDS dataset, with its config after a slash ("glue/mrpc")
@@ -210,7 +210,7 @@ class Evaluation:
 
 @dataclass
 class Runtime:
-    """How the run is executed: only `precision` and `tf32` change what it computes."""
+    """Settings of execution: only `precision` and `tf32` change what is computed."""
 
     precision: str = settings.one_of(*PRECISIONS)
     max_rows_per_device: int = settings.how(

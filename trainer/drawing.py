@@ -160,7 +160,7 @@ def png(figure: Figure) -> bytes:
 
 
 def svg(figure: Figure, title: str) -> str:
-    """As wide as the page gives it room, and named for those who do not see it."""
+    """A chart as wide as the page gives it room, and named for those who do not see it."""
     figure.patch.set_visible(False)
     figure.tight_layout()
     written = io.StringIO()

@@ -125,7 +125,7 @@ class Loop:
             )
 
     def _sha256(self) -> str:
-        """Of all values, in hex."""
+        """The digest of all values, in hex."""
         digest = hashlib.sha256()
         for name, variable in sorted(self.variables.items()):
             digest.update(name.encode() + b"\0" + variable.numpy().tobytes())

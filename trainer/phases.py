@@ -127,13 +127,13 @@ def match(patterns: tuple[str, ...], names: list[str], field: str) -> list[str]:
 
 
 def frozen_levels(names: list[str], trained: Collection[str]) -> int:
-    """How many of the lowest levels hold no parameter that trains; see `layer_depths`."""
+    """The number of lowest levels without a parameter that trains; see `layer_depths`."""
     depths = layer_depths(names)
     return min(depths[name] for name in trained)
 
 
 def layer_depths(names: list[str]) -> dict[str, int]:
-    """How high each parameter stands: embeddings 0, block i at i + 1, what follows above all.
+    """The level of each parameter: embeddings 0, block i at i + 1, what follows above all.
 
     What all blocks share, the bias of relative positions, stands where it first acts: at 1. A
     decoder stands on the encoder: its embeddings are one above the encoder's last block.

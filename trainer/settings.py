@@ -31,7 +31,7 @@ def number(default: float, low: float, high: float, **more: typing.Any) -> typin
 
 
 def sized(default: float, low: float, high: float) -> typing.Any:
-    """Like `number`; FROM_ROWS leaves it to `trainer.sizing`, which chooses it from the rows."""
+    """A `number`; FROM_ROWS leaves it to `trainer.sizing`, which chooses it from the rows."""
     return number(default, low, high, unset=FROM_ROWS, sized=True)
 
 
@@ -49,7 +49,7 @@ def how(
 
 
 def here(*bounds: typing.Any, **more: typing.Any) -> typing.Any:
-    """Like `how`, and may differ between workers.
+    """A setting as of `how`, which may differ between workers.
 
     `begins=True` says that a run begins with it: it may move, but tells runs apart.
     """

@@ -13,7 +13,7 @@ from trainer.storage import fields
 
 
 class Counters:
-    """Where the run stands, on the device: steps done, steps skipped, whether it failed."""
+    """The position of the run, on the device: steps done, steps skipped, whether it failed."""
 
     def __init__(self):
         self.step = scalar(0, tf.int64, "step")
@@ -65,7 +65,7 @@ class Best:
 
 @dataclasses.dataclass
 class Position:
-    """Where the run stands, besides the variables: what a checkpoint holds as its meta."""
+    """The position of the run, besides the variables: what a checkpoint holds as its meta."""
 
     phase: int = 0
     phase_start: int = 0

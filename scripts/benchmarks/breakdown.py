@@ -1,4 +1,4 @@
-"""Where the time of a step goes, by TensorFlow's profiler; see speed.py."""
+"""The parts of a step's time, by TensorFlow's profiler; see speed.py."""
 
 import collections
 import re

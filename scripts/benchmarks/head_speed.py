@@ -1,4 +1,4 @@
-"""How much faster a phase of the head alone is than one of the whole model; see speed.py."""
+"""The speed of a phase of the head alone beside one of the whole model; see speed.py."""
 
 import dataclasses
 import statistics

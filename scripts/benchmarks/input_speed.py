@@ -1,4 +1,4 @@
-"""How fast reviews are made into batches, beside the training that eats them; see speed.py."""
+"""The speed of making batches of reviews, beside the training that eats them; see speed.py."""
 
 import contextlib
 import itertools

@@ -17,7 +17,7 @@ def best_type() -> str:
 
 
 def best_precision() -> str:
-    """Of config.runtime, on this machine."""
+    """The `precision` of config.runtime that is fastest on this machine."""
     return "mixed_bfloat16" if best_type() == "bfloat16" else "float32"
 
 

@@ -1,4 +1,4 @@
-"""How much a step of launch.train costs beside the bare compiled step; see speed.py."""
+"""The cost of a step of launch.train beside the bare compiled step; see speed.py."""
 
 import dataclasses
 import statistics

@@ -1,4 +1,4 @@
-"""How fast MiniLM is fine-tuned here and by others, side by side: `make bench`.
+"""The speed of fine-tuning MiniLM here and by others, side by side: `make bench`.
 
 Every system trains the real weights of MiniLM-L6 on the same 400 reviews, at up to 512 tokens, with
 AdamW, batches of 16 and dropout 0.1, in a process of its own (peer.py) that waits while others are

@@ -1,4 +1,4 @@
-"""How much faster two one-core workers are than one; see speed.py.
+"""The speed of two one-core workers beside one; see speed.py.
 
 As a program it is one of the workers: `python -P -m scripts.benchmarks.scaling '{"core": 0, ...}'`,
 told by lines of JSON on standard input what to time.

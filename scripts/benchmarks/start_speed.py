@@ -1,4 +1,4 @@
-"""How long it takes from the start of launch.train to its first step; see speed.py.
+"""The time from the start of launch.train to its first step; see speed.py.
 
 As a program it is launch.train with a clock at its first two steps, then it ends:
 `python -P -m scripts.benchmarks.start_speed --config=...`.

@@ -1,4 +1,4 @@
-"""How much faster our step is than one written by hand; see speed.py."""
+"""The speed of our step beside one written by hand; see speed.py."""
 
 import csv
 import datetime

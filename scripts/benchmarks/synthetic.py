@@ -22,7 +22,7 @@ class Shape:
 
     @classmethod
     def of(cls, weights: Path) -> "Shape":
-        """That of a BERT in a Hugging Face folder.
+        """The shape of a BERT in a Hugging Face folder.
 
         Raises:
           UserError: it holds no config.json of a BERT.
@@ -35,7 +35,7 @@ class Shape:
             raise UserError(f"{weights / 'config.json'} is no BERT's: {error!r}") from error
 
     def floating_point_operations(self) -> float:
-        """Of forward and backward on one worker's rows."""
+        """Operations of forward and backward on one worker's rows."""
         return self.of_a_token(self.length) * self.rows * self.length
 
     def of_a_token(self, length: float) -> float:

@@ -27,7 +27,7 @@ IGNORED = ("cache", "home")  # folders of an input in which anything may lie; ca
 
 
 class Verdict(NamedTuple):
-    """How an input ended: "refused", "worked", or the kind of its failure, and why."""
+    """The end of an input: "refused", "worked", or the kind of its failure, and why."""
 
     kind: str
     why: str

@@ -23,7 +23,7 @@ Point = tuple[int, str]
 
 
 class Ended(NamedTuple):
-    """How a process ended, and what it said; of one that is watched, what it took."""
+    """The end of a process, and what it said; of one that is watched, what it took."""
 
     status: int
     stdout: str

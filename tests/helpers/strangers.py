@@ -40,7 +40,7 @@ def _guesses(index: int, addresses: Sequence[str]) -> Callable[[socket.socket], 
 
 
 def recorded(secret: bytes, index: int) -> bytes:
-    """How this worker greeted another chief of the same run: for who listened on the way."""
+    """The greeting of this worker to another chief of the same run, which somebody overheard."""
     with socket.socket() as unused:
         own = b"5" * 64
         peer = Peer(unused, secret, b"6" * 64 + own, is_chief=False)

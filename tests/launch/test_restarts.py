@@ -168,7 +168,7 @@ def restarting(folder: Path, code: str, max_restarts: int = 3) -> list[str]:
 
 
 def restarted(folder: Path, code: str, max_restarts: int = 3) -> tuple[Ended, int]:
-    """How it ended, and how often the code ran."""
+    """Its end, and how often the code ran."""
     done = subprocess.run(
         restarting(folder, code, max_restarts),
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""How texts are cut into chunks."""
+"""Texts are cut into chunks."""
 
 from trainer.data.columns import Row
 from trainer.prediction.inputs import Given

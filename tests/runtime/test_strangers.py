@@ -172,7 +172,7 @@ REPLIES = {
 
 
 def ends_at(address: str, reply: bytes) -> tuple[str, float]:
-    """How a follower ends whose chief's address sends this to all who come, and after how long."""
+    """The end of a follower whose chief sends this to all who come, and after how long."""
     taken = []
     with socket.create_server(split_address(address)) as server:
 

@@ -1,4 +1,4 @@
-"""How docstrings begin, as `make lint` looks at it."""
+"""Docstrings begin as they should, as `make lint` looks at it."""
 
 from docstrings import found, main
 

@@ -1,4 +1,4 @@
-"""How classification judges a whole set, on the host."""
+"""Classification judges a whole set, on the host."""
 
 import dataclasses
 

@@ -61,7 +61,7 @@ class Row(dict[str, Any]):
 
     @property
     def where(self) -> str:
-        """Where it stands, for a message: "file train.csv, row 7"."""
+        """Its place, for a message: "file train.csv, row 7"."""
         return f"{self.title}, row {self.number + 1}"
 
 

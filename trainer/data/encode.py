@@ -80,7 +80,7 @@ class TextEncoder:
 
     @property
     def head_and_room(self) -> tuple[int, int]:
-        """Of a single text that is too long: how many first tokens are kept, and how many in all.
+        """The first tokens that are kept of a text that is too long, and all that are kept.
 
         What is missing of them is kept from the end.
         """
@@ -88,7 +88,7 @@ class TextEncoder:
         return self._head(room), room
 
     def spans(self, text: str) -> list[tuple[int, int] | None]:
-        """Where in a text each token of `encode([text])` stands: characters [first, end).
+        """The place in a text of each token of `encode([text])`: characters [first, end).
 
         None for a special token, or where it stands for no character.
         """
@@ -187,7 +187,7 @@ class TextEncoder:
         return np.concatenate([content[:head], content[len(content) - (room - head) :]])
 
     def _head(self, room: int) -> int:
-        """How many of the first tokens are kept of a text for which there is no more room."""
+        """The number of first tokens that are kept of a text for which there is no more room."""
         if self._cut == "head":
             return room
         return 0 if self._cut == "tail" else HEAD if room > HEAD else room // 2
@@ -241,7 +241,7 @@ def in_words(error: BaseException) -> str:
 
 
 def lengths_of(texts: Sequence[Sequence[str]], tokenizer: Subwords) -> list[int]:
-    """How many tokens rows of so many texts each have, special ones included, if none is cut."""
+    """The lengths of rows of so many texts each, special tokens included, if none is cut."""
     backend = plain_backend(tokenizer)
     flat = [text for row in texts for text in row]
     encoded = told(lambda: backend.encode_batch_fast(flat, add_special_tokens=False))

@@ -180,7 +180,7 @@ def _below(folder: Path, said: str) -> list[Path]:
 
 
 def _files(folder: Path, names: Iterable[str]) -> list[Path]:
-    """Those of the names in a folder that are files, in alphabetical order."""
+    """Names in a folder that are files, in alphabetical order."""
     paths = sorted({folder / name for name in names}, key=lambda path: path.parts)
     return [path for path in paths if path.is_file()]
 

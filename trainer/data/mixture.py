@@ -162,7 +162,7 @@ def rates(counts: Sequence[int], limit: int, temperature: float) -> list[float]:
 
 
 def _quotas(weights: Sequence[float], places: int) -> list[int]:
-    """How many of the places each corpus has: those that are rounded down most have one more."""
+    """The places of each corpus: those that are rounded down most have one more."""
     exact = np.array(weights) / sum(weights) * places
     whole = np.floor(exact).astype(np.int64)
     more = np.argsort(whole - exact, kind="stable")[: places - int(whole.sum())]

@@ -52,7 +52,7 @@ def evaluation_dataset(
     first_row: int,
     rows: int,
 ) -> tf.data.Dataset:
-    """Like `train_dataset`, of the batches of plan.evaluation_batches; step counts them from 0."""
+    """A `train_dataset` of the batches of plan.evaluation_batches; step counts them from 0."""
     return _dataset(
         split, batches.__getitem__, 0, len(batches), size=size, first_row=first_row, rows=rows
     )

@@ -125,7 +125,7 @@ def damage(title: str) -> Iterator[None]:
 
 
 def sha256(file: BinaryIO, title: str) -> str:
-    """Of the file's bytes, in hex; what never ends a line is refused, as it may never end."""
+    """The digest of the file's bytes, in hex; one that never ends a line is refused."""
     digest, open_ = hashlib.sha256(), 0  # bytes since the last line end
     with damage(title):
         while chunk := file.read(2**20):

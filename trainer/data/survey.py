@@ -45,7 +45,7 @@ def survey(rows: Iterable[Row], task: Task) -> Survey:
 
 
 def place_of(*texts: str) -> float:
-    """Where in [0, 1) a hash puts these texts: the same ones always at the same place."""
+    """The place in [0, 1) of these texts by a hash: always the same for the same texts."""
     digest = hashlib.sha256(("validation\0" + "\0".join(texts)).encode()).hexdigest()
     return int(digest[:16], 16) / 2**64
 

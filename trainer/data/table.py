@@ -162,7 +162,7 @@ class Table:
     def _places(
         self, starts: tf.Tensor, ends: tf.Tensor, length: tf.Tensor, real: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Of so many tokens a row from its start on: places in all tokens, in it, and True in it.
+        """Places among all tokens of `length` tokens of each row, places in it, and True inside it.
 
         Int64 [B, L], int64 [L] and bool [B, L].
         """

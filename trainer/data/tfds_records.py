@@ -259,7 +259,7 @@ def _check_features(builder: tfds.core.DatasetBuilder, columns: Sequence[Column]
 
 
 def _taken(part: Any) -> int:
-    """How many rows of a file are read; TFDS writes "all" as -1."""
+    """The number of rows of a file that are read; TFDS writes "all" as -1."""
     return part.examples_in_shard if part.take == -1 else part.take
 
 

@@ -204,7 +204,7 @@ def count_words(
     normalizer: normalizers.Normalizer,
     pre_tokenizer: pre_tokenizers.PreTokenizer,
 ) -> dict[str, int]:
-    """How often each word stands in the texts, in alphabetical order.
+    """Counts of each word in the texts, in alphabetical order.
 
     For a pre-tokenizer that makes of "a b" what it makes of "a" and of "b".
     """

@@ -126,7 +126,7 @@ def load_tokenizer(name: str | Path, say: Say | None = None, own: bool = False) 
 
 
 def vocabulary_size(tokenizer: Subwords) -> int:
-    """How many ids there must be room for; more than there are tokens where the ids have gaps."""
+    """The number of ids that need room; more than there are tokens where the ids have gaps."""
     return max(tokenizer.get_vocab().values()) + 1
 
 
@@ -204,7 +204,7 @@ def _notes(tokenizer: Subwords, folder: Folder) -> list[str]:
 def _overruled(
     tokenizer: Subwords, family: type["PreTrainedTokenizerFast"], folder: Folder
 ) -> list[str]:
-    """Where the family's class of transformers makes other ids than tokenizer.json: one example."""
+    """An example of other ids from the family's class of transformers than from tokenizer.json."""
     roles = {role: token for role, token in folder.roles.items() if token}
     try:
         options = family.convert_to_native_format(tokenizer_file=str(folder.path / WHOLE))

@@ -1,4 +1,4 @@
-"""How sure a difference is: intervals and tests."""
+"""Intervals and tests that say how sure a difference is."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class Interval(NamedTuple):
 
 
 def proportion(successes: int, count: int) -> Interval:
-    """Of a share, after Wilson 1927."""
+    """The score interval of a share (Wilson, 1927)."""
     import scipy.stats  # which takes half a second
 
     found = scipy.stats.binomtest(successes, count).proportion_ci(CONFIDENCE, "wilson")

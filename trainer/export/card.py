@@ -121,7 +121,7 @@ class Card(NamedTuple):
 
     @classmethod
     def of(cls, trained: TrainedModel) -> "Card":
-        """That of a model that was loaded."""
+        """The card of a model that was loaded."""
         return cls(trained.workdir, trained.config, trained.derived, trained.step)
 
 

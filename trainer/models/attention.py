@@ -123,7 +123,7 @@ class MultiHeadAttention(keras.layers.Layer):
         positions_BT=None,
         relative_HTS=None,
     ):
-        """Like `call`, before the output projection; also the probabilities, or None.
+        """Does as `call`, before the output projection; gives also the probabilities, or None.
 
         `relative_HTS` is added to the scores, see `trainer.models.relative`.
         """
@@ -145,7 +145,7 @@ class MultiHeadAttention(keras.layers.Layer):
         return self._joined(mixed_BHTK), scores_BHTS
 
     def mix_cached(self, x_BTD, positions_BT, cache: Cache, step: Step):
-        """Like `mix` for new tokens, which see those in the cache too; also the new cache.
+        """Does as `mix` for new tokens, which see those in the cache too; gives also the new cache.
 
         Kernels are not joined nor scaled, and no key gets one more feature: with a token at a time
         copies of kernels and of the cache would cost more than the products.
@@ -165,7 +165,7 @@ class MultiHeadAttention(keras.layers.Layer):
         )
 
     def mix_remembered(self, x_BTD, memory: Cache, mask_BS):
-        """Like `mix` without training, with a memory of `remember`."""
+        """Does as `mix` without training, with a memory of `remember`."""
         query_BHTK = self._split(linear(x_BTD, self.query))
         bias_B11S = masked(query_BHTK.dtype) * (1 - tf.cast(mask_BS, query_BHTK.dtype))
         return self._seen(query_BHTK, *memory, bias_B11S[:, None, None])

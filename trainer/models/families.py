@@ -222,7 +222,7 @@ def head_of(family: Family, kind: str) -> NativeHead | None:
 
 
 def stored(family: Family, parameters: Iterable[str], kind: str = "sequence") -> dict[str, Place]:
-    """Those of our parameters that a family has a place for, by name, and that place.
+    """Our parameters that a family has a place for, by name, and that place.
 
     Args:
       family: whose names these are.

@@ -23,7 +23,7 @@ LEAVES = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "beta":
 
 
 class Place(NamedTuple):
-    """Where a module's weights, or one of them, stand in a family's file.
+    """The place of a module's weights, or of one of them, in a family's file.
 
     Attributes:
       name: of the module or tensor; {i} is the number of the block.

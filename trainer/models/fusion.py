@@ -59,7 +59,7 @@ def fuse(chain: Callable[..., tf.Tensor], *tensors: tf.Tensor, **settings: Any) 
 
 
 def fuse_constant(chain: Callable[..., Any], *tensors: tf.Tensor, **settings: Any) -> Any:
-    """As `fuse`, for what is never differentiated; the chain may return several tensors."""
+    """Fuses as `fuse` does what is never differentiated; the chain may return several tensors."""
     return share(chain, *tensors, compiled=_is("fusing"), **settings)
 
 

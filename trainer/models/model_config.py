@@ -97,7 +97,7 @@ _START = Allowed(int, 0, 2**24, null=True)
 
 
 def checked(config: Mapping[str, Any], where: str) -> "PretrainedConfig":
-    """Those of its settings that this library uses, with transformers' defaults for others.
+    """Settings of it that this library uses, with transformers' defaults for others.
 
     Args:
       config: a config.json whose "model_type" transformers knows.

@@ -17,7 +17,7 @@ LENGTH_NORMS = ("power", "gnmt")
 
 @dataclass(frozen=True)
 class Writing:
-    """How a model writes texts: greedily, unless a setting asks for another way.
+    """Settings of writing texts: greedily, unless one asks for another way.
 
     Greedy: each token is the most probable one. A `temperature`, `top_k` or `top_p` asks for
     sampling, `beams` for beam search.

@@ -17,7 +17,7 @@ _CELL = 11  # dots a token
 
 
 class Attention(NamedTuple):
-    """Where a model looks in one text, or from a target into its source.
+    """A map of where a model looks in one text, or from a target into its source.
 
     Attributes:
       tokens: T pieces of the text, or target, special ones included.

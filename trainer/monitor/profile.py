@@ -23,7 +23,7 @@ class Profile:
         self._runs = False
 
     def next_stop(self, step: int) -> int | None:
-        """Where the host must look again: before the profile, and after each of its steps."""
+        """The steps at which the host must look again: before the profile, and in it."""
         if self._before <= step < self._last:
             return step + 1
         return self._before if step < self._before else None

@@ -203,7 +203,7 @@ def _read(path: Path) -> Iterator[Event]:
 
 
 def _count_whole(path: Path) -> int:
-    """How many records end within the file, by the lengths that stand before each.
+    """The number of records that end within the file, by the lengths that stand before each.
 
     TensorFlow makes room for a length before it reads, and ends the process where there is none.
     """

@@ -1,4 +1,4 @@
-"""How fast training goes, and where the time goes: each second is charged to one part."""
+"""The speed of training, and where the time goes: each second is charged to one part."""
 
 import contextlib
 import time

@@ -29,7 +29,7 @@ class Given(NamedTuple):
 
     @property
     def characters(self) -> int:
-        """How many there are in all its cells."""
+        """The number of them in all its cells."""
         return sum(len(part) for cell in self.row.values() for part in _parts(cell))
 
 

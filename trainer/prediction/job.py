@@ -15,7 +15,7 @@ from trainer.tasks.task import Task, class_path
 
 
 class Sink(Protocol):
-    """Where lines go; the first `done` of them are there already."""
+    """The place that lines go to; the first `done` of them are there already."""
 
     done: int
 

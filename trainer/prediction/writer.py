@@ -218,7 +218,7 @@ class Writer:
 
 
 class _Cut(NamedTuple):
-    """Where a stop text ends a continuation: tokens with it, and characters before it."""
+    """The place at which a stop text ends a continuation: tokens with it, characters before it."""
 
     tokens: int
     characters: int

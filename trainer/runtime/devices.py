@@ -73,7 +73,7 @@ def _prepared(runtime: config_lib.Runtime, seed: int) -> list[str]:
 
 
 def local_replicas(strategy: tf.distribute.Strategy) -> int:
-    """How many of the replicas are in this process."""
+    """The number of replicas in this process."""
     return len(strategy.extended.worker_devices)
 
 
@@ -168,7 +168,7 @@ def slower(strategy: tf.distribute.Strategy, runtime: config_lib.Runtime) -> str
 def rows_and_parts(
     global_batch_size: int, replicas: int, max_rows_per_device: int
 ) -> tuple[int, int]:
-    """How a global batch is laid out: (rows on each replica, micro-batches they are cut into).
+    """The layout of a global batch: (rows on each replica, micro-batches they are cut into).
 
     The rows are the smallest number, a multiple of the micro-batches, that holds the batch; the
     places left over are filled with rows of weight 0.

@@ -1,4 +1,4 @@
-"""How the workers of a run meet: who connects to the chief shows first that it knows the secret.
+"""The meeting of the workers of a run: each shows the chief first that it knows the secret.
 
   chief:     thaw-meeting-1 and a random number; before it nothing is read
   follower:  a random number of its own; then sealed, as all that follows, {"worker": its index}

@@ -67,7 +67,7 @@ class Workers:
         self._parting = False
 
     def name(self, index: int) -> str:
-        """How messages call a worker."""
+        """The name of a worker in messages."""
         return f"worker {index} ({self.addresses[index]})" if self.addresses else "this process"
 
     # Meeting
@@ -261,7 +261,7 @@ class Workers:
         self._peers.clear()
 
     def report(self) -> str:
-        """Where this worker stands, and the others, as far as it knows: who is behind, hangs."""
+        """The step of this worker and of the others, as far as it knows: who is behind, hangs."""
         others = [f"{self.name(i)} at {peer.doing}" for i, peer in sorted(self._peers.items())]
         return "; ".join([f"at {self._stands()}", *others])
 

@@ -147,7 +147,7 @@ class Store:
             status.assert_existing_objects_matched().expect_partial()
 
     def restore_weights(self, step: int, variables: Mapping[str, tf.Variable]) -> None:
-        """Like `restore`, of weights to use: a run that goes on may find them infinite.
+        """Restores weights to use: those of a run that goes on may be infinite.
 
         Raises:
           UserError: see `restore`; or one holds numbers that are not finite.

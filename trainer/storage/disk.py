@@ -41,7 +41,7 @@ def replace(path: Path, content: str) -> None:
 
 
 def replace_bytes(path: Path, content: bytes) -> None:
-    """Like `replace`, for bytes. Where it fails, nothing but the old file is left."""
+    """Replaces a file by bytes. Where that fails, nothing but the old file is left."""
     if path.is_dir():  # which may have no name at all, as "." has none
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     check_place(path)

@@ -73,7 +73,7 @@ def _homeless(text: str) -> str:
 
 
 def temporary_folder() -> Path:
-    """Where temporary files go.
+    """The folder of temporary files.
 
     Raises:
       UserError: there is no folder that can be written.

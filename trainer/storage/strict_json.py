@@ -72,7 +72,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def as_object(text: str | bytes) -> dict[str, Any]:
-    """Like `loads`, of an object whose strings are all valid Unicode.
+    """Parses as `loads` an object whose strings are all valid Unicode.
 
     Raises:
       InvalidJson: see `loads`; also for a value that is no object.

@@ -135,7 +135,7 @@ class Workdir:
             raise self._of_another_version(error) from error
 
     def read_to_run(self, trusted: Collection[str]) -> tuple[config_lib.Experiment, dict[str, Any]]:
-        """Like `read`, for whoever runs the code that the settings name, or shows what it computed.
+        """Reads as `read`, to run the code that the settings name, or to show what it computed.
 
         Args:
           trusted: packages or modules, beside this library's own, that the settings may name.
@@ -389,7 +389,7 @@ class Workdir:
             ) from error
 
     def best_weights(self) -> tuple[Store, int]:
-        """Where the weights are that validation chose; the latest if nothing was chosen yet.
+        """The place of the weights that validation chose; of the latest if nothing was chosen yet.
 
         Raises:
           UserError: there are none, one of the best is damaged, or all of the latest are.

@@ -1,4 +1,4 @@
-"""How far probabilities can be trusted: temperature scaling, calibration error, thresholds.
+"""Trust in probabilities: temperature scaling, calibration error, thresholds.
 
 After Guo et al. 2017, "On Calibration of Modern Neural Networks" (arXiv:1706.04599). Everything is
 fitted on validation, and says nothing of the test split.

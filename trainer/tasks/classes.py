@@ -146,7 +146,7 @@ class ClassTask(TextTask):
     # Predictions
 
     def table_columns(self) -> list[str]:
-        """Like `Task.table_columns`, with a column of the probability of each class."""
+        """Columns of `Task.table_columns`, and one of the probability of each class."""
         if _PROBABILITIES not in self.line_fields:
             return super().table_columns()
         each = [f"probability of {name}" for name in self.names]

@@ -213,7 +213,7 @@ class Classification(ClassTask):
         return right
 
     def mistakes(self, gold: Gold, scores: Scores) -> np.ndarray:
-        """Those that the model was surest of first."""
+        """Mistakes, the ones that the model was surest of first."""
         wrong = np.flatnonzero(~self.correct(gold, scores))
         sure = softmax(scores.answers["logits"]).max(-1)[wrong]
         return wrong[np.argsort(-sure, kind="stable")]

@@ -83,7 +83,7 @@ class LanguageTask(Task):
         raise NotImplementedError
 
     def stride(self, encoder: TextEncoder) -> int:
-        """How many tokens of a sequence make a row."""
+        """The number of tokens of a sequence that make a row."""
         raise NotImplementedError
 
     def row(self, before: np.ndarray, ids: np.ndarray, encoder: TextEncoder) -> np.ndarray:
@@ -162,7 +162,7 @@ def _total(gold: Gold, name: str) -> int:
 
 
 def _perplexities(total: float, tokens: float, words: int, bytes_: int) -> dict[str, float]:
-    """Of the sum of the losses of a set, in nats."""
+    """Metrics of the sum of the losses of a set, in nats."""
 
     def exp(value: float) -> float:
         return math.exp(value) if value < 700 else math.inf
@@ -202,7 +202,7 @@ def needed(task: Task, role: str, roles: Sequence[str], why: str) -> int:
 
 
 def rounded(value: float) -> float:
-    """As many digits as float32 has, so that they do not hang on the last bit of a sum."""
+    """A number with float32's digits, so that it does not hang on the last bit of a sum."""
     return float(f"{value:.7g}")
 
 

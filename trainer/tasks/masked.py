@@ -187,7 +187,7 @@ class MaskedWords(LanguageTask):
         }
 
     def _share(self, count: tf.Tensor) -> tf.Tensor:
-        """How many of so many tokens are selected, int32."""
+        """The number of tokens that are selected of so many, int32."""
         share = tf.round(tf.cast(count, tf.float32) * self.mask_share)
         return tf.maximum(tf.cast(share, tf.int32), 1)
 
@@ -218,7 +218,7 @@ class MaskedWords(LanguageTask):
         return {**kept, "found": found[..., 0], "sure": sure[..., 0]}
 
     def answers(self, batch: Batch, outputs: Any) -> dict[str, tf.Tensor]:
-        """Of a text to predict, at each mask token, the most probable tokens: [B, T, FILLS] each.
+        """The most probable tokens at each mask token of a text to predict: [B, T, FILLS] each.
 
         Elsewhere probabilities are 0; of a set, whose masks are drawn, there are none.
         """

@@ -96,7 +96,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
-    """How often class i (row) was taken for class j (column): int64 [C, C]."""
+    """Counts of class i (row) taken for class j (column): int64 [C, C]."""
     cells = np.asarray(labels, np.int64) * classes + np.asarray(predictions, np.int64)
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 

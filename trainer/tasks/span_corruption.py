@@ -77,7 +77,7 @@ class SpanCorruption(LanguageTask):
         return self.target_length
 
     def counts(self, length: int) -> tuple[int, int]:
-        """How many of so many tokens are left out, and in how many spans."""
+        """The number of tokens that are left out of so many, and that of their spans."""
         length = max(length, 2)
         noise = min(max(round(length * self.noise_density), 1), length - 1)
         return noise, min(max(round(noise / self.span_length), 1), length - noise)
@@ -233,7 +233,7 @@ class SpanCorruption(LanguageTask):
 
 
 def _starts(drawn_BT: tf.Tensor, count_B: tf.Tensor, spans_B: tf.Tensor) -> tf.Tensor:
-    """Where each of the spans begins that so many tokens are cut into at random, none empty.
+    """The beginnings of the spans that so many tokens are cut into at random, none empty.
 
     Int32 [B, T], ascending; behind the last span numbers that mean nothing.
     """

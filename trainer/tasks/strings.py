@@ -41,7 +41,7 @@ class Strings(Sequence[str]):
         return dict(zip(self.names(name), (self._content, self._offsets), strict=True))
 
     def of_rows(self, rows: np.ndarray) -> Strings:
-        """Those of some rows, int [K]."""
+        """Texts of some rows, int [K]."""
         return self.made([self[row] for row in np.asarray(rows).tolist()])
 
     def __len__(self) -> int:

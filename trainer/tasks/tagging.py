@@ -396,7 +396,7 @@ class Tagging(Task):
         return entities.entities([self.names[i] for i in tags], "IOB1")
 
     def _confusions(self, sentences: Sequence[_Sentence]) -> np.ndarray:
-        """How many words of a type (row) were given another (column); the last one is none."""
+        """Counts of words of a type (row) that were given another (column); the last is none."""
         count = len(self.types)
         of = np.array([count] + [i // 2 for i in range(2 * count)])
         cells = np.zeros((count + 1, count + 1), np.int64)

@@ -199,7 +199,7 @@ class Task:
 
     @property
     def text_columns(self) -> list[Column]:
-        """Those of the columns that a model reads, and that a row to predict has."""
+        """Columns that a model reads, and that a row to predict has."""
         return [column for column in self.columns() if column.kind in (TEXT, WORDS)]
 
     def cells_of(self, text: str) -> dict[str, Any]:
@@ -336,12 +336,12 @@ class Task:
 
     @property
     def outputs(self) -> int:
-        """How many numbers the model gives for a row, or for a token."""
+        """Numbers that the model gives for a row, or for a token."""
         return 1
 
     @property
     def answer_size(self) -> int:
-        """How many numbers `answers` gives for a row, or for a token."""
+        """Numbers that `answers` gives for a row, or for a token."""
         return self.outputs
 
     def head(self, architecture: Architecture) -> keras.layers.Layer | None:
@@ -363,7 +363,7 @@ class Task:
 
     @property
     def output_unit(self) -> str:
-        """How an answer is made of the model's outputs, for a card; empty: it is an output."""
+        """The way from the model's outputs to an answer, for a card; empty: it is an output."""
         return ""
 
     @property
@@ -400,7 +400,7 @@ class Task:
         return batch
 
     def weights(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """How much each row [B] or token [B, T] counts, by the name of a loss.
+        """The weight of each row [B] or token [B, T], by the name of a loss.
 
         A function of the batch alone, 0 at padding. With several losses the objective is
         the sum of their means, each over its own weights.

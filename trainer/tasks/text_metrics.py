@@ -70,7 +70,7 @@ def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> floa
 
 
 def bleu_signature(references: Sequence[Sequence[str]]) -> str:
-    """How BLEU was computed, to be given with it: sacrebleu's signature.
+    """sacrebleu's signature of how BLEU was computed, to be given with it.
 
     For example "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0".
     """
@@ -78,7 +78,7 @@ def bleu_signature(references: Sequence[Sequence[str]]) -> str:
 
 
 def chrf_signature(references: Sequence[Sequence[str]]) -> str:
-    """Like `bleu_signature`, of chrF."""
+    """The signature of chrF, see `bleu_signature`."""
     return _signature(_chrf(), references)
 
 
@@ -182,7 +182,7 @@ def _f1(hits: int, found: int, wanted: int) -> float:
 
 
 def _shared(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:
-    """How many items both have, one that is there several times counted as often as both do."""
+    """The number of items that both have; repeated ones count as often as in both."""
     return (collections.Counter(one) & collections.Counter(other)).total()
 
 

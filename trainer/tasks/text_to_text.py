@@ -294,7 +294,7 @@ class TextToText(Task):
     def show(
         self, gold: Gold, scores: Scores, mistakes: Examples, fitted: Any = None
     ) -> list[Shown]:
-        """How BLEU was computed, its values by the length of sources, and some texts."""
+        """The signature of BLEU, its values by the length of sources, and some texts."""
         hypotheses, references, first = self._judged(gold, scores)
         lengths = [len(gold["source"][i].split()) for i in first]
         edges = np.unique(np.quantile(lengths, _EDGES).astype(int)).tolist()

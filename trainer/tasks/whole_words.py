@@ -49,7 +49,7 @@ def word_marks(tokenizer: Subwords) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _blanks(tokenizer: Subwords) -> str:
-    """How tokens hold the white space between words: as "bytes", as "▁" or, "", not at all."""
+    """The way tokens hold the white space between words: as "bytes", as "▁" or, "", not at all."""
     backend = tokenizer.backend_tokenizer
     if not isinstance(backend.model, (models.BPE, models.Unigram)):
         return ""
