@@ -72,14 +72,15 @@ def seed() -> int:
 
 
 def stream(writer: "Writer", text: str) -> None:
-    """Shows a text, and how it goes on, on the terminal while it is written."""
+    """Shows a text that is continued, and what is written, on the terminal while it is written."""
     with program.standard_output() as out:
 
         def show(piece: str) -> None:
             out.write(program.encodable(printable(piece)).encode(sys.stdout.encoding or "utf-8"))
             out.flush()
 
-        show(text)
+        if writer.continues:
+            show(text)
         for piece in writer.stream(text):
             show(piece)
         show("\n")

@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import functools
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -305,7 +306,8 @@ class Run:
 
     def derived(self) -> dict[str, Any]:
         """Facts that must be equal on a resume besides the settings."""
-        tokenizer = plain_backend(self.tokenizer).to_str()
+        roles = json.dumps(self.tokenizer.special_tokens_map, sort_keys=True)
+        tokenizer = plain_backend(self.tokenizer).to_str() + roles
         return {
             "pretrained": self.pretrained,
             "pretrained_sha256": self.pretrained_sha256,

@@ -106,5 +106,8 @@ def test_the_rows_of_a_mixture(tmp_path):
         UserError, match=r"mixture='d\.txt': there is no such file or folder at .*d\.txt"
     ):
         opened("a.txt", mixture=("d.txt",), **fields)
+    write(tmp_path / "empty.txt", [])
+    with pytest.raises(UserError, match=r"empty\.txt is empty: leave it out, or name another"):
+        list(opened("a.txt", mixture=("empty.txt",), **fields).rows("train"))
     source = opened("a.txt", mixture=("b.txt",), exclude=("b.txt:text",), **fields)
     assert len(list(source.rows("train"))) == 3

@@ -172,6 +172,14 @@ def test_a_decoder_that_is_untied_here_begins_as_the_table(tmp_path):
     assert "head/kernel begins as a copy of the token table" in said
 
 
+@pytest.mark.parametrize("layout", ["albert_masked", "electra_masked"])
+def test_a_decoder_is_as_wide_as_the_table(tmp_path, layout):
+    folder = folders.copy(layout, tmp_path / layout)
+    values, said = loaded(folder, MaskedWords(tied=False))
+    assert values[DECODER].shape == values[TOKENS].shape
+    assert "begins as a copy of the token table" in said
+
+
 def test_googles_checkpoint_has_the_head(tmp_path):
     folder = folders.as_google(folders.copy("bert", tmp_path / "bert"), tmp_path / "google")
     reader = tf.train.load_checkpoint(str(folder / "bert_model.ckpt"))

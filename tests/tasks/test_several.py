@@ -45,6 +45,7 @@ def test_a_set_of_one_corpus_has_its_metrics_by_their_own_names():
     task, gold, scores = scored(["mood"] * 4, ["a", "b", "a", "b"], ["a", "b", "a", "c"])
     found = task.judge(gold, scores)
     assert (found["accuracy"], found["mean"], found["examples"]) == (0.75, 0.75, 4)
+    assert found["mood_accuracy"] == 0.75  # as another set has it
     assert (found["loss"], found["tokens"]) == (0.5, 16)
     assert "bleu" not in found
     task, gold, scores = scored(["sense"] * 4, ["a", "b", "a", "b"], ["a", "b", "b", "a"])

@@ -248,6 +248,16 @@ class Wide(Right):
         return {"first": tf.cast(outputs[:, 0, 0], tf.uint16)}
 
 
+class Squares(Right):
+    def answers(self, batch, outputs):
+        return {"first": outputs * tf.transpose(outputs, [0, 2, 1])}
+
+
+class Picked(Right):
+    def answers(self, batch, outputs):
+        return {"first": outputs[:, : tf.shape(outputs)[1] // 2, 0]}
+
+
 class Cubes(Right):
     def answers(self, batch, outputs):
         return {"first": outputs[..., None]}
@@ -326,6 +336,8 @@ class WithoutLoss(Right):
         (LooksAtIds, "raised KeyError: 'id'"),
         (Words, "answers['first'] is string: make it a float, or bool, int8, uint8, int32, int64"),
         (Wide, "answers['first'] is uint16: make it a float, or bool"),
+        (Squares, "answers['first'] has shape (None, None, None): an axis of unknown length"),
+        (Picked, "answers['first'] has shape (None, None): an axis of unknown length must be"),
         (Cubes, "answers['first'] has shape (4, 7, 1, 1): at most 3 axes"),
         (Floats, "correct returned float32 of shape (3,): it must be bool [3]"),
         (OneForAll, "correct returned bool of shape (1,): it must be bool [3]"),

@@ -75,6 +75,7 @@ def test_a_row_to_predict_has_no_target():
     assert [column.key for column in made.text_columns] == ["source"]
     assert made.texts(row("a", "b")) == ["a", "b"]
     assert made.texts(row("a")) == ["a"]
+    assert made.identity(row("a", "b")) == ["a"]  # with all its targets in one set
     assert not made.pairs
     with pytest.raises(UserError, match=r"file a.tsv, row 1: the target 'target' is empty: leave"):
         made.pieces([row("a", " ")], TextEncoder(TOKENIZER, 12, "head"))
@@ -150,7 +151,13 @@ def test_a_set_is_judged_by_its_own_texts():
     assert made.metric in found
     assert set(made.metric_names()) <= found.keys()
     gold, scores = judged(made, [("a", "b a b a"), ("b", "a a b a")], ["b a b a", "b"])
-    assert made.judge(gold, scores)["exact_match"] == 0.5
+    found = made.judge(gold, scores)
+    assert found["exact_match"] == 0.5
+    result = {"test": found, **made.results(None, gold, scores)}
+    (title, _), bleu, (_, chrf) = made.summary(result)
+    assert (title, bleu) == ("Test", ("BLEU", result["bleu_signature"]))
+    assert "tok:13a" in bleu[1]
+    assert "nc:6" in chrf
 
 
 def test_rows_of_one_source_are_its_references():
@@ -183,6 +190,8 @@ def test_one_text_is_written_for_all_rows_of_a_source():
     assert together["ids"].shape == (5, 9)
     assert (together["count"] > 0).tolist() == [True, True, False, False, True]
     assert not together["ids"][[2, 3]].any()
+    of_each = made.sampled(model, table.gather(tf.range(5, dtype=tf.int64), (6, 9)))
+    assert (of_each["count"].numpy() > 0).all()
     for i in range(5):
         alone = written(tf.constant([i, -1], tf.int64))
         for name, each in alone.items():
@@ -218,6 +227,8 @@ def test_what_is_kept_for_reports_comes_back(tmp_path):
         {"count": np.array([7, 0], np.int32)},
         {"ids": np.full((2, 6), -1, np.int32)},
         {"more": np.zeros(2, np.int32)},
+        {"ids": np.full((2, 6), 2**40)},
+        {"count": np.ones(2)},
     ],
 )
 def test_damaged_answers_are_refused(damage):

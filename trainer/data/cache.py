@@ -83,7 +83,8 @@ def load_or_build(
         FORMAT,
         source.fingerprint(split),
         encoding_of(task),
-        [backend, encoder.pad_id, data.max_length, data.cut],
+        # A file beside the backend's names the roles of tokens, such as which one is the end.
+        [backend, tokenizer.special_tokens_map, encoder.pad_id, data.max_length, data.cut],
     )
 
     def build(folder: Path) -> dict[str, object]:

@@ -48,8 +48,11 @@ class Mixed:
     def rows(self) -> Iterator[Row]:
         """The rows, with ids that tell the corpora apart: see `corpora`."""
         for i, each in enumerate(self._records):
+            row = None
             for row in each.rows():
                 yield Row(row, i * _ROWS + row.id, row.title, row.number)
+            if row is None:
+                raise UserError(f"{each.title} is empty: leave it out, or name another")
 
     @property
     def remarks(self) -> str:

@@ -119,7 +119,7 @@ class Source:
 
     def _part(self, row: Row) -> str:
         """The part of train that a row is in, by a hash of its texts: never on two sides."""
-        place = place_of(*self.task.texts(row))
+        place = place_of(*self.task.identity(row))
         if self._data.stratify:
             return self._strata.part(place)
         for name, share in self._shares.items():

@@ -66,7 +66,7 @@ class Strata:
         ids: dict[str, int] = {}
         places, strata = array("d"), array("l")
         for row in rows:
-            places.append(place_of(*task.texts(row)))
+            places.append(place_of(*task.identity(row)))
             strata.append(ids.setdefault(task.stratum(row), len(ids)))
         different, first = np.unique(np.frombuffer(places), return_index=True)
         of = np.frombuffer(strata, np.dtype("l"))[first]

@@ -105,7 +105,8 @@ class WordHead(keras.layers.Layer):
             self.bias = self.add_weight((shape.vocab_size,), "zeros", name="bias")
         if not self.takes_table:
             initial = keras.initializers.TruncatedNormal(stddev=layers.TOKEN_DEVIATION)
-            self.kernel = self.add_weight((shape.vocab_size, shape.width), initial, name="kernel")
+            narrow = width if self.transforms else shape.width
+            self.kernel = self.add_weight((shape.vocab_size, narrow), initial, name="kernel")
         self.built = True
 
     def call(self, vectors_BTD, inputs, training=False, table=None):

@@ -54,6 +54,9 @@ class Writer:
 
     Raises:
       UserError: the settings do not fit the model.
+
+    Attributes:
+      continues: see `LanguageModel`.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class Writer:
         seed: int = 0,
         stop: Callable[[], bool] = lambda: False,
     ):
-        self._continues = model.continues
+        self.continues = model.continues
         writing.check_model(vocabulary, positions, model.continues)
         self._tokenizer, self._encode, self._writing = tokenizer, encode, writing
         self._positions, self._stop, self._end = positions, stop, end_id
@@ -139,12 +142,12 @@ class Writer:
     def _prompts(self, texts: Sequence[str], names: Sequence[str]) -> list[list[int]]:
         """The ids of prompts. Raises UserError: one, of that name, is empty or too long."""
         prompts = [[int(id_) for id_ in ids] for ids in self._encode(texts)]
-        for prompt, name in zip(prompts, names, strict=True) if self._continues else ():
+        for prompt, name in zip(prompts, names, strict=True) if self.continues else ():
             self._writing.check_prompt(len(prompt), self._positions, name)
         return prompts
 
     def _reader(self, prompt: list[int]) -> "_Reader":
-        before = prompt if self._continues else []
+        before = prompt if self.continues else []
         return _Reader(self._tokenizer, prompt, before, self._writing.stop, self._end)
 
     def _blocks(

@@ -54,8 +54,13 @@ def check(task: Task, model: keras.Model, table: Table, metric: str, most: int =
         losses, weights = task.losses(prepared, outputs), task.weights(prepared)
         return losses, weights, task.answers(inputs, outputs)
 
+    def unknown(value: tf.Tensor) -> tf.TensorSpec:  # as evaluation knows it
+        shape = [None, *(None if size == length else size for size in value.shape[1:])]
+        return tf.TensorSpec(shape, value.dtype)
+
     with blamed_on(path, "config.task"):
-        losses, weights, answers = run(batch)
+        traced = run.get_concrete_function({n: unknown(each) for n, each in batch.items()})
+        losses, weights, answers = traced(batch)
     where = f"config.task={path!r}"
     for method, values in (("losses", losses), ("weights", weights), ("answers", answers)):
         if not isinstance(values, dict) or not all(map(tf.is_tensor, values.values())):
@@ -90,6 +95,13 @@ def check(task: Task, model: keras.Model, table: Table, metric: str, most: int =
             raise UserError(
                 f"{where}: answers[{name!r}] has shape {answer.shape} for {given} rows: its first"
                 f" axis must be {given}"
+            )
+        known = traced.structured_outputs[2][name].shape
+        axes = [i for i in range(1, known.rank or 0) if known[i] is None]
+        if len(axes) > 1 or any(answer.shape[i] != length for i in axes):
+            raise UserError(
+                f"{where}: answers[{name!r}] has shape {known}: an axis of unknown length must be"
+                " that of the tokens, and there may be one: give others a fixed length"
             )
         if answer.shape.rank > 3:
             raise UserError(f"{where}: answers[{name!r}] has shape {answer.shape}: at most 3 axes")

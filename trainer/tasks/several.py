@@ -112,10 +112,10 @@ class SeveralTasks(TextToText):
         of_corpora = self._of_corpora(gold, scores)
         own = {name: (self._metrics[name], values) for name, (_, values) in of_corpora.items()}
         mean = np.mean([v[m] / (100 if m in _HUNDREDS else 1) for m, v in own.values()])
+        metrics = {f"{name}_{metric}": values[metric] for name, (metric, values) in own.items()}
         if len(own) == 1:
-            ((_, metrics),) = own.values()
-        else:
-            metrics = {f"{name}_{metric}": values[metric] for name, (metric, values) in own.items()}
+            ((_, values),) = own.values()
+            metrics |= values
         loss = scores.mean_loss()
         return {
             "loss": loss,

@@ -231,9 +231,13 @@ class Task:
         return ""
 
     def texts(self, row: Row) -> list[str]:
-        """The texts of a row: a tokenizer is trained on them, and equal ones are one example."""
+        """The texts of a row, on which a tokenizer is trained."""
         cells = [row[column.key] for column in self.text_columns]
         return [cell if isinstance(cell, str) else " ".join(cell) for cell in cells]
+
+    def identity(self, row: Row) -> list[str]:
+        """The texts of a row by which it is known: rows with equal ones go to one set."""
+        return self.texts(row)
 
     def learn(
         self, rows: Iterator[Row], title: str, known: Mapping[str, Sequence[str]]

@@ -74,6 +74,9 @@ class TextToText(Task):
     def texts(self, row: Row) -> list[str]:
         return [row[key] for key in ("source", "target") if key in row]
 
+    def identity(self, row: Row) -> list[str]:
+        return [row["source"]]  # whatever is written for it
+
     def start(self) -> None:
         if self.tokenizer is not None:
             self._start, self._end = start_and_end(self, self.start_token)
@@ -242,8 +245,12 @@ class TextToText(Task):
         if answers.keys() != {"ids", "count", "log_probability"} or answers["ids"].ndim != 2:
             raise fields.Invalid("answers must hold ids, count and log_probability")
         count, most = answers["count"], answers["ids"].shape[1]
+        if any(answers[name].dtype.kind not in "iu" for name in ("ids", "count")):
+            raise fields.Invalid("ids and count must be whole numbers")
         if count.ndim != 1 or count.min() < 0 or count.max() > most or answers["ids"].min() < 0:
             raise fields.Invalid("written texts have lengths that they cannot have")
+        if answers["ids"].max() >= 2**31:
+            raise fields.Invalid("written texts have ids that no vocabulary has")
 
     def hypotheses(self, scores: Scores, rows: np.ndarray | None = None) -> list[str]:
         """The texts that the model wrote, of all rows or of some, int [K]."""
@@ -254,7 +261,7 @@ class TextToText(Task):
     def _text(self, ids: np.ndarray) -> str:
         """The text of written tokens."""
         found = [int(id_) for id_ in ids if id_ != self._end]
-        return self.tokenizer.decode(found, skip_special_tokens=True)
+        return self.tokenizer.backend_tokenizer.decode(found, skip_special_tokens=True)
 
     def _writers(self, gold: Gold) -> np.ndarray:
         """The row that has each row's text, int [N]: with several references its source's first."""
@@ -330,7 +337,7 @@ class TextToText(Task):
         return Table(name, ("source", "target", "written"), cells)
 
     def sampled(self, model: Any, batch: Batch) -> dict[str, tf.Tensor]:
-        return self.written(model, batch)
+        return self._written(model, batch)  # for each row, not for each source
 
     def samples(self, batch: Batch, sampled: Mapping[str, tf.Tensor]) -> list[Shown]:
         """Sources, their targets, and the texts that the model writes for them."""
@@ -346,12 +353,20 @@ class TextToText(Task):
         rows = [tuple(t[:_SHOWN] for t in row) for row in zip(sources, targets, new, strict=True)]
         return [Table("samples", ("source", "target", "written"), rows)]
 
+    def results(self, fitted: Any, gold: Gold, scores: Scores) -> dict[str, Any]:
+        _, references, _ = self._judged(gold, scores)
+        return {
+            "bleu_signature": text_metrics.bleu_signature(references),
+            "chrf_signature": text_metrics.chrf_signature(references),
+        }
+
     def summary(self, result: Mapping[str, Any]) -> list[tuple[str, str]]:
         test, title = result.get("test"), "Test"
         if test is None:
             test, title = result["validation"], "Validation"
         said = f"BLEU {test['bleu']:.2f}, chrF {test['chrf']:.2f}, loss {test['loss']:.4f}"
-        return [(title, f"{said} on {test['examples']:,} examples")]
+        line = (title, f"{said} on {test['examples']:,} examples")
+        return [line, ("BLEU", result["bleu_signature"]), ("chrF", result["chrf_signature"])]
 
     # Predictions
 
