@@ -22,7 +22,7 @@ _ROWS = 16  # so many that a metric such as an AUC is defined on them
 def check(task: Task, model: keras.Model, table: Table, metric: str, most: int = _ROWS) -> None:
     """Tries a task of the user's own on rows from all over a table; this library's are known.
 
-    Behind these rows stands one of padding, and behind their tokens a place of padding.
+    Behind these rows stands one of padding.
 
     Args:
       task: of a run.
@@ -38,11 +38,9 @@ def check(task: Task, model: keras.Model, table: Table, metric: str, most: int =
     if path.partition(".")[0] == __name__.partition(".")[0]:
         return
     rows = np.linspace(0, len(table) - 1, min(_ROWS, most, len(table))).astype(np.int64)
-    count, length = len(rows), int(table.lengths[rows].max()) + 1
-    longest = table.longest(rows)
-    longer = longest + 1 if isinstance(longest, int) else (longest[0] + 1, longest[1])
-    batch = table.gather(tf.constant([*rows, -1], tf.int64), longer)
-    del batch[ID]  # as the step has it
+    count, length = len(rows), int(table.lengths[rows].max())
+    batch = table.gather(tf.constant([*rows, -1], tf.int64), table.longest(rows))
+    ids = batch.pop(ID)  # which the step has not
 
     @tf.function(autograph=False)  # as the step calls it
     def run(batch):
@@ -52,7 +50,8 @@ def check(task: Task, model: keras.Model, table: Table, metric: str, most: int =
         inputs = {name: prepared[name] for name in task.inputs}
         outputs = model(inputs, training=False)
         losses, weights = task.losses(prepared, outputs), task.weights(prepared)
-        return losses, weights, task.answers(inputs, outputs)
+        evaluated = task.measures(prepared, outputs), task.written(model, {**prepared, ID: ids})
+        return losses, weights, task.answers(inputs, outputs), *evaluated
 
     def unknown(value: tf.Tensor) -> tf.TensorSpec:  # as evaluation knows it
         shape = [None, *(None if size == length else size for size in value.shape[1:])]
@@ -60,7 +59,7 @@ def check(task: Task, model: keras.Model, table: Table, metric: str, most: int =
 
     with blamed_on(path, "config.task"):
         traced = run.get_concrete_function({n: unknown(each) for n, each in batch.items()})
-        losses, weights, answers = traced(batch)
+        losses, weights, answers, measures, written = traced(batch)
     where = f"config.task={path!r}"
     for method, values in (("losses", losses), ("weights", weights), ("answers", answers)):
         if not isinstance(values, dict) or not all(map(tf.is_tensor, values.values())):
@@ -73,7 +72,7 @@ def check(task: Task, model: keras.Model, table: Table, metric: str, most: int =
     given, real = count + 1, np.arange(length) < table.lengths[rows][:, None]
     for name, loss in losses.items():
         weight = weights[name]
-        if loss.shape not in ([given], [given, length]) or weight.shape != loss.shape:
+        if loss.shape.rank not in (1, 2) or loss.shape[0] != given or weight.shape != loss.shape:
             raise UserError(
                 f"{where}: losses[{name!r}] has shape {loss.shape}, weights[{name!r}]"
                 f" {weight.shape}, for {given} rows of {length} tokens: both must be"
@@ -84,7 +83,7 @@ def check(task: Task, model: keras.Model, table: Table, metric: str, most: int =
         if weight.dtype == tf.bool:
             raise UserError(f"{where}: weights[{name!r}] is bool: make it a float")
         padding = np.ones(weight.shape, bool)
-        padding[:count] = ~real if weight.shape.rank > 1 else False
+        padding[:count] = ~real if weight.shape[1:] == [length] else False
         if weight.numpy()[padding].any():
             raise UserError(
                 f"{where}: weights[{name!r}] is not 0 at padding: multiply it by batch['weight'],"
@@ -113,7 +112,8 @@ def check(task: Task, model: keras.Model, table: Table, metric: str, most: int =
     scores = Scores(
         {n: _sums(tf.cast(weights[n], loss.dtype) * loss)[:count] for n, loss in losses.items()},
         {name: _sums(weight)[:count] for name, weight in weights.items()},
-        {name: answer.numpy()[:count] for name, answer in answers.items()},
+        {name: answer.numpy()[:count] for name, answer in {**answers, **written}.items()},
+        {name: _sums(measure)[:count] for name, measure in measures.items()},
     )
     _check_judgement(task, table.gold_of(rows), scores, metric)
 
