@@ -289,9 +289,9 @@ def finish(
         workdir.path,
         config,
         loop.run.task,
-        loop.step,
-        loop.total_steps,
-        began,
+        resume_step=loop.step,
+        total_steps=loop.total_steps,
+        began=began,
         writes=workers.is_chief,
         stream=stream(),
     )

@@ -183,7 +183,7 @@ def exported(model: Trained, rows: Sequence[Mapping[str, Any]], folder: Path) ->
     inputs = {name: batch[name] for name in (of.task.inputs if of.task.longest_target else INPUTS)}
     answers = of.task.answers(inputs, of.model(inputs, training=False))
     one_each = len(pieces) == len(given)
-    said = _saved_model(model, given, one_each, inputs, answers, folder)
+    said = _saved_model(model, given, one_each, inputs=inputs, answers=answers, folder=folder)
     return f"{said}; {_hugging_face(model, inputs, answers, folder)}"
 
 

@@ -109,7 +109,7 @@ def _opened(
         beside = [path.name for path in found.parent.glob("*")]
         raise UserError(_missing(field, said, found, where, beside))
     if isinstance(found, Path) and not found.is_dir():
-        return FileRecords(field, found, columns, data, share, types)
+        return FileRecords(field, found, columns, data, share=share, label_types=types)
     paths = _below(found, said) if isinstance(found, Path) else found
     read = [path for path in paths if format_for(path.name, columns, data)]
     if not paths and isinstance(found, Path):
@@ -124,7 +124,7 @@ def _opened(
         )
     files: list[FileRecords] = []
     for path in read:
-        files.append(FileRecords(field, path, columns, data, WHOLE, types))
+        files.append(FileRecords(field, path, columns, data, label_types=types))
         columns = files[-1].columns
     what = "files" if isinstance(found, list) else "folder"
     return ManyFiles(f"{what} {where}", files, [p.name for p in paths if p not in set(read)])

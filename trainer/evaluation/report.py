@@ -55,8 +55,8 @@ def make_report(run: Run, split: str, scores: Scores) -> Report:
             metrics,
             mistakes,
             [*groups.tables(task, of_groups), *task.show(gold, scores, mistakes)],
-            of_groups,
-            task.group_metrics,
+            groups=of_groups,
+            group_metrics=task.group_metrics,
         )
 
 

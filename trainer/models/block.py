@@ -144,7 +144,13 @@ class TransformerBlock(keras.layers.Layer):
         else:
             asked = return_scores and not crosses
             mixed_BTD, scores = self.attention.mix(
-                normal_BTD, None, attention_mask, training, asked, positions_BT, relative_HTT
+                normal_BTD,
+                None,
+                attention_mask,
+                training=training,
+                return_scores=asked,
+                positions_BT=positions_BT,
+                relative_HTS=relative_HTT,
             )
         layer, norm = self.attention.output_projection, self.attention_norm
         dropout = self.attention_output_dropout

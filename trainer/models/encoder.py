@@ -204,7 +204,7 @@ class Encoder(keras.layers.Layer):
             raise ValueError("a cache needs a causal mask: earlier tokens would see later ones")
         length = tf.shape(x_BTD)[1]
         window, relative = shape.attention_window, self.relative_bias
-        step = step_of(cache[0], at, length, mask_BS, window, relative)
+        step = step_of(cache[0], at, length, mask_BS, window=window, relative=relative)
         for i, of_layer in enumerate(cache):
             block = self.blocks[0 if shape.shared else i]
             x_BTD, of_layer = block(

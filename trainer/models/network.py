@@ -147,7 +147,9 @@ def build(
     """
     length, pairs = config.data.max_length, config.task.pairs
     longest = config.task.longest_target
-    architecture = from_scratch(config.model, vocab_size, length, pairs, kind, longest)
+    architecture = from_scratch(
+        config.model, vocab_size, length, pairs, kind, target_length=longest
+    )
     return assembled(architecture, classes, make_head)
 
 

@@ -47,7 +47,8 @@ def _from_scratch(config: config_lib.Experiment, tokens: int, kind: str) -> Arch
         return None
     vocabulary = max(model.vocab_size, tokens)
     task = config.task
-    return from_scratch(model, vocabulary, data.max_length, task.pairs, kind, task.longest_target)
+    longest = task.longest_target
+    return from_scratch(model, vocabulary, data.max_length, task.pairs, kind, target_length=longest)
 
 
 def check(
