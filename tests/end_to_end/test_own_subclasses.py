@@ -41,7 +41,7 @@ def get_config():
     ("module", "name", "kind"),
     [
         ("masked", "MaskedWords", "sentences"),
-        ("replaced", "ReplacedTokens", "replaced"),
+        pytest.param("replaced", "ReplacedTokens", "replaced", marks=pytest.mark.slow),
         ("causal", "Causal", "causal"),
         ("text_to_text", "TextToText", "unigram"),
     ],

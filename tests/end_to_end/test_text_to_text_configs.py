@@ -45,6 +45,7 @@ def folder(tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 def test_three_tasks_are_one_run_whenever_it_is_killed(folder, cache, tmp_path):
     flags = (
         *("--config=configs/text_to_text/three_tasks.py", f"--config.data.data_dir={folder}"),

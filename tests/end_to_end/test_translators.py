@@ -77,7 +77,7 @@ def test_a_translator_is_trained_and_used(launch, data, cache, tmp_path):
     assert "tok:13a" in content
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32"])
 def test_four_devices_train_and_write_as_one(launch, data, cache, tmp_path, precision):
     flags = ("--config.log_every_steps=1", f"--config.runtime.precision={precision}")

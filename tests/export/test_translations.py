@@ -58,7 +58,13 @@ def exported(launch, workdir: Path, output: Path, *flags: str) -> str:
     return ok(launch(*given, program="launch.export")).stderr
 
 
-@pytest.mark.parametrize("flags", [(), ("--beams=3", "--length_penalty=1", "--max_new_tokens=9")])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param((), marks=pytest.mark.slow),
+        ("--beams=3", "--length_penalty=1", "--max_new_tokens=9"),
+    ],
+)
 def test_raw_texts_become_the_texts_of_launch_predict(launch, runs, tmp_path, flags):
     pytest.importorskip("tensorflow_text")
     exported(launch, runs["unigram"], tmp_path / "made", *flags)

@@ -146,7 +146,6 @@ def test_a_character_begun_in_the_prompt_is_finished(one):
 
 
 TEXTS = ["a", "bcd", "ef ", "a", "xyzxyzxyzxyz", "q", "rs"]
-WAYS = [{}, {"temperature": 1.0}, {"beams": 3}]
 
 
 def byte_toy() -> Toy:
@@ -155,8 +154,14 @@ def byte_toy() -> Toy:
     return model
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("way", WAYS, ids=["greedy", "sampling", "beams"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param({}, marks=pytest.mark.slow, id="greedy"),
+        pytest.param({"temperature": 1.0}, marks=pytest.mark.long, id="sampling"),
+        pytest.param({"beams": 3}, marks=pytest.mark.slow, id="beams"),
+    ],
+)
 def test_four_devices_write_what_one_writes(strategy_over, way):
     made = [
         of(byte_toy(), strategy_over(devices), 40, max_new_tokens=20, **way).continue_texts(TEXTS)

@@ -159,7 +159,7 @@ def on_one(over, name: str, steps: int, policy: str) -> np.ndarray:
         pytest.param("several labels", marks=pytest.mark.long),
     ],
 )
-@pytest.mark.parametrize(("devices", "parts"), [(2, 2), pytest.param(4, 1, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("devices", "parts"), [(2, 2), pytest.param(4, 1, marks=pytest.mark.slow)])
 def test_50_steps_in_float32_agree_to_1e_4(strategy_over, name, devices, parts):
     one = on_one(strategy_over, name, 50, "float32")
     shared = curve(strategy_over(devices), name, 50, "float32", parts)
