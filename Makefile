@@ -32,7 +32,7 @@ help:
 	@echo '  make compare      train what there is to compare with, and print the table'
 	@echo '  make smoke        try a config (ARGS=--config=ANY.py): a few steps, in every way that must agree'
 	@echo '  make test         run the tests, but for those below; six minutes'
-	@echo '  make test-long    run the tests that take seconds each; a quarter of an hour'
+	@echo '  make test-long    run the tests that take seconds each; half an hour'
 	@echo '  make test-promises kill, signal and resume whole runs; change their devices'
 	@echo '  make test-cluster run the tests with several workers'
 	@echo '  make test-browser look at the pages of TensorBoard and of reports in Chromium'
