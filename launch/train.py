@@ -120,7 +120,8 @@ def _train(workers: Workers, secret: str, signals: program.Signals, lock_seconds
         config.runtime.cpu_devices = _CPU_DEVICES.value
     with without_cpp():  # a metric of the user's own may import TensorFlow
         sent.check_values(config)
-        look(config.data, config.task)
+        if workers.count == 1:  # several meet first: one that lacks a file tells the others
+            look(config.data, config.task)
     # Imported here: --help, wrong flags, settings or files need not wait for TensorFlow.
     program.import_tensorflow()
     from launch import hints
