@@ -1,9 +1,11 @@
 """Measures how fast texts are written here and by transformers, side by side.
 
   python -m scripts.benchmarks.generate
+  python -m scripts.benchmarks.generate --model=t5 --prompt=32 --new=32 --rows 16 --beams=4
 
 Both continue the same random prompts of 64 tokens by 128 tokens, greedily, with random weights of
 GPT-2 small's shape in float32, one text and eight at a time; each in a process of its own, in turn.
+With --model=t5 they write from random sources, with random weights of T5 small's shape.
 Tokens/s are new tokens over all of the time, the reading of the prompts included; the first texts
 of each size, for which programs are compiled, do not count. Ours must be at least 1.3 times as
 fast, by the median of the rounds. It needs the environment that `make bench` makes.
@@ -76,6 +78,8 @@ def _flags(arguments: Sequence[str]) -> argparse.Namespace:
     made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    made.add_argument("--model", choices=("gpt2", "t5"), default="gpt2", help="(gpt2)")
+    made.add_argument("--beams", type=int, default=1, help="of each text (1: greedy)")
     made.add_argument("--rounds", type=int, default=5, help="of each size (5)")
     made.add_argument("--rows", type=int, nargs="+", default=[1, 8], help="texts at a time (1 8)")
     made.add_argument("--prompt", type=int, default=64, help="tokens (64)")
@@ -91,8 +95,8 @@ def main(arguments: Sequence[str]) -> int:
     """Measures; returns 0, 1 (not fast enough) or 2 (a mistake of the user)."""
     flags = _flags(arguments)
     try:
-        if min(flags.rounds, flags.prompt, flags.new, *flags.rows) < 1:
-            raise UserError("--rounds, --rows, --prompt and --new must be 1 or more")
+        if min(flags.rounds, flags.prompt, flags.new, flags.beams, *flags.rows) < 1:
+            raise UserError("--rounds, --rows, --prompt, --new and --beams must be 1 or more")
         if not flags.python.is_file():
             raise UserError(f"{flags.python} is not there: make bench makes it")
         if flags.output:
@@ -105,7 +109,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def measure(flags: argparse.Namespace) -> int:
     """Runs the rounds, prints and writes what they gave. Raises UserError: a system failed."""
-    settings = {name: getattr(flags, name) for name in ("prompt", "new", "threads")}
+    settings = {
+        name: getattr(flags, name) for name in ("model", "prompt", "new", "threads", "beams")
+    }
     found = []
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

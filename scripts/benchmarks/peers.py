@@ -1,4 +1,8 @@
-"""The speed of fine-tuning MiniLM here and by others, side by side: `make bench`.
+"""The speed of training MiniLM here and by others, side by side: `make bench`.
+
+That is fine-tuning. Peers that can are compared in two more ways: --objective=masked pretrains it
+further by masked words, on reviews that need no cutting; --objective=text_to_text trains a T5 from
+random weights on 400 pairs of Multi30k, found by --data_dir=FOLDER, where target tokens count.
 
 Every system trains the real weights of MiniLM-L6 on the same 400 reviews, at up to 512 tokens, with
 AdamW, batches of 16 and dropout 0.1, in a process of its own (peer.py) that waits while others are
@@ -13,12 +17,14 @@ Tokens count without padding, and input is in the time. MFU (Chowdhery et al., 2
 6 x parameters without embeddings + 12 x layers x length x width floating-point operations a token
 of a text of that length, over the best rate of products of 2048 x 2048 matrices that the process
 reached between its rounds, in bfloat16, or float32 where that is faster, whatever it trains in.
+Where words are masked the head, with the vocabulary, counts for the masked ones.
 """
 
 import argparse
 import contextlib
 import datetime
 import json
+import math
 import os
 import platform
 import random
@@ -39,7 +45,7 @@ import rich.table
 from launch import main as program
 from launch.arguments import as_path
 from scripts import plots
-from scripts.benchmarks import machine
+from scripts.benchmarks import machine, translation
 from scripts.benchmarks.synthetic import Shape
 from scripts.benchmarks.systems import common
 from trainer.config import PRECISIONS
@@ -49,13 +55,19 @@ from trainer.runtime import processor
 ROOT = Path(__file__).resolve().parents[2]
 REVIEWS, SEED = 400, 0
 EPOCH = REVIEWS // (common.BATCH * common.STEPS)  # rounds
+OBJECTIVES = {
+    "classification": ("huggingface", "kerashub", "tfbert", "bare"),
+    "masked": ("huggingface", "kerashub"),
+    "text_to_text": ("huggingface", "kerashub"),
+}
 PEERS = {
     "huggingface": ("Hugging Face Trainer, PyTorch", "torch"),
     "kerashub": ("KerasHub, Keras fit", "keras"),
     "tfbert": ("TFBertModel, Keras 2 fit", "keras"),
     "bare": ("bare TensorFlow loop", ""),
 }
-COMES, TUNED = 2.0, 1.4  # times the best peer
+# Times the best peer, as it comes and tuned.
+LEAST = {"classification": (2.0, 1.4), "masked": (2.0, 1.4), "text_to_text": (1.5, 1.0)}
 LEAST_MFU = 0.42
 PATIENCE = 600  # seconds that a round may take
 
@@ -78,7 +90,8 @@ class System:
         python = Path(sys.executable)
         if place:
             python = flags.environments / place / "bin" / "python"
-        job = {"precision": precision, **(learn or {})}
+        job = {"precision": precision, "objective": flags.objective, "length": flags.length}
+        job |= learn or {}
         settings = {"system": name, "tuned": tuned, "learn": bool(learn), "job": job}
         settings |= {"folder": str(folder), "weights": str(flags.weights.absolute())}
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_CPU_")}
@@ -130,7 +143,11 @@ class System:
 
 
 def _together(
-    rounds: Sequence[dict[str, Any]], shape: Shape, name: str, tuned: bool
+    rounds: Sequence[dict[str, Any]],
+    shape: Shape | None,
+    name: str,
+    tuned: bool,
+    masked: float = 0.0,
 ) -> dict[str, Any]:
     """The row of a system: medians over its rounds of tokens/s and MFU, and sums."""
     rates = _rates(rounds)
@@ -138,10 +155,14 @@ def _together(
         sum(each[key] for each in rounds) for key in ("examples", "tokens", "slots", "seconds")
     )
     best = max(each["flops"] for each in rounds)
-    mfu = [
-        rate * shape.of_a_token(each["squares"] / each["tokens"]) / best
-        for rate, each in zip(rates, rounds, strict=True)
-    ]
+    mfu = (
+        [math.nan]
+        if not shape
+        else [
+            rate * shape.of_a_token(each["squares"] / each["tokens"], masked) / best
+            for rate, each in zip(rates, rounds, strict=True)
+        ]
+    )
     return {
         "system": name,
         "tuned": tuned,
@@ -165,6 +186,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--environments", type=as_path, default=ROOT / "build" / "peers")
     made.add_argument("--precision", default=machine.best_precision(), choices=PRECISIONS)
     made.add_argument("--only", nargs="+", default=list(PEERS), choices=list(PEERS))
+    made.set_defaults(objective="classification", length=common.LENGTH)
     return made
 
 
@@ -184,13 +206,20 @@ def _flags(arguments: Sequence[str]) -> argparse.Namespace:
     made.add_argument("--rounds", type=int, default=EPOCH, help=f"of each system ({EPOCH})")
     made.add_argument("--output", type=as_path, default=Path("runs/benchmark/peers.json"))
     made.add_argument("--plot", type=as_path, help="a .png file")
-    return made.parse_args(arguments)
+    made.add_argument("--objective", choices=list(OBJECTIVES), help="what is learned")
+    made.add_argument("--data_dir", type=as_path, default=ROOT / "data", help="of Multi30k")
+    made.set_defaults(only=None)
+    flags = made.parse_args(arguments)
+    flags.only = flags.only or list(OBJECTIVES[flags.objective])
+    return flags
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measures; returns 0, 1 (a promise does not hold) or 2 (a mistake of the user)."""
     flags = _flags(arguments)
     try:
+        if lacking := {*flags.only} - {*OBJECTIVES[flags.objective]}:
+            raise UserError(f"{', '.join(sorted(lacking))} has no model for {flags.objective}")
         most = EPOCH * (common.EPOCHS - 1) // len(flags.only)
         if not EPOCH <= flags.rounds <= most:
             raise UserError(
@@ -200,14 +229,19 @@ def main(arguments: Sequence[str]) -> int:
             plots.check("--plot", flags.plot)
         plots.check_table("--output", flags.output)
         check(flags)
-        return measure(flags, Shape.of(flags.weights))
+        pairs = flags.objective == "text_to_text"
+        return measure(flags, None if pairs else Shape.of(flags.weights))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return program.USER_ERROR
 
 
-def measure(flags: argparse.Namespace, shape: Shape) -> int:
+def measure(flags: argparse.Namespace, shape: Shape | None) -> int:
     """Runs the rounds, prints and writes the table.
+
+    Args:
+      flags: of the program.
+      shape: of the encoder that is trained, for MFU; None: it is another model.
 
     Raises:
       UserError: a system failed; what was measured before is printed, not written.
@@ -215,9 +249,17 @@ def measure(flags: argparse.Namespace, shape: Shape) -> int:
     began, groups = time.perf_counter(), []
     failed: UserError | None = None
     with tempfile.TemporaryDirectory() as folder:
-        reviews = reviews_of("train", REVIEWS)
+        masked = common.MASKED if flags.objective == "masked" else 0.0
+        whole = (flags.weights, common.LENGTH) if masked else None
+        if flags.objective == "text_to_text":
+            reviews = translation.sentences(flags.data_dir, REVIEWS)
+            python = flags.environments / "torch" / "bin" / "python"
+            flags.weights = translation.weights(Path(folder) / "t5", reviews, python)
+            plan, flags.length = translation.plan(reviews, flags.weights), translation.LENGTH
+        else:
+            reviews = reviews_of("train", REVIEWS, whole)
+            plan = plan_of(reviews, flags.weights, common.LENGTH, SEED)
         write(Path(folder) / "reviews.jsonl", reviews)
-        plan = plan_of(reviews, flags.weights, common.LENGTH, SEED)
         (Path(folder) / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
         ours = System("thaw", True, Path(folder), flags, flags.precision)
         try:
@@ -234,12 +276,13 @@ def measure(flags: argparse.Namespace, shape: Shape) -> int:
             failed = error
         finally:
             ours.close()
-    rows = [{**_together(ours.rounds, shape, "thaw", False), "precision": ours.precision}]
+    row = _together(ours.rounds, shape, "thaw", tuned=False, masked=masked)
+    rows = [{**row, "precision": ours.precision}]
     labels = [ours.label]
     for number, group in enumerate(groups):
         beside = _rates(ours.rounds[number * flags.rounds : (number + 1) * flags.rounds])
         for system in group:
-            row = _together(system.rounds, shape, system.name, system.tuned)
+            row = _together(system.rounds, shape, system.name, system.tuned, masked)
             row["precision"] = system.precision
             theirs = _rates(system.rounds)
             if system.tuned:  # the same batches in each round
@@ -265,7 +308,7 @@ def measure(flags: argparse.Namespace, shape: Shape) -> int:
     if flags.plot:
         draw(rows, labels, flags.plot)
     print(f"{(time.perf_counter() - began) / 60:.0f} minutes in all")
-    return judge(rows)
+    return judge(rows, flags.objective)
 
 
 def _beside(ours: System, name: str, folder: Path, flags: argparse.Namespace) -> list[System]:
@@ -320,7 +363,7 @@ def show(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> None:
             f"{row['tokens_per_second']:,.0f}",
             f"{row['lowest']:,.0f} to {row['highest']:,.0f}",
             f"{row['examples_per_second']:.2f}",
-            f"{row['mfu']:.3f}",
+            "" if math.isnan(row["mfu"]) else f"{row['mfu']:.3f}",
             f"{row['padding']:.1%}",
             f"{row['peak_memory_mb']:,.0f}",
             f"{row['thaw_is_faster']:.2f} x" if "thaw_is_faster" in row else "",
@@ -328,15 +371,17 @@ def show(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> None:
     rich.console.Console(width=140).print(table)
 
 
-def judge(rows: Sequence[dict[str, Any]]) -> int:
+def judge(rows: Sequence[dict[str, Any]], objective: str) -> int:
     """Prints what holds; returns 1 if anything does not."""
     failed = 0
-    for tuned, least in ((False, COMES), (True, TUNED)):
+    for tuned, least in zip((False, True), LEAST[objective], strict=True):
         ratio = min(row["thaw_is_faster"] for row in rows[1:] if row["tuned"] == tuned)
         failed |= ratio < least
         what = "tuned" if tuned else "as it comes"
         print(f"{ratio:.2f} x the best peer {what} ({_holds(ratio >= least)} {least})")
     mfu = rows[0]["mfu"]
+    if objective != "classification":
+        return int(failed)
     failed |= mfu < LEAST_MFU
     print(f"MFU {mfu:.3f} ({_holds(mfu >= LEAST_MFU)} {LEAST_MFU})")
     return int(failed)
@@ -369,8 +414,16 @@ def write(path: Path, reviews: list[dict[str, Any]]) -> None:
         file.writelines(json.dumps(review) + "\n" for review in reviews)
 
 
-def reviews_of(split: str, count: int) -> list[dict[str, Any]]:
-    """Takes some reviews of a split of the sample of `make data`."""
+def reviews_of(
+    split: str, count: int, whole: tuple[Path, int] | None = None
+) -> list[dict[str, Any]]:
+    """Takes some reviews of a split of the sample of `make data`.
+
+    Args:
+      split: of the sample.
+      count: of reviews.
+      whole: only those that need no cutting: weights with a tokenizer, and its most tokens.
+    """
     program.import_tensorflow()
     from trainer.config import Data
     from trainer.data.sources import open_source
@@ -379,7 +432,14 @@ def reviews_of(split: str, count: int) -> list[dict[str, Any]]:
     data = Data(name="imdb_sample", data_dir=str(ROOT / "data"))
     source = open_source(data, Classification())
     ids = {name: i for i, name in enumerate(source.facts["labels"])}
-    chosen = random.Random(SEED).sample(list(source.rows(split)), count)
+    rows = list(source.rows(split))
+    if whole:
+        weights, most = whole
+        lengths = map(
+            len, common.tokens([{"text": row["text"]} for row in rows], weights, most + 1)
+        )
+        rows = [row for row, length in zip(rows, lengths, strict=True) if length <= most]
+    chosen = random.Random(SEED).sample(rows, count)
     return [{"text": row["text"], "label": ids[row["label"]]} for row in chosen]
 
 

@@ -38,9 +38,15 @@ class Shape:
         """Operations of forward and backward on one worker's rows."""
         return self.of_a_token(self.length) * self.rows * self.length
 
-    def of_a_token(self, length: float) -> float:
-        """Operations of a token in a text of that length: 6 a weight, and attention."""
+    def of_a_token(self, length: float, masked: float = 0.0) -> float:
+        """Operations of a token in a text of that length: 6 a weight, and attention.
+
+        Args:
+          length: tokens of the text.
+          masked: the share of tokens that are found among the vocabulary.
+        """
         weights = self.depth * (4 * self.width**2 + 2 * self.width * self.ffn_width)
+        weights += masked * self.width * (self.width + self.vocab_size)
         return float(6 * weights + 12 * self.depth * self.width * length)
 
 

@@ -15,6 +15,7 @@ from scripts.benchmarks import machine
 
 BATCH, LENGTH, RATE, DECAY = 16, 512, 2e-5, 0.01
 STEPS = 5  # of a round
+MASKED = 0.15  # of the tokens, where the objective is to find masked words
 EPOCHS = 100  # more than anybody asks for
 MULTIPLE = 8  # that a tuned peer pads to
 
@@ -84,6 +85,7 @@ class Job:
     length: int = LENGTH
     rate: float = RATE
     seed: int = 0
+    objective: str = "classification"  # one of peers.OBJECTIVES
     precision: str = "mixed_bfloat16"  # of config.runtime
 
 
@@ -104,6 +106,14 @@ def tokens(reviews: Reviews, weights: Path, length: int) -> list[list[int]]:
     tokenizer.no_padding()
     tokenizer.enable_truncation(length)
     return [each.ids for each in tokenizer.encode_batch([review["text"] for review in reviews])]
+
+
+def pair_tokens(pairs: Reviews, weights: Path, length: int) -> list[list[list[int]]]:
+    """Up to `length` token ids of all sources, and of all targets, each with its end token."""
+    return [
+        tokens([{"text": pair[side]} for pair in pairs], weights, length)
+        for side in ("source", "target")
+    ]
 
 
 def arrays(

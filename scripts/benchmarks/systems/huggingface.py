@@ -3,11 +3,23 @@
 from typing import Any
 
 from scripts.benchmarks import machine
-from scripts.benchmarks.systems.common import BATCH, DECAY, EPOCHS, MULTIPLE, Job, Logits, Start
+from scripts.benchmarks.systems.common import (
+    BATCH,
+    DECAY,
+    EPOCHS,
+    MASKED,
+    MULTIPLE,
+    Job,
+    Logits,
+    Start,
+)
 
 
 def train(job: Job, start: Start) -> Logits:
-    """https://huggingface.co/docs/transformers/tasks/sequence_classification."""
+    """https://huggingface.co/docs/transformers/tasks/sequence_classification.
+
+    Masked words: .../tasks/masked_language_modeling, a text a row. Pairs: .../tasks/translation.
+    """
     import datasets
     import torch
     import transformers
@@ -15,24 +27,43 @@ def train(job: Job, start: Start) -> Logits:
     transformers.logging.set_verbosity_error()
     transformers.set_seed(job.seed)
     tokenizer = transformers.AutoTokenizer.from_pretrained(job.weights)
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(
-        job.weights, num_labels=2
-    )
-    data = datasets.Dataset.from_list(job.reviews).map(
-        lambda rows: tokenizer(rows["text"], truncation=True, max_length=job.length), batched=True
-    )
+    made = {
+        "classification": (transformers.AutoModelForSequenceClassification, {"num_labels": 2}),
+        "masked": (transformers.AutoModelForMaskedLM, {}),
+        "text_to_text": (transformers.AutoModelForSeq2SeqLM, {}),
+    }
+    kind, more = made[job.objective]
+    model = kind.from_pretrained(job.weights, **more)
+    cut = {"truncation": True, "max_length": job.length}
+    pairs = job.objective == "text_to_text"
+
+    def encode(rows: Any) -> Any:
+        if pairs:
+            return tokenizer(rows["source"], text_target=rows["target"], **cut)
+        return tokenizer(rows["text"], **cut)
+
+    data = datasets.Dataset.from_list(job.reviews).map(encode, batched=True)
     if job.grouped:  # its own sampler groups too few at once when there are few reviews
         data = data.select([row for rows in job.grouped for row in rows])
     padding = {"pad_to_multiple_of": MULTIPLE} if job.grouped else {}
-    collator = transformers.DataCollatorWithPadding(tokenizer, **padding)
+    collator: Any = transformers.DataCollatorWithPadding(tokenizer, **padding)
+    left_out = {"text", "source", "target"}
+    if job.objective == "masked":
+        left_out.add("label")
+        collator = transformers.DataCollatorForLanguageModeling(
+            tokenizer, mlm_probability=MASKED, **padding
+        )
+    elif pairs:
+        collator = transformers.DataCollatorForSeq2Seq(tokenizer, model, **padding)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     side, dtype = machine.SIDE, getattr(torch, machine.best_type())
     matrix = torch.randn(side, side, dtype=dtype, device=device)
     rounds = start(lambda count: float([matrix @ matrix for _ in range(count)][-1][0, 0]))
 
     def collate(rows: Any) -> Any:
-        batch = collator([{k: v for k, v in row.items() if k != "text"} for row in rows])
-        rounds.plan(batch["attention_mask"].sum(1).tolist(), batch["input_ids"].numel())
+        batch = collator([{k: v for k, v in row.items() if k not in left_out} for row in rows])
+        counted = batch["labels"] != -100 if pairs else batch["attention_mask"]
+        rounds.plan(counted.sum(1).tolist(), counted.numel())
         return batch
 
     class Stop(transformers.TrainerCallback):

@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# GPT-2 small (Radford et al., 2019).
+# GPT-2 small (Radford et al., 2019), and T5 small (Raffel et al., 2020).
 DEPTH, WIDTH, HEADS, FFN, VOCABULARY, POSITIONS = 12, 768, 12, 3072, 50257, 1024
+T5_DEPTH, T5_WIDTH, T5_HEADS, T5_FFN, T5_VOCABULARY = 6, 512, 8, 2048, 32128
 Write = Callable[[list[list[int]]], int]  # prompts to the number of tokens written
 
 
-def thaw(new: int, threads: int) -> Write:
+def thaw(model: str, new: int, threads: int, beams: int) -> Write:
     """Thaw, as launch.predict writes."""
     from launch import main as program
 
@@ -28,6 +29,7 @@ def thaw(new: int, threads: int) -> Write:
     from trainer.data.subwords import Subwords
     from trainer.models.architecture import Architecture, Head
     from trainer.models.cached import CachedNetwork
+    from trainer.models.encoder_decoder import CachedDecoder, EncoderDecoder
     from trainer.models.heads import WordHead
     from trainer.models.network import Network
     from trainer.models.writing import Writing
@@ -35,6 +37,8 @@ def thaw(new: int, threads: int) -> Write:
     from trainer.runtime import devices
 
     strategy = devices.start(Runtime(precision="float32", intra_op_threads=threads), 0)
+    t5 = model == "t5"
+    vocabulary = T5_VOCABULARY if t5 else VOCABULARY
     shape = Architecture(
         *(VOCABULARY, POSITIONS, WIDTH, DEPTH, HEADS, FFN, Head("tokens")),
         activation="gelu_tanh",
@@ -42,18 +46,34 @@ def thaw(new: int, threads: int) -> Write:
         embedding_norm=False,
         causal=True,
     )
+    if t5:
+        shape = Architecture(
+            *(vocabulary, POSITIONS, T5_WIDTH, T5_DEPTH, T5_HEADS, T5_FFN, Head("tokens")),
+            activation="relu",
+            norm="pre",
+            norm_kind="rms",
+            positions="relative",
+            embedding_norm=False,
+            attention_biases=False,
+            attention_scale=False,
+            ffn_biases=False,
+            output_scale=True,
+            decoder_depth=T5_DEPTH,
+            target_length=POSITIONS,
+        )
+    head = WordHead(shape, transforms=False)
     with strategy.scope():
-        network = Network(shape, VOCABULARY, WordHead(shape, transforms=False))
+        network = EncoderDecoder(shape, head) if t5 else Network(shape, vocabulary, head)
         network.build()
-    backend = Tokenizer(models.WordLevel({str(i): i for i in range(VOCABULARY)}, "0"))
+    backend = Tokenizer(models.WordLevel({str(i): i for i in range(vocabulary)}, "0"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     writer = Writer(
-        CachedNetwork(network),
+        CachedDecoder(network, 0) if t5 else CachedNetwork(network),
         Subwords(backend, {}, {}),
         lambda texts: [[int(word) for word in text.split()] for text in texts],
-        Writing(max_new_tokens=new),
+        Writing(max_new_tokens=new, beams=beams),
         strategy,
-        vocabulary=VOCABULARY,
+        vocabulary=vocabulary,
         positions=POSITIONS,
     )
 
@@ -64,7 +84,7 @@ def thaw(new: int, threads: int) -> Write:
     return write
 
 
-def transformers(new: int, threads: int) -> Write:
+def transformers(model: str, new: int, threads: int, beams: int) -> Write:
     """https://huggingface.co/docs/transformers/llm_tutorial, on PyTorch."""
     import torch
     import transformers
@@ -74,19 +94,24 @@ def transformers(new: int, threads: int) -> Write:
     if threads:
         torch.set_num_threads(threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = transformers.GPT2LMHeadModel(transformers.GPT2Config()).eval().to(device)
+    if t5 := model == "t5":  # the shape is that of its config
+        made = transformers.T5ForConditionalGeneration(transformers.T5Config(num_layers=T5_DEPTH))
+    else:
+        made = transformers.GPT2LMHeadModel(transformers.GPT2Config())
+    made = made.eval().to(device)
 
     def write(prompts: list[list[int]]) -> int:
         ids = torch.tensor(prompts, device=device)
-        made = model.generate(
+        written = made.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             do_sample=False,
+            num_beams=beams,
             max_new_tokens=new,
             eos_token_id=None,
             pad_token_id=0,
         )
-        return (made.shape[1] - ids.shape[1]) * len(prompts)
+        return (written.shape[1] - (1 if t5 else ids.shape[1])) * len(prompts)
 
     return write
 
@@ -99,12 +124,12 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print
     write = {"thaw": thaw, "transformers": transformers}[settings["system"]](
-        settings["new"], settings["threads"]
+        *(settings[name] for name in ("model", "new", "threads", "beams"))
     )
     numbers = random.Random(0)
     for line in sys.stdin:
         rows = int(line)
-        prompts = [numbers.choices(range(VOCABULARY), k=settings["prompt"]) for _ in range(rows)]
+        prompts = [numbers.choices(range(T5_VOCABULARY), k=settings["prompt"]) for _ in range(rows)]
         began = time.perf_counter()
         tokens = write(prompts)
         answers.write(json.dumps({"seconds": time.perf_counter() - began, "tokens": tokens}) + "\n")

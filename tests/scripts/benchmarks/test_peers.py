@@ -76,7 +76,7 @@ def stubs(monkeypatch, tmp_path):
         (tmp_path / "keras" / "bin").mkdir(parents=True)
         (tmp_path / "keras" / "bin" / "python").symlink_to(sys.executable)
         rows = [{"text": "", "label": 0}]
-        monkeypatch.setattr(peers, "reviews_of", lambda split, count: rows * count)
+        monkeypatch.setattr(peers, "reviews_of", lambda split, count, whole=None: rows * count)
         plan = [[step] for step in range(common.EPOCHS * peers.REVIEWS // common.BATCH)]
         monkeypatch.setattr(peers, "plan_of", lambda *args: plan)
 
