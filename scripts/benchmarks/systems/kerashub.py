@@ -74,7 +74,7 @@ def train(job: Job, start: Start) -> Logits:
 
 
 def _masking(tf: Any, tokenizer: Any) -> Any:
-    """What BertMaskedLMPreprocessor does after padding, for batches of any length."""
+    """Masks as BertMaskedLMPreprocessor does after padding, for batches of any length."""
 
     def mask(inputs: Any, labels: Any) -> Any:
         ids, shown = inputs["token_ids"], tf.cast(inputs["padding_mask"], tf.float32)
