@@ -183,6 +183,20 @@ def test_small_vocabularies():
         assert len(made.get_vocab()) <= 32
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_vocabulary_without_room_says_how_large_it_must_be(kind):
+    with pytest.raises(UserError, match="vocab_size=9 has no room beside 5 special tokens and 3"):
+        tokenizers.train_tokenizer(config.Tokenizer(kind, 9, sentinels=3), TEXTS)
+    if kind != "bpe":
+        assert len(tokenizers.train_tokenizer(config.Tokenizer(kind, 7), TEXTS).get_vocab()) <= 7
+
+
+def test_unigram_learns_from_all_of_a_long_word():
+    words = {"▁" + 1500 * "ab" + 1500 * "xy": 2}
+    pieces = dict(spiece.train(words, 30, sorted(set("".join(words)))))
+    assert max(len(piece) for piece in pieces if "x" in piece) > 4
+
+
 def test_unigram_of_empty_texts_is_refused():
     with pytest.raises(UserError, match="texts of train are all empty"):
         tokenizers.train_tokenizer(config.Tokenizer("unigram", 32), ["", " "])

@@ -139,5 +139,5 @@ def test_what_does_not_fit_is_refused():
         table(made(target_length=17), [30])
     with pytest.raises(UserError, match=r"makes 15 spans of a row, and the tokenizer has 12 sent"):
         table(made(noise_density=0.4, span_length=1.0), [30])
-    with pytest.raises(UserError, match="sentinels=59 leave no room in config"):
+    with pytest.raises(UserError, match="5 special tokens and 59 sentinels: make it 66 or"):
         train_tokenizer(Tokenizer(kind="words", vocab_size=60, sentinels=59), ["a"])

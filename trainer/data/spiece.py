@@ -13,12 +13,11 @@ from trainer.errors import UserError
 
 SPACE = "\u2581"  # stands for a blank
 _RESERVED = "\0\u2585"  # characters that SentencePiece's trainer keeps for itself
-# The normalizers of this library's own tokenizers, by their types.
-_BLANKS = ("Replace", "Replace")
-OWN = (("Nmt", "NFKC", *_BLANKS), ("Nmt", "NFKC", "Lowercase", *_BLANKS))
 _METASPACE = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "always", "split": True}
 _OF_T5 = {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, _METASPACE]}
-MAX_WORD = 1000  # characters; the rest of a longer word is left out
+_TABLE = ["Precompiled"]
+_OWN = [*_TABLE, "Replace", "Replace"]  # the normalizers of this library's own tokenizers
+MAX_WORD = 1000  # characters: a longer word is trained on in parts
 
 
 def train(words: dict[str, int], vocab_size: int, alphabet: list[str]) -> list[tuple[str, float]]:
@@ -47,7 +46,8 @@ def train(words: dict[str, int], vocab_size: int, alphabet: list[str]) -> list[t
     def rows() -> Iterator[str]:
         for word, count in words.items():
             for part in runs.findall(word):
-                yield f"{part[:MAX_WORD]}\t{count}"
+                for start in range(0, len(part), MAX_WORD):
+                    yield f"{part[start : start + MAX_WORD]}\t{count}"
 
     made = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -71,33 +71,33 @@ def train(words: dict[str, int], vocab_size: int, alphabet: list[str]) -> list[t
     return [(each.piece, round(each.score, 6)) for each in pieces if each.type == normal]
 
 
-def rule_of(made: Mapping[str, Any]) -> tuple[str, bytes] | None:
-    """SentencePiece's name and table for how a tokenizer.json prepares texts; None: otherwise.
+def table(lowercase: bool) -> bytes:
+    """SentencePiece's table of what it makes of characters: NFKC, and blanks of control characters.
 
-    The table of this library's own tokenizers does what theirs does, but for rare sequences of
-    marks, and but for letters such as "ß", which it makes "ss" of where they are lowercased.
+    Args:
+      lowercase: whether it folds case too, which makes "ss" of "\u00df".
     """
-    normalizer = made["normalizer"] or {}
-    if normalizer.get("type") == "Precompiled" and made["pre_tokenizer"] == _OF_T5:
-        return "nmt_nfkc", base64.b64decode(normalizer["precompiled_charsmap"])
-    if steps_of(made) not in OWN or made["pre_tokenizer"] != _METASPACE:
-        return None
-    name = "nmt_nfkc_cf" if "Lowercase" in steps_of(made) else "nmt_nfkc"
+    name = "nmt_nfkc_cf" if lowercase else "nmt_nfkc"
     model = sentencepiece.SentencePieceNormalizer(rule_name=name).serialized_model_proto()
-    return name, proto.ModelProto.FromString(model).normalizer_spec.precompiled_charsmap
+    return proto.ModelProto.FromString(model).normalizer_spec.precompiled_charsmap
 
 
-def steps_of(made: Mapping[str, Any]) -> tuple[str, ...]:
-    """The types of the normalizers of a tokenizer.json; of one that is no sequence, none."""
-    return tuple(each["type"] for each in (made["normalizer"] or {}).get("normalizers", ()))
+def table_of(made: Mapping[str, Any]) -> bytes:
+    """The table by which a tokenizer.json prepares texts; empty if it does not as SentencePiece."""
+    whole = made["normalizer"] or {}
+    steps = whole.get("normalizers", [whole])
+    kinds = [each.get("type") for each in steps]
+    if (kinds, made["pre_tokenizer"]) not in ((_OWN, _METASPACE), (_TABLE, _OF_T5)):
+        return b""
+    return base64.b64decode(steps[0]["precompiled_charsmap"])
 
 
-def model_of(made: Mapping[str, Any], rule: str = "identity", table: bytes = b"") -> bytes:
+def model_of(made: Mapping[str, Any], prepared: bytes = b"") -> bytes:
     """The spiece.model of a tokenizer.json of a Unigram tokenizer, with its ids.
 
     Args:
       made: the object in the file.
-      rule, table: see `rule_of`; "identity": a text, and its blanks, are taken as they are.
+      prepared: see `table_of`; empty: a text, and its blanks, are taken as they are.
     """
     special = {token["id"] for token in made["added_tokens"]}
     model, kinds = proto.ModelProto(), proto.ModelProto.SentencePiece
@@ -111,6 +111,6 @@ def model_of(made: Mapping[str, Any], rule: str = "identity", table: bytes = b""
     spec.unk_id, spec.bos_id, spec.eos_id, spec.pad_id = made["model"]["unk_id"], -1, -1, -1
     spec.unk_piece = made["model"]["vocab"][spec.unk_id][0]
     how = model.normalizer_spec
-    how.name, how.precompiled_charsmap = rule, table
-    how.add_dummy_prefix = how.remove_extra_whitespaces = rule != "identity"
+    how.name, how.precompiled_charsmap = "precompiled" if prepared else "identity", prepared
+    how.add_dummy_prefix = how.remove_extra_whitespaces = bool(prepared)
     return model.SerializeToString()

@@ -103,7 +103,7 @@ class Subwords:
         """Writes the two files of PreTrainedTokenizerFast.save_pretrained, byte for byte.
 
         Of a Unigram tokenizer there is a third, spiece.model, where SentencePiece can do what it
-        does: see `trainer.data.spiece.rule_of`.
+        does: see `trainer.data.spiece.table_of`.
 
         Raises:
           OSError, or a plain Exception of the `tokenizers` library: they cannot be written.
@@ -124,8 +124,8 @@ class Subwords:
             from trainer.data import spiece
 
             made = json.loads(self.backend_tokenizer.to_str())
-            if rule := spiece.rule_of(made):
-                (folder / "spiece.model").write_bytes(spiece.model_of(made, *rule))
+            if table := spiece.table_of(made):
+                (folder / "spiece.model").write_bytes(spiece.model_of(made, table))
 
     def for_transformers(self) -> "PreTrainedTokenizerFast":
         """Makes a tokenizer of transformers, with the same ids, around the same backend."""

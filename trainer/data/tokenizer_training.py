@@ -21,6 +21,7 @@ from trainer.data.tokenizer_folder import MAX_TOKEN
 from trainer.errors import UserError
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # ids 0 to 4
+LEAST = 2  # tokens besides: a character, inside of a word and at its beginning
 MAX_ALPHABET = 1000  # characters with a token of their own; rarer ones become [UNK]
 
 
@@ -41,10 +42,12 @@ def train_tokenizer(
     }[settings.kind]
     sentinels = [sentinel(i) for i in range(settings.sentinels)]
     room = settings.vocab_size - len(sentinels)
-    if room <= len(SPECIAL):
+    if room < len(SPECIAL) + LEAST:
+        also = f" and {len(sentinels):,} sentinels" if sentinels else ""
         raise UserError(
-            f"config.tokenizer.sentinels={settings.sentinels} leave no room in"
-            f" config.tokenizer.vocab_size={settings.vocab_size}: make it larger"
+            f"config.tokenizer.vocab_size={settings.vocab_size} has no room beside"
+            f" {len(SPECIAL)} special tokens{also}: make it"
+            f" {len(SPECIAL) + len(sentinels) + LEAST} or more"
         )
     with progress(f"Training the {settings.kind} tokenizer", None) as advance:
         backend = train(dataclasses.replace(settings, vocab_size=room), _counted(texts, advance))
@@ -124,12 +127,10 @@ def _byte_level_bpe(settings: config.Tokenizer, texts: Iterable[str]) -> tokeniz
 
 def _unigram(settings: config.Tokenizer, texts: Iterable[str]) -> tokenizers.Tokenizer:
     """A unigram language model of pieces, trained by the sentencepiece library (Kudo, 2018)."""
-    steps = [normalizers.Nmt(), normalizers.NFKC()]
-    if settings.lowercase:
-        steps.append(normalizers.Lowercase())
+    table = normalizers.Precompiled(spiece.table(settings.lowercase))
     blanks = [(" {2,}", " "), ("^ | $", "")]  # as SentencePiece does
-    steps += [normalizers.Replace(Regex(pattern), put) for pattern, put in blanks]
-    normalizer = normalizers.Sequence(steps)
+    replaced = (normalizers.Replace(Regex(pattern), put) for pattern, put in blanks)
+    normalizer = normalizers.Sequence([table, *replaced])
     pre_tokenizer = pre_tokenizers.Metaspace()
     words = count_words(texts, normalizer, pre_tokenizer)
     alphabet = _alphabet(words, min(MAX_ALPHABET, (settings.vocab_size - len(SPECIAL)) // 2))
