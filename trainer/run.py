@@ -343,7 +343,7 @@ class Run:
             f"{plan.steps_per_epoch:,} batches of {self.config.global_batch_size} an epoch, padded"
             f" to {_listed(plan.buckets)} tokens: {plan.padding:.1%} padding"
         )
-        lines += plan.about(config_lib.corpus_names(data))
+        lines += plan.about()
         golds = {name: split.gold for name, split in splits.items()}
         said, told = self.task.about(golds, self.source.cut, fresh=not self.workdir.started)
         lines += said
@@ -361,12 +361,12 @@ class Run:
         split = self.split("train")
         how = (self.config.global_batch_size, self._buckets(split), self.config.seed)
         data, weights = self.config.data, self.config.data.weights
-        of = corpora(split.rows)
+        of, names = corpora(split.rows), config_lib.corpus_names(data)
         if data.mixing_limit or data.mixing_temperature != 1:
-            counts = np.bincount(of, minlength=len(config_lib.corpus_names(data))).tolist()
+            counts = np.bincount(of, minlength=len(names)).tolist()
             weights = tuple(rates(counts, data.mixing_limit, data.mixing_temperature))
         if weights:
-            return MixedPlan(split.sizes, of, weights, *how)
+            return MixedPlan(split.sizes, of, weights, *how, names=names)
         return TrainPlan(split.sizes, *how)
 
     def _buckets(self, split: TokenSplit) -> Buckets:

@@ -87,6 +87,28 @@ def test_a_tokenizers_own_cutting_and_padding_are_put_off():
     assert tokenizer.backend_tokenizer.truncation  # the tokenizer itself is left as it was
 
 
+@pytest.mark.parametrize(
+    ("cut", "length", "count", "said"),
+    [
+        (
+            "head",
+            12,
+            10,
+            r"field has 10 tokens, which leave no room for a source in .*max_length=12",
+        ),
+        ("head+tail", 12, 6, r"config\.data\.cut='head\+tail' would cut field off a long source"),
+        ("tail", 12, 1, r"config\.data\.cut='tail' would cut field off a long source"),
+    ],
+)
+def test_a_prefix_that_a_source_would_not_keep_is_refused(cut, length, count, said):
+    encoder = TextEncoder(make(ROBERTA), length, cut)
+    encoder.check_prefix("", "field")
+    with pytest.raises(UserError, match=said):
+        encoder.check_prefix(words(0, count), "field")
+    if cut != "tail":
+        encoder.check_prefix(words(0, count - 1), "field")
+
+
 def test_no_room_for_a_text_is_refused():
     with pytest.raises(UserError, match=r"max_length=4 leaves no room beside .* 4 special"):
         TextEncoder(make(ROBERTA), 4, "head")

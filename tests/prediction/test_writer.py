@@ -228,3 +228,22 @@ def test_a_signal_ends_it_between_blocks(one):
     with pytest.raises(Interrupted):
         of(story(), one, interrupted=interrupted).continue_texts(["a"])
     assert len(asked) == 3
+
+
+class Hungry(Script):
+    """A model that needs more memory than there is."""
+
+    def prefill(self, ids_RT, mask_RT, room):
+        logits, *rest = super().prefill(ids_RT, mask_RT, room)
+        many = tf.tile(logits[0], [tf.cast(tf.shape(ids_RT)[0], tf.int64) * 2**42])
+        return (logits + 0 * tf.reduce_max(many), *rest)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_what_does_not_fit_in_memory_is_one_line(one, beams):
+    writer = of(Hungry([END], END + 1), one, beams=beams, max_new_tokens=9)
+    said = f"1 texts of up to 9 new tokens with {beams} beams do not fit in the memory of a device"
+    with pytest.raises(UserError, match=said):
+        writer.continue_texts(["a"])
+    with pytest.raises(UserError, match=said):
+        next(writer.stream("a"))

@@ -78,6 +78,8 @@ def load_or_build(
     """
     check_arrays(task)
     encoder = TextEncoder(tokenizer, data.max_length, data.cut)
+    for i, corpus in enumerate(data.corpora):
+        encoder.check_prefix(corpus.prefix, f"config.data.corpora[{i}].prefix")
     backend = plain_backend(tokenizer).to_str()
     key = store.key_of(
         FORMAT,

@@ -125,6 +125,29 @@ class TextEncoder:
         """The number of tokens of a single text beside the special ones."""
         return self.head_and_room[1]
 
+    def check_prefix(self, prefix: str, field: str) -> None:
+        """Checks that a source keeps a prefix, and has room behind it.
+
+        Args:
+          prefix: before each source.
+          field: its path, for messages.
+
+        Raises:
+          UserError: it fills the length, or would be cut off.
+        """
+        kept, room = self.head_and_room
+        (ids,) = self.contents([prefix])
+        if len(ids) >= room:
+            raise UserError(
+                f"{field} has {len(ids):,} tokens, which leave no room for a source in"
+                f" config.data.max_length={self.max_length}: shorten it"
+            )
+        if len(ids) > kept:
+            raise UserError(
+                f"config.data.cut={self._cut!r} would cut {field} off a long source: set"
+                " config.data.cut='head'"
+            )
+
     def contents(self, texts: list[str]) -> list[np.ndarray]:
         """The tokens of texts, int64 [n] each, without special ones and whatever their length."""
         encode = self._backend.encode_batch_fast

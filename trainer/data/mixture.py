@@ -9,7 +9,7 @@ import numpy as np
 
 from trainer.data.columns import Column, Row
 from trainer.data.plan import Buckets, Kept, Length, Padded, Plan, drawn, length_of
-from trainer.errors import UserError
+from trainer.errors import UserError, shown
 
 if TYPE_CHECKING:
     from trainer.data.sources import Records
@@ -84,6 +84,8 @@ class MixedPlan(Plan):
         global_batch_size: int,
         buckets: Buckets,
         seed: int,
+        *,
+        names: Sequence[str],
     ):
         """Plans batches of the [N] examples with these lengths.
 
@@ -94,22 +96,25 @@ class MixedPlan(Plan):
           global_batch_size: rows of a batch.
           buckets: lengths that batches are padded to.
           seed: of the order.
+          names: of the corpora.
 
         Raises:
           UserError: a corpus has no example, or a weight so small that it would have no place.
         """
         self.buckets, self._padded = buckets, Padded(lengths, buckets)
-        self._seed, self._size = seed, global_batch_size
+        self._seed, self._size, self._names = seed, global_batch_size, names
         self._batches = max(BLOCK // global_batch_size, 1)  # of a block
         self._places = self._batches * global_batch_size
         self._rows = [np.flatnonzero(of == i) for i in range(len(weights))]
         self._quotas = _quotas(weights, self._places)
         for i, rows in enumerate(self._rows):
             if not len(rows):
-                raise UserError(f"corpus {i + 1} of config.data.mixture has no example")
+                raise UserError(f"the corpus {shown(names[i])} has no example in train")
             if not self._quotas[i]:
                 raise UserError(
-                    f"config.data.weights: {weights[i]:g} is less than 1 in {self._places:,} of all"
+                    f"the corpus {shown(names[i])} has a weight of {weights[i]:g}, less than 1 in"
+                    f" {self._places:,} of all: give it more with config.data.weights, or leave it"
+                    " out"
                 )
         self._block = Kept(self._make_block, 2)
         self._order = Kept(self._make_order, len(weights) + 2)
@@ -126,13 +131,13 @@ class MixedPlan(Plan):
         rows = self._block(block)[at]
         return rows, length_of(self._padded.of_batches(rows[None])[0])
 
-    def about(self, names: Sequence[str]) -> list[str]:
-        """A line on each corpus; `names` are theirs."""
+    def about(self) -> list[str]:
+        """A line on each corpus."""
         blocks = self.steps_per_epoch / self._batches
         return [
             f"{name}: {len(rows):,} rows, {quota / self._places:.2%} of the batches,"
             f" {quota * blocks / len(rows):.2f} times an epoch"
-            for name, rows, quota in zip(names, self._rows, self._quotas, strict=True)
+            for name, rows, quota in zip(self._names, self._rows, self._quotas, strict=True)
         ]
 
     def _make_block(self, block: int) -> np.ndarray:

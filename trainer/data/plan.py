@@ -191,8 +191,8 @@ class Plan:
         """The rows of batch `step`, [global_batch_size] int64 with -1 for none, and its length."""
         raise NotImplementedError
 
-    def about(self, names: Sequence[str]) -> list[str]:
-        """Lines on what the batches are made of; `names` are of the corpora."""
+    def about(self) -> list[str]:
+        """Lines on what the batches are made of."""
         return []
 
 

@@ -153,7 +153,24 @@ class Writer:
     def _blocks(
         self, readers: "Sequence[_Reader]", rows: Sequence[int], steps: int
     ) -> Iterator[None]:
-        """Writes to the end; yields whenever the readers, `n_best` a row, know more tokens."""
+        """Writes to the end; yields whenever the readers, `n_best` a row, know more tokens.
+
+        Raises: see `continue_texts`.
+        """
+        try:
+            yield from self._written(readers, rows, steps)
+        except tf.errors.ResourceExhaustedError as error:
+            writing = self._writing
+            raise UserError(
+                f"{len(rows):,} texts of up to {writing.max_new_tokens:,} new tokens with"
+                f" {writing.beams:,} beams do not fit in the memory of a device: give fewer beams,"
+                " or a smaller max_new_tokens"
+            ) from error
+
+    def _written(
+        self, readers: "Sequence[_Reader]", rows: Sequence[int], steps: int
+    ) -> Iterator[None]:
+        """As `_blocks`, whatever it raises."""
         prompts = [reader.prompt for reader in readers[:: self._writing.n_best]]
         count = len(prompts)
         missing = -len(prompts) % self._strategy.num_replicas_in_sync

@@ -121,14 +121,9 @@ class TextToText(Task):
         """The tokens of sources behind the prefix, cut where they are too long.
 
         Raises:
-          UserError: the prefix leaves no room for them.
+          UserError: the prefix leaves no room for them, or would be cut off.
         """
-        (prefix,) = encoder.contents([self.prefix])
-        if len(prefix) >= encoder.room:
-            raise UserError(
-                f"config.task.prefix has {len(prefix)} tokens, which leave no room for a source in"
-                f" config.data.max_length={encoder.max_length}: shorten it"
-            )
+        encoder.check_prefix(self.prefix, "config.task.prefix")
         return encoder.encode([self.prefix + text for text in texts])
 
     def joined(self, pieces: Iterator[Piece], encoder: TextEncoder) -> Iterator[Piece]:
