@@ -39,7 +39,7 @@ def after_training(
         ("Evaluate", f"{commands.program('evaluate')} {where} --split={split} {cache}".strip()),
         ("Predict", _predict(task, where)),
     ]
-    if SCORES["test"] in result["sha256"]:
+    if split == "train" or SCORES[split] in result["sha256"]:
         found.append(("Report", f"{commands.program('report')} {where}"))
     # A form that the model can have with the packages that there are; or none.
     serves = isinstance(loop.run.model, Network) or not task.writes

@@ -59,6 +59,49 @@ def test_the_same_run_makes_the_same_page(tmp_path):
     assert render([read_run(folder)]) == render([read_run(folder)])
 
 
+def without(folder, *splits):
+    """Takes sets out of what a run was scored on."""
+
+    def change(values):
+        for split in splits:
+            values.pop(split)
+            values["sha256"].pop(f"scores/{split}.npz")
+
+    def unknown(values):
+        for split in splits:
+            values["derived"]["data_fingerprint"].pop(split)
+            values["data"][split], values["data"][f"{split}_share"] = "", 0.0
+
+    reseal(folder / "result.json", change)
+    reseal(folder / "config.json", unknown)
+    return read_run(folder)
+
+
+def test_a_run_without_a_test_set_reports_validation(tmp_path):
+    folder = run(tmp_path / "one", RIGHT)
+    (folder / "scores" / "validation.npz").write_bytes((folder / "scores/test.npz").read_bytes())
+    one = without(folder, "test")
+    page = render([one])
+    assert "Validation accuracy" in page
+    assert "On the validation split" in page
+    assert "On the test split" not in page
+    assert page.count("<svg ") == 7
+    other = read_run(run(tmp_path / "two", RIGHT))
+    with pytest.raises(UserError, match="one and two were not scored on the same validation exam"):
+        compare([one, other])
+
+
+def test_a_run_without_any_set_has_its_curves(tmp_path):
+    folders = [run(tmp_path / name, RIGHT) for name in ("one", "two")]
+    runs = [without(folder, "validation", "test") for folder in folders]
+    page = render(runs[:1])
+    assert page.count("<svg ") == 4
+    assert "On the" not in page
+    assert "chosen on validation" not in page
+    with pytest.raises(UserError, match="were not scored on the same"):
+        compare(runs)
+
+
 def test_more_than_two_classes_with_odd_names(tmp_path):
     names = ("a<b", "$x$", "ordinary", "never")
     labels = np.arange(200) % 3

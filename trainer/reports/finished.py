@@ -33,7 +33,8 @@ class FinishedRun(NamedTuple):
       name: of its folder, with those above that tell it from other runs.
       config: its settings. derived: what followed from them and the data.
       result: result.json. task: bound to what it learned. fitted: what it fitted on validation.
-      test: the scores of the test split.
+      split: the set that is reported: "test", or where there is none "validation".
+      scored: its scores; None: the run has neither.
       curves: every metric by name ("train/loss"), as metrics.jsonl has them.
     """
 
@@ -43,7 +44,8 @@ class FinishedRun(NamedTuple):
     result: Mapping[str, Any]
     task: Task
     fitted: Any
-    test: Kept
+    split: str
+    scored: Kept | None
     curves: Mapping[str, Curve]
 
     @property
@@ -101,12 +103,15 @@ def read_run(folder: Path, trusted: Collection[str] = ()) -> FinishedRun:
     if fitted and fitted.step != result["best_step"]:
         raise UserError(f"{workdir.calibration_file} and {workdir.result_file} are of two runs")
     digests = result["sha256"]
-    if SCORES["test"] not in digests:
-        raise UserError(
-            f"--workdir={folder} holds no scores of its test examples, of which a report is made:"
-            f" it has no test split, they were over {MAX_BYTES:,} bytes, or not all finite"
-        )
-    test = Kept.load(folder / SCORES["test"], digests[SCORES["test"]], task)
+    split = "test" if "test" in result else "validation"
+    scores, scored = SCORES[split], None
+    if split in result:
+        if scores not in digests:
+            raise UserError(
+                f"--workdir={folder} holds no scores of its {split} examples, of which a report is"
+                f" made: they were over {MAX_BYTES:,} bytes, or not all finite"
+            )
+        scored = Kept.load(folder / scores, digests[scores], task)
     curves = _curves(folder / LOG, digests[LOG])
     return FinishedRun(
         real(folder).name,
@@ -115,7 +120,8 @@ def read_run(folder: Path, trusted: Collection[str] = ()) -> FinishedRun:
         result=result,
         task=task,
         fitted=fitted,
-        test=test,
+        split=split,
+        scored=scored,
         curves=curves,
     )
 

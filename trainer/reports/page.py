@@ -58,10 +58,12 @@ def compare(runs: Sequence[FinishedRun]) -> list[Pair]:
     for one, two in itertools.combinations(runs, 2):
         if not _same_test(one, two):
             raise UserError(
-                f"{one.name} and {two.name} were not scored on the same test examples: compare runs"
-                " whose test is read from the same file or split, with the same columns and labels"
+                f"{one.name} and {two.name} were not scored on the same {one.split} examples:"
+                " compare runs where they are read from the same file or split, with the same"
+                " columns and labels"
             )
-    found = [run.task.correct(run.test.gold, run.test.scores) for run in runs]
+    scored = [(run.task, run.scored) for run in runs if run.scored]
+    found = [task.correct(kept.gold, kept.scores) for task, kept in scored]
     right = [each for each in found if each is not None]
     if len(right) < len(runs):
         return []
@@ -78,9 +80,11 @@ def compare(runs: Sequence[FinishedRun]) -> list[Pair]:
 
 def _same_test(one: FinishedRun, two: FinishedRun) -> bool:
     """By the fingerprint too: other texts may have the same numbers."""
-    prints = {run.derived["data_fingerprint"].get("test") for run in (one, two)}
+    if one.split != two.split or not one.scored or not two.scored:
+        return False
+    prints = {run.derived["data_fingerprint"].get(one.split) for run in (one, two)}
     of_rows = [name for name, array in one.task.arrays().items() if not array.axis]
-    mine, its = one.test.gold, two.test.gold
+    mine, its = one.scored.gold, two.scored.gold
     same = all(name in its and np.array_equal(mine[name], its[name]) for name in of_rows)
     rows = np.array_equal(np.unique(mine["rows"]), np.unique(its["rows"]))
     return len(prints) == 1 and same and rows
@@ -101,22 +105,25 @@ def differing(runs: Sequence[FinishedRun]) -> dict[str, list[str]]:
 
 def _section(run: FinishedRun) -> dict[str, Any]:
     """Everything that the page says of a run."""
-    test, task = run.test, run.task
-    right = task.correct(test.gold, test.scores)
-    share = None
-    if right is not None:
-        interval = statistics.proportion(int(right.sum()), len(right))
-        share = {"name": task.correct_name, "value": float(right.mean()), "interval": interval}
-    hidden = ("examples", share["name"] if share else "")
-    by_group = groups.tables(task, groups.judged(task, test.gold, test.scores))
-    shown = [*by_group, *task.show(test.gold, test.scores, test.examples, run.fitted)]
+    scored, task, share, shown = run.scored, run.task, None, []
+    metrics = dict(scored.metrics) if scored else {}
+    count = metrics.pop("examples", 0)
+    if scored:
+        right = task.correct(scored.gold, scored.scores)
+        if right is not None:
+            interval = statistics.proportion(int(right.sum()), len(right))
+            share = {"name": task.correct_name, "value": float(right.mean()), "interval": interval}
+            metrics.pop(task.correct_name, None)
+        by_group = groups.tables(task, groups.judged(task, scored.gold, scored.scores))
+        shown = [*by_group, *task.show(scored.gold, scored.scores, scored.examples, run.fitted)]
     environment = {key: run.result[key] for key in ("replicas", "parameters", "skipped_steps")}
     return {
         "name": run.name,
         "result": run.result,
+        "split": run.split if scored else "",
         "share": share,
-        "metrics": {name: v for name, v in test.metrics.items() if name not in hidden},
-        "count": test.metrics["examples"],
+        "metrics": metrics,
+        "count": count,
         "curves": _curves(run),
         "shown": _blocks(shown),
         "config": json.dumps(config_lib.to_dict(run.config), indent=2, ensure_ascii=False),
