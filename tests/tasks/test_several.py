@@ -73,6 +73,37 @@ def test_a_set_of_several_has_the_metric_of_each():
     assert [title for title, _ in said] == ["Validation", "Test mood"]
 
 
+def test_ratings_are_correlated_as_numbers():
+    task = made("mood=pearson")
+    gold = {"corpus": np.zeros(4, np.int32)}
+    task._judged = lambda *args: (
+        ["1.5", "0.5", "x", "inf"],
+        [["3"], ["1"], ["0"], ["0"]],
+        range(4),
+    )
+    ((count, found),) = task._of_corpora(gold, None).values()
+    assert count == 4
+    assert found == {"pearson": pytest.approx(1), "spearman": pytest.approx(1)}
+    task._judged = lambda *args: (["1"] * 2, [["3"], ["1"]], range(2))
+    assert task._of_corpora(gold, None)["mood"][1]["pearson"] == 0
+    row = Row({"source": "a", "target": "good", "corpus": "mood"}, 0, "file a.tsv")
+    with pytest.raises(UserError, match=r"a\.tsv, row 1: the target 'good' is no number, which"):
+        task.gold(row, None)
+
+
+@pytest.mark.parametrize(("metric", "value"), [("squad_f1", 0.75), ("spans_f1", 2 / 3)])
+def test_answers_and_spans_have_metrics_of_their_own(metric, value):
+    task = made(f"mood={metric}")
+    written = ["The cat; a dog", "none"]
+    wanted = [["cat; fish"], ["none"]]
+    if metric == "spans_f1":
+        written[0] = "cat;  x : y"
+        wanted = [["x : y ; cat; fish; bird"], ["none"]]
+    task._judged = lambda *args: (written, wanted, range(2))
+    (found,) = task._of_corpora({"corpus": np.zeros(2, np.int32)}, None).values()
+    assert found[1][metric] == pytest.approx(value)
+
+
 def test_a_corpus_without_a_metric_is_refused():
     row = Row({"source": "a", "target": "b", "corpus": "x"}, 0, "file a.tsv")
     with pytest.raises(UserError, match=r"a\.tsv, row 1: config\.task\.metrics has none for 'x'"):

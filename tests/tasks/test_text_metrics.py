@@ -17,6 +17,8 @@ from trainer.tasks.text_metrics import (
     by_length,
     chrf_signature,
     score,
+    score_answers,
+    score_spans,
 )
 
 
@@ -165,3 +167,27 @@ def test_sacrebleu_is_imported_where_it_is_used():
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, check=True)
     assert done.stdout.strip() == b"False"
+
+
+@pytest.mark.parametrize(
+    ("text", "references", "exact", "f1"),
+    [
+        ("The Eiffel Tower.", ["eiffel tower"], 1, 1),
+        ("Paris", ["in Paris", "France"], 0, 2 / 3),
+        ("a red, red car", ["red car"], 0, 0.8),
+        ("", ["x"], 0, 0),
+        ("the", ["an"], 1, 1),  # nothing is left of either
+    ],
+)
+def test_answers_as_squad_scores_them(text, references, exact, f1):
+    """By hand, after the rules of evaluate-v2.0.py."""
+    found = score_answers([text], [references])
+    assert found == {"squad_exact": exact, "squad_f1": pytest.approx(f1)}
+
+
+def test_spans_of_a_set():
+    """Two of the four that were written, of three that were wanted."""
+    written = ["person: Ada; place: Paris", "person: Bob; person: Bob", "none"]
+    wanted = [["place:  Paris;person: Ada ;"], ["none"], ["place: Rome"]]
+    assert score_spans(written, wanted) == {"spans_f1": pytest.approx(4 / 7)}
+    assert score_spans(["none"], [["none"]]) == {"spans_f1": 0}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,13 +19,53 @@ from trainer.tasks.shown import Shown, Table
 from trainer.tasks.task import Array, Examples, Gold, Piece, Scores
 from trainer.tasks.text_to_text import WORDS, TextToText
 
+Values = dict[str, float]
 _HUNDREDS = ("bleu", "chrf")  # metrics from 0 to 100
-_OF_TEXTS = ("bleu", "chrf", "exact_match", "rouge1", "rouge2", "rougeL")
-_OF_LABELS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "accuracy": lambda true, found: float((true == found).mean()),
-    "matthews": lambda true, found: float(sklearn_metrics.matthews_corrcoef(true, found)),
-}
-METRICS = (*_OF_TEXTS, *_OF_LABELS)
+
+
+def _of_labels(written: Sequence[str], wanted: Sequence[Sequence[str]]) -> Values:
+    """Accuracy and Matthews' correlation of labels that were written."""
+    true = np.array([each[0].strip() for each in wanted])
+    found = np.array([each.strip() for each in written])
+    matthews = sklearn_metrics.matthews_corrcoef(true, found)
+    return {"accuracy": float((true == found).mean()), "matthews": float(matthews)}
+
+
+def _of_numbers(written: Sequence[str], wanted: Sequence[Sequence[str]]) -> Values:
+    """Correlations of numbers that were written; 0 where all of one side are the same.
+
+    A text that is no number counts as the smallest one that was wanted.
+    """
+    import scipy.stats  # which takes half a second
+
+    true = np.array([number(each[0]) for each in wanted])
+    found = np.array([number(each) for each in written])
+    found = np.where(np.isfinite(found), found, true.min())
+    if len(np.unique(true)) < 2 or len(np.unique(found)) < 2:
+        return {"pearson": 0.0, "spearman": 0.0}
+    pearson = scipy.stats.pearsonr(true, found).statistic
+    return {"pearson": float(pearson), "spearman": float(scipy.stats.spearmanr(true, found)[0])}
+
+
+def number(text: str) -> float:
+    """The number that a text is; NaN if it is none, or not finite."""
+    try:
+        value = float(text)
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+# The metrics of a corpus by what its targets are. The first line is of written texts.
+_KINDS: tuple[tuple[tuple[str, ...], Callable[..., Values]], ...] = (
+    (text_metrics.NAMES, text_metrics.score),
+    (("accuracy", "matthews"), _of_labels),
+    (("pearson", "spearman"), _of_numbers),
+    (text_metrics.ANSWERS, text_metrics.score_answers),
+    (text_metrics.SPANS, text_metrics.score_spans),
+)
+_NUMBERS = _KINDS[2][0]
+METRICS = tuple(name for names, _ in _KINDS for name in names)
 
 
 @dataclass
@@ -33,9 +73,12 @@ class SeveralTasks(TextToText):
     """Learns several tasks as text to text (Raffel et al., 2020), each of a corpus of its own.
 
     Labels are words that the model writes: any other text is wrong, and for Matthews' correlation a
-    class of its own. "mean" is the mean of the metrics of the corpora in a set, BLEU and chrF in
-    hundredths. A set of one corpus has its metrics by their own names, one of several as
-    "corpus_metric". Gold has "corpus", the place of each row's in `metrics`.
+    class of its own. Ratings are numbers, answers have the metrics of SQuAD, and tags are written
+    as "label: words" with ";" between them: see `text_metrics.score_spans`.
+
+    "mean" is the mean of the metrics of the corpora in a set, BLEU and chrF in hundredths. A set of
+    one corpus has its metrics by their own names, one of several as "corpus_metric". Gold has
+    "corpus", the place of each row's in `metrics`.
     """
 
     metric: ClassVar[str] = "mean"
@@ -70,6 +113,12 @@ class SeveralTasks(TextToText):
                 f"{row.where}: config.task.metrics has none for {shown(row['corpus'])}: add one,"
                 f" such as '{row['corpus'][:40]}=accuracy'"
             )
+        rated = self._metrics[row["corpus"]] in _NUMBERS
+        if rated and math.isnan(number(row["target"])):
+            raise UserError(
+                f"{row.where}: the target {shown(row['target'])} is no number, which"
+                f" '{row['corpus']}={self._metrics[row['corpus']]}' of config.task.metrics needs"
+            )
         return {**super().gold(row, piece), "corpus": names.index(row["corpus"])}
 
     # The judgement of a set
@@ -98,12 +147,8 @@ class SeveralTasks(TextToText):
             if not len(at):
                 continue
             written, wanted = [hypotheses[j] for j in at], [references[j] for j in at]
-            if metric in _OF_TEXTS:
-                values = text_metrics.score(written, wanted)
-            else:
-                true = np.array([each[0].strip() for each in wanted])
-                texts = np.array([each.strip() for each in written])
-                values = {label: value(true, texts) for label, value in _OF_LABELS.items()}
+            (score,) = (score for names, score in _KINDS if metric in names)
+            values = score(written, wanted)
             found[name] = len(at), {metric: values[metric], **values}
         return found
 

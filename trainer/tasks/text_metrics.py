@@ -1,4 +1,4 @@
-"""Metrics of written texts against references: BLEU, chrF, exact matches, ROUGE.
+"""Metrics of written texts against references: BLEU, chrF, exact matches, ROUGE, SQuAD's, spans.
 
 A text may have several references, and not each as many; a text without one has the empty one. An
 empty hypothesis scores 0.
@@ -15,6 +15,7 @@ one sequence; ROUGE-Lsum, which takes each line by itself, is not given.
 import collections
 import itertools
 import re
+import string
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric
 
 NAMES = ("bleu", "chrf", "exact_match", "rouge1", "rouge2", "rougeL")
+ANSWERS, SPANS = ("squad_exact", "squad_f1"), ("spans_f1",)
 _WORD = re.compile("[a-z0-9]+")
+_ARTICLE = re.compile(r"\b(a|an|the)\b")
+_NO_SPAN = "none"  # the target of a text without spans
 
 
 class Slice(NamedTuple):
@@ -80,6 +84,54 @@ def bleu_signature(references: Sequence[Sequence[str]]) -> str:
 def chrf_signature(references: Sequence[Sequence[str]]) -> str:
     """The signature of chrF, see `bleu_signature`."""
     return _signature(_chrf(), references)
+
+
+def score_answers(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+) -> dict[str, float]:
+    """The metrics of SQuAD (Rajpurkar et al., 2016): equal answers, and F1 of their words.
+
+    Small letters, punctuation and articles make no difference. Of a text the highest over its
+    references counts, of a set the mean over its texts; from 0 to 1. Args and errors: see `score`.
+    """
+    found = []
+    for text, wanted in zip(hypotheses, _checked(hypotheses, references), strict=True):
+        words = _answer(text)
+        pairs = [(words == other, _f1_of(words, other)) for other in map(_answer, wanted)]
+        found.append([max(each) for each in zip(*pairs, strict=True)])
+    return dict(zip(ANSWERS, map(float, np.mean(found, axis=0)), strict=True))
+
+
+def score_spans(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
+    """F1 of spans over a whole set: a text lists its own with ";" between them, in any order.
+
+    So "person: Ada; place: Paris" are two. A text without any is "none". Of several references the
+    first counts. Args and errors: see `score`.
+    """
+    pairs = [
+        (_spans(text), _spans(wanted[0]))
+        for text, wanted in zip(hypotheses, _checked(hypotheses, references), strict=True)
+    ]
+    hits = sum(_shared(one, other) for one, other in pairs)
+    found, wanted = (sum(map(len, side)) for side in zip(*pairs, strict=True))
+    return {SPANS[0]: _f1(hits, found, wanted)}
+
+
+def _answer(text: str) -> list[str]:
+    bare = "".join(char for char in text.lower() if char not in string.punctuation)
+    return _ARTICLE.sub(" ", bare).split()
+
+
+def _f1_of(words: list[str], wanted: list[str]) -> float:
+    """F1 of the words of an answer; two without a word agree."""
+    if not words or not wanted:
+        return float(words == wanted)
+    return _f1(_shared(words, wanted), len(words), len(wanted))
+
+
+def _spans(text: str) -> list[str]:
+    items = [" ".join(item.split()) for item in text.split(";")]
+    return [item for item in items if item and item != _NO_SPAN]
 
 
 def by_length(
