@@ -13,8 +13,9 @@ import tensorflow as tf
 import tiny
 import words
 
-from trainer.batch import WEIGHT
-from trainer.config import Phase
+from trainer.batch import MASK, TARGET_MASK, WEIGHT
+from trainer.config import Phase, Tokenizer
+from trainer.data.tokenizer_training import train_tokenizer
 from trainer.models.architecture import from_scratch
 from trainer.models.encoder_decoder import EncoderDecoder
 from trainer.models.network import Network
@@ -24,6 +25,7 @@ from trainer.tasks.masked import MaskedWords
 from trainer.tasks.multi_label import MultiLabel
 from trainer.tasks.regression import Regression
 from trainer.tasks.replaced import ReplacedTokens
+from trainer.tasks.span_corruption import SpanCorruption
 from trainer.tasks.tagging import Tagging
 from trainer.tasks.task import Task
 from trainer.tasks.text_to_text import TextToText
@@ -59,6 +61,7 @@ class Two(Task):
         return {"row": tf.square(outputs[:, 0, 0] - score), "tokens": of_tokens}
 
 
+SENTINELS = Tokenizer(kind="words", vocab_size=tiny.VOCAB, sentinels=4)
 TASKS = {
     "tagging": Tagging(label_smoothing=0.1).bound(TYPES, words.TOKENIZER),
     "regression": Regression(mask_share=0.2).bound({}, words.TOKENIZER),
@@ -71,6 +74,9 @@ TASKS = {
         {}, words.TOKENIZER
     ),
     "replaced": ReplacedTokens(mask_share=0.3, weight=5.0).bound({}, words.TOKENIZER),
+    "spans": SpanCorruption(noise_density=0.5, span_length=1.5, target_length=tiny.LENGTH).bound(
+        {}, train_tokenizer(SENTINELS, [" ".join(words.LETTERS)])
+    ),
 }
 
 
@@ -128,6 +134,10 @@ def curve(strategy, name: str, steps: int, policy: str, accumulate: int = 1) -> 
         return made
 
     given = batches()
+    if isinstance(task, SpanCorruption):
+        for batch in given:
+            counts = [sum(task.counts(n - 2)) + 1 for n in batch[MASK].sum(1).tolist()]
+            batch[TARGET_MASK] = np.int32(np.arange(tiny.LENGTH) < np.array(counts)[:, None])
     trainer = tiny.Trainer(
         strategy,
         [given[i % BATCHES] for i in range(steps)],
@@ -154,6 +164,7 @@ def on_one(over, name: str, steps: int, policy: str) -> np.ndarray:
         pytest.param("causal", marks=pytest.mark.long),
         pytest.param("text to text", marks=pytest.mark.long),
         pytest.param("replaced", marks=pytest.mark.long),
+        pytest.param("spans", marks=pytest.mark.long),
         pytest.param("two losses", marks=pytest.mark.long),  # tests/test_step.py has two as well
         pytest.param("regression", marks=pytest.mark.long),
         pytest.param("several labels", marks=pytest.mark.long),
