@@ -33,7 +33,16 @@ FORMATS = ("csv", "tsv", "jsonl", "parquet", "columns", "text", "parallel")
 FROM_ROWS = settings.FROM_ROWS  # the value of a setting that trainer.sizing is to choose
 SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
 DECIDED_BY_PRETRAINED = (
-    *("width", "depth", "decoder_depth", "heads", "kv_heads", "ffn_width", "activation"),
+    *(
+        "width",
+        "depth",
+        "decoder_depth",
+        "decoder_table",
+        "heads",
+        "kv_heads",
+        "ffn_width",
+        "activation",
+    ),
     *("gated_ffn", "biases"),
     *("norm", "norm_kind", "positions", "position_scale", "rotary_theta"),
     *("relative_buckets", "relative_distance", "attention_scale"),
@@ -123,6 +132,7 @@ class Model:
     width: int = settings.number(128, 1, 65_536)
     depth: int = settings.number(1, 0, 256)  # Transformer blocks
     decoder_depth: int = settings.number(0, 0, 256)  # of a task's decoder; 0: as the encoder
+    decoder_table: bool = False  # a decoder has token vectors of its own, to which outputs are tied
     heads: int = settings.number(4, 1, 1024)
     kv_heads: int = settings.number(0, 0, 1024)  # of keys and values, shared by others; 0: as heads
     ffn_width: int = settings.number(256, 1, 262_144)

@@ -81,7 +81,7 @@ class Inspection:
         _, layers = model.decoder(
             batch[DECODER_IDS],
             None,
-            vectors_BTD=model.encoder.embeddings.tokens(batch[DECODER_IDS]),
+            vectors_BTD=model.tokens(batch[DECODER_IDS]),
             memory=memory_BTD,
             memory_mask_BS=batch[MASK],
             return_scores=True,

@@ -74,6 +74,7 @@ def test_a_model_from_scratch_is_a_t5_where_it_computes_the_same(tmp_path, tied,
     [
         ({"positions": "learned"}, r"needs config.model.positions='relative'; or .* savedmodel"),
         ({"kv_heads": 1}, r"needs config.model.kv_heads=0"),
+        ({"decoder_table": True}, r"needs config.model.decoder_table=False"),
         ({"attention_window": 2}, r"needs config.model.attention_window=0"),
     ],
 )

@@ -46,11 +46,25 @@ def inputs(sources, targets, length: int, left: bool = False) -> dict:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_the_shapes_of_parameters_are_known_before(tied):
-    model = translator(tied=tied, positions="learned")
+@pytest.mark.parametrize("tables", [False, True])
+def test_the_shapes_of_parameters_are_known_before(tied, tables):
+    model = translator(tied=tied, positions="learned", decoder_table=tables)
     made = {name: tuple(v.shape) for name, v in named_parameters(model).items()}
     head = {} if tied else {"head/kernel": (tiny.VOCAB, 8)}
     assert made == model.architecture.shapes() | head
+    assert ("decoder/embeddings/tokens/embeddings" in made) == tables
+
+
+def test_a_decoder_with_a_table_of_its_own():
+    """Outputs are tied to it, and the encoder's table is of sources alone."""
+    model, batch = translator(decoder_table=True), inputs(SOURCES, [[2, 8, 9, 6]] * 3, 4)
+    logits, tables = model(batch).numpy(), [model.encoder, model.decoder]
+    of_source, of_target = (stack.embeddings.tokens.embeddings for stack in tables)
+    of_source.assign(tf.tensor_scatter_nd_add(of_source, [[8]], tf.ones([1, 8], of_source.dtype)))
+    np.testing.assert_array_equal(model(batch).numpy(), logits)  # no source has the token
+    of_target.assign(tf.tensor_scatter_nd_add(of_target, [[7]], tf.ones([1, 8], of_source.dtype)))
+    changed = np.abs(model(batch).numpy() - logits).max((0, 1))
+    assert np.flatnonzero(changed > 1e-9).tolist() == [7]  # the outputs' token, which no target has
 
 
 def test_the_decoder_sees_the_source_and_earlier_targets_alone():
@@ -99,7 +113,7 @@ class Whole:
 @pytest.mark.parametrize(
     ("way", "changes"),
     [
-        ({"repetition_penalty": 3.0}, {"positions": "learned"}),
+        ({"repetition_penalty": 3.0}, {"positions": "learned", "decoder_table": True}),
         pytest.param(
             {"temperature": 1.5, "top_p": 0.9}, {"positions": "rotary"}, marks=pytest.mark.long
         ),

@@ -50,12 +50,14 @@ class Head:
 class Architecture:
     """An encoder and its head, and a decoder between the two where there is one.
 
-    The decoder has the encoder's widths, and its tokens the vectors of the encoder's table.
+    The decoder has the encoder's widths, and its tokens the vectors of the encoder's table unless
+    it has one of its own.
 
     Attributes:
       max_length: longest input, in tokens.
       decoder_depth: blocks of the decoder; 0: there is none.
       target_length: longest text that the decoder writes, in tokens.
+      decoder_table: the decoder has a table of token vectors of its own.
       output_scale: a head that predicts words divides vectors by the root of `width` before (T5).
       position_offset: rows of the table of learned positions before that of the first token.
       token_types: rows of the table of segment vectors; 0: none.
@@ -111,6 +113,7 @@ class Architecture:
     output_scale: bool = False
     decoder_depth: int = 0
     target_length: int = 0
+    decoder_table: bool = False
 
     @property
     def decoder(self) -> "Architecture":
@@ -143,7 +146,7 @@ class Architecture:
         }
         if self.positions != "learned":
             del tables["positions"]
-        if crosses:
+        if crosses and not self.decoder_table:
             del tables["tokens"]
         shapes: dict[str, tuple[int, ...]] = {
             f"embeddings/{each}/embeddings": (rows, narrow) for each, rows in tables.items() if rows
@@ -234,6 +237,7 @@ def from_scratch(
         ffn_biases=settings.biases,
         decoder_depth=(settings.decoder_depth or settings.depth) if target_length else 0,
         target_length=target_length,
+        decoder_table=settings.decoder_table and target_length > 0,
         **rates,
     )
 

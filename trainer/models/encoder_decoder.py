@@ -28,7 +28,11 @@ class EncoderDecoder(keras.Model):
         self.architecture, self.head = architecture, head
         self.encoder = Encoder(architecture, name="encoder", dtype=policy)
         self.decoder = Encoder(
-            architecture.decoder, shares_tokens=True, crosses=True, name="decoder", dtype=policy
+            architecture.decoder,
+            shares_tokens=not architecture.decoder_table,
+            crosses=True,
+            name="decoder",
+            dtype=policy,
         )
         head.name = "head"  # so its parameters are head/...
 
@@ -53,7 +57,7 @@ class EncoderDecoder(keras.Model):
         x_BMD = self.decoder(
             ids_BM,
             None,  # padding stands behind all tokens, which see none behind themselves
-            vectors_BTD=self.encoder.embeddings.tokens(ids_BM),
+            vectors_BTD=self.tokens(ids_BM),
             memory=memory_BTD,
             memory_mask_BS=mask_BT,
             frozen_levels=max(frozen_levels - self.architecture.depth - 1, 0),
@@ -63,10 +67,16 @@ class EncoderDecoder(keras.Model):
 
     @property
     def shared(self) -> dict[str, Any]:
-        """Arguments for the head: the encoder's variables that it takes, by name."""
+        """Arguments for the head: the variables of the stacks that it takes, by name."""
         if not getattr(self.head, "takes_table", False):
             return {}
-        return {"table": self.encoder.embeddings.tokens.embeddings}
+        return {"table": self.tokens.embeddings}
+
+    @property
+    def tokens(self) -> keras.layers.Layer:
+        """The table of token vectors that the decoder reads."""
+        owner = self.decoder if self.architecture.decoder_table else self.encoder
+        return owner.embeddings.tokens
 
 
 class CachedDecoder:
@@ -104,7 +114,7 @@ class CachedDecoder:
         x_R1D, keys_and_values = model.decoder(
             ids_R1,
             tf.ones([1, tf.shape(keys_and_values[0][0])[2]], tf.int32),
-            vectors_BTD=model.encoder.embeddings.tokens(ids_R1),
+            vectors_BTD=model.tokens(ids_R1),
             cache=keys_and_values,
             at=at,
             positions_BT=tf.fill(tf.shape(ids_R1), at),
