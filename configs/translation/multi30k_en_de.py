@@ -5,7 +5,8 @@
 
 FOLDER holds train, val and test_2016_flickr, each with the endings .en and .de or .en.gz and
 .de.gz, of github.com/multi30k/dataset (data/task1/raw). The shape is "tiny" of Wu et al., 2021
-(arXiv:2105.14462): so few sentences are learned best by a small model with much dropout.
+(arXiv:2105.14462): so few sentences are learned best by a small model.
+docs/results/text_to_text.md has its BLEU.
 """
 
 from trainer.config import (
@@ -43,16 +44,16 @@ def get_config() -> Experiment:
             activation="relu",
             norm="pre",
             embedding_norm=False,
-            dropout=0.3,
+            dropout=0.15,
             attention_dropout=0.0,
-            embedding_dropout=0.3,
+            embedding_dropout=0.15,
         ),
         task=TextToText(source="en", target="de", target_length=96, label_smoothing=0.1, beams=5),
         optimizer=Optimizer(beta2=0.98, weight_decay=0.01, ema=0.999),
         phases=[
-            Phase(name="all", epochs=32, learning_rate=3e-3, warmup_steps=1000, schedule="linear")
+            Phase(name="all", epochs=20, learning_rate=3e-3, warmup_steps=1000, schedule="linear")
         ],
-        evaluation=Evaluation(every_epochs=2, metric="bleu"),
+        evaluation=Evaluation(every_epochs=5, metric="bleu"),
         runtime=Runtime(precision="mixed_bfloat16"),
         global_batch_size=64,
     )

@@ -192,7 +192,8 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def check(flags: argparse.Namespace) -> None:
     """Raises a UserError for weights or environments that are not there."""
-    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+    needed = ("model.safetensors", "tokenizer.json", "config.json")
+    for name in needed if flags.objective != "text_to_text" else ():
         if not (flags.weights / name).is_file():
             raise UserError(f"--weights={flags.weights} holds no {name}: make weights")
     for name in flags.only:

@@ -59,6 +59,7 @@ def test_50_steps_in_float32_agree_to_1e_4(tmp_path, smoke, calm, capsys):
     assert found.max() <= 1e-4
 
 
+@pytest.mark.slow
 def test_a_ring_of_resumes_gives_the_same_curve(tmp_path, smoke, calm, capsys):
     folder = tmp_path / "ring"
     # How gradients travel is no part of the run either.

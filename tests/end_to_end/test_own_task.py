@@ -86,7 +86,7 @@ def test_it_is_trained_killed_resumed_evaluated_and_predicted_with(folder):
     ]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_two_devices_give_the_losses_of_one(folder):
     train = COMMANDS[0]
     flags = f"--cache_dir={folder / 'cache'}", "--config.max_steps=6", "--config.log_every_steps=1"

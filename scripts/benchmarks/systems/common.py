@@ -45,7 +45,7 @@ class Rounds:
     def plan(self, lengths: Iterable[int], slots: int) -> None:
         """Says what the next batch holds: the tokens of its examples, and with padding."""
         tokens = [int(length) for length in lengths]
-        self.made.append((len(tokens), sum(tokens), sum(n * n for n in tokens), slots))
+        self.made.append((len(tokens), sum(tokens), sum(n * n for n in tokens), int(slots)))
 
     def step(self, loss: float) -> None:
         """Says that a batch was trained; returns when the next one may be."""
