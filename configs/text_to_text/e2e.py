@@ -57,9 +57,9 @@ def get_config() -> Experiment:
         ),
         optimizer=Optimizer(beta2=0.98, weight_decay=0.01, ema=0.999),
         phases=[
-            Phase(name="all", epochs=4, learning_rate=2e-3, warmup_steps=500, schedule="linear")
+            Phase(name="all", epochs=8, learning_rate=2e-3, warmup_steps=500, schedule="linear")
         ],
-        evaluation=Evaluation(every_epochs=1, metric="bleu"),
+        evaluation=Evaluation(every_epochs=2, metric="bleu"),
         runtime=Runtime(precision="mixed_bfloat16"),
         global_batch_size=64,
     )

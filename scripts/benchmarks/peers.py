@@ -2,7 +2,7 @@
 
 That is fine-tuning. Peers that can are compared in two more ways: --objective=masked pretrains it
 further by masked words, on reviews that need no cutting; --objective=text_to_text trains a T5 from
-random weights on 400 pairs of Multi30k, found by --data_dir=FOLDER, where target tokens count.
+random weights on pairs of Multi30k, found by --data_dir=FOLDER, where target tokens count.
 
 Every system trains the real weights of MiniLM-L6 on the same 400 reviews, at up to 512 tokens, with
 AdamW, batches of 16 and dropout 0.1, in a process of its own (peer.py) that waits while others are
@@ -253,7 +253,7 @@ def measure(flags: argparse.Namespace, shape: Shape | None) -> int:
         masked = common.MASKED if flags.objective == "masked" else 0.0
         whole = (flags.weights, common.LENGTH) if masked else None
         if flags.objective == "text_to_text":
-            reviews = translation.sentences(flags.data_dir, REVIEWS)
+            reviews = translation.sentences(flags.data_dir)
             python = flags.environments / "torch" / "bin" / "python"
             flags.weights = translation.weights(Path(folder) / "t5", reviews, python)
             plan, flags.length = translation.plan(reviews, flags.weights), translation.LENGTH
