@@ -49,7 +49,8 @@ def sentences(folder: Path) -> list[dict[str, Any]]:
             raise UserError(
                 f"--data_dir={folder}: {error}: it must hold Multi30k's files"
             ) from error
-    pairs = random.Random(0).sample(list(zip(*sides, strict=True)), PAIRS)
+    pairs = list(zip(*sides, strict=True))
+    pairs = random.Random(0).sample(pairs, min(PAIRS, len(pairs)))
     return [{"source": PREFIX + source, "target": target} for source, target in pairs]
 
 
