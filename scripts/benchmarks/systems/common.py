@@ -122,11 +122,19 @@ def arrays(
     """Padded ids and mask [B, T], and labels [B]."""
     import numpy as np
 
+    labels = np.array([reviews[row]["label"] for row in rows], np.int32)
+    return *padded(ids, rows, length), labels
+
+
+def padded(ids: list[list[int]], rows: list[int], length: int) -> tuple[Any, Any]:
+    """Padded ids and mask, int32 [B, T]."""
+    import numpy as np
+
     batch = np.zeros([len(rows), length], np.int32)
     for place, row in enumerate(rows):
         batch[place, : len(ids[row])] = ids[row]
     mask = np.arange(length) < np.array([len(ids[row]) for row in rows])[:, None]
-    return batch, mask.astype(np.int32), np.array([reviews[row]["label"] for row in rows], np.int32)
+    return batch, mask.astype(np.int32)
 
 
 def multiple_of(length: int, longest: int) -> int:

@@ -13,6 +13,7 @@ from scripts.benchmarks.systems.common import (
     Start,
     dataset,
     multiple_of,
+    padded,
     pair_tokens,
     planned,
     products,
@@ -132,27 +133,24 @@ def _train_pairs(job: Job, start: Start) -> Logits:
     rounds = start(products(tf))
     sides = pair_tokens(job.reviews, job.weights, job.length)
     plan = job.grouped or random_batches(len(job.reviews))
+    names = ("encoder_token_ids", "encoder_padding_mask")
+    names += ("decoder_token_ids", "decoder_padding_mask")
 
-    def padded(ids: list[list[int]], rows: list[int]) -> Any:
-        longest = multiple_of(max(len(ids[row]) for row in rows), job.length)
-        array = np.zeros([len(rows), longest if job.grouped else job.length], np.int32)
-        for place, row in enumerate(rows):
-            array[place, : len(ids[row])] = ids[row]
-        return array
+    def length_of(ids: list[list[int]], rows: list[int]) -> int:
+        longest = max(len(ids[row]) for row in rows) if job.grouped else job.length
+        return multiple_of(longest, job.length)
 
     def generate() -> Iterator[Any]:
         for rows in plan:
-            source, target = (padded(ids, rows) for ids in sides)
-            rounds.plan((target > 0).sum(1), target.size)
+            (source, seen), (target, mask) = (
+                padded(ids, rows, length_of(ids, rows)) for ids in sides
+            )
+            rounds.plan(mask.sum(1), target.size)
             before = np.pad(target, [(0, 0), (1, 0)])[:, :-1]
-            inputs = {"encoder_token_ids": source, "encoder_padding_mask": (source > 0)}
-            inputs |= {"decoder_token_ids": before, "decoder_padding_mask": (target > 0)}
-            weights = (target > 0).astype(np.float32)
-            yield {k: v.astype(np.int32) for k, v in inputs.items()}, target, weights
+            arrays = (source, seen, before, mask)
+            yield dict(zip(names, arrays, strict=True)), target, mask.astype(np.float32)
 
     matrix = tf.TensorSpec([None, None], tf.int32)
-    names = ("encoder_token_ids", "encoder_padding_mask")
-    names += ("decoder_token_ids", "decoder_padding_mask")
     signature = (dict.fromkeys(names, matrix), matrix, tf.TensorSpec([None, None], tf.float32))
     data = tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(4)
 

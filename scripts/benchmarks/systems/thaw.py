@@ -6,7 +6,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.systems.common import BATCH, DECAY, STEPS, Job, Logits, Start, products
+from scripts.benchmarks.systems.common import (
+    BATCH,
+    DECAY,
+    STEPS,
+    Job,
+    Logits,
+    Start,
+    padded,
+    pair_tokens,
+    products,
+    tokens,
+)
 
 
 def train(job: Job, start: Start) -> Logits:
@@ -38,8 +49,7 @@ def train(job: Job, start: Start) -> Logits:
     rounds = start(products(tf))
     sizes = run.split("train").sizes  # [N, 1], or of sources and targets [N, 2]
     planned = [loop.plan.batch(step)[0].tolist() for step in range(steps)]
-    first = next(iter(run.train_batches(loop.plan, 0, 1)))["attention_mask"].numpy().sum(1)
-    if planned != job.grouped or (first != sizes[planned[0], 0]).any():
+    if planned != job.grouped or _others(job, next(iter(run.train_batches(loop.plan, 0, 1)))):
         raise RuntimeError("the tuned peers get other batches than these")
     batches = iter(run.train_batches(loop.plan, 0, steps))
     for first in range(0, steps, STEPS):
@@ -56,6 +66,23 @@ def train(job: Job, start: Start) -> Logits:
         return run.model({name: tf.constant(value) for name, value in inputs.items()})
 
     return logits
+
+
+def _others(job: Job, batch: Any) -> bool:
+    """True if the first batch has not the tokens that the peers get."""
+    if job.objective == "text_to_text":
+        sides = pair_tokens(job.reviews, job.weights, job.length)
+        names = ("input_ids", "attention_mask"), ("target_ids", "target_mask")
+    else:
+        sides = [tokens(job.reviews, job.weights, job.length)]
+        names = (("input_ids", "attention_mask"),)
+    wrong = False
+    for ids, (of_ids, of_mask) in zip(sides, names, strict=True):
+        wanted, mask = padded(ids, job.grouped[0], batch[of_mask].shape[1])
+        wrong |= (batch[of_mask].numpy() != mask).any()
+        if job.objective != "masked":
+            wrong |= (batch[of_ids].numpy() != wanted).any()
+    return bool(wrong)
 
 
 def _of_reviews(job: Job, folder: Path) -> Any:
