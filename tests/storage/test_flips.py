@@ -64,7 +64,7 @@ def taken(run: Path) -> dict[str, Any]:
     store, step = workdir.finished_weights()
     calibration = Calibration.load(workdir.calibration_file, len(derived["facts"]["labels"]))
     page = read_run(run)
-    kept = page.test.gold | page.test.scores.answers
+    kept = page.scored.gold | page.scored.scores.answers
     names = [name for name in store.shapes(step) if name.startswith("model/")]
     return {
         "config": config,
@@ -75,7 +75,7 @@ def taken(run: Path) -> dict[str, Any]:
         "weights": {n: v.tobytes() for n, v in sorted(store.values(step, names).items())},
         "curves": {n: [c.tobytes() for c in curve] for n, curve in page.curves.items()},
         "scores": {n: a.tobytes() for n, a in sorted(kept.items())},
-        "mistakes": page.test.mistakes,
+        "mistakes": page.scored.mistakes,
     }
 
 

@@ -123,10 +123,19 @@ def test_every_system_learns_from_every_seed(stubs, capsys):
 
 
 @pytest.mark.parametrize(
-    ("comes", "tuned", "mfu", "status"),
-    [(2.1, 1.5, 0.5, 0), (1.9, 1.5, 0.5, 1), (2.1, 1.3, 0.5, 1), (2.1, 1.5, 0.4, 1)],
+    ("comes", "tuned", "mfu", "status", "objective"),
+    [
+        (2.1, 1.5, 0.5, 0, "classification"),
+        (1.9, 1.5, 0.5, 1, "classification"),
+        (2.1, 1.3, 0.5, 1, "classification"),
+        (2.1, 1.5, 0.4, 1, "classification"),
+        (2.1, 1.5, 0.4, 0, "masked"),
+        (1.9, 1.5, 0.4, 1, "masked"),
+        (1.6, 1.1, float("nan"), 0, "text_to_text"),
+        (1.4, 1.1, float("nan"), 1, "text_to_text"),
+    ],
 )
-def test_what_is_promised(comes, tuned, mfu, status):
+def test_what_is_promised(comes, tuned, mfu, status, objective):
     rows = [
         {"system": "thaw", "tuned": False, "mfu": mfu},
         {"system": "bare", "tuned": False, "thaw_is_faster": comes},
@@ -134,7 +143,7 @@ def test_what_is_promised(comes, tuned, mfu, status):
         {"system": "tfbert", "tuned": False, "thaw_is_faster": 9.0},
         {"system": "tfbert", "tuned": True, "thaw_is_faster": 9.0},
     ]
-    assert peers.judge(rows) == status
+    assert peers.judge(rows, objective) == status
 
 
 @pytest.mark.parametrize(("shift", "status"), [(0.0, 0), (0.006, 0), (0.02, 1), (-0.02, 1)])
